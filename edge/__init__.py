@@ -1,0 +1,1 @@
+"""The node: what runs on the Raspberry Pi beside the cameras."""

@@ -1,0 +1,1 @@
+"""From findings to alarms and tallies: confirmation, life-cycle, seconds."""

@@ -1,0 +1,1 @@
+"""Cameras: sources, the reader thread that keeps the newest frame, the watchdog outside it."""

@@ -1,0 +1,1 @@
+"""The detector: model folders and the runtimes that run them."""

@@ -1,0 +1,1 @@
+"""Pictures and clips with unrecognisable faces."""

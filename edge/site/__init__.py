@@ -1,0 +1,1 @@
+"""The site file: model, loading with line numbers, keeping the last good one."""

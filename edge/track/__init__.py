@@ -1,0 +1,1 @@
+"""From detections to tracked persons with what they wear."""

@@ -1,0 +1,1 @@
+"""What leaves the node: MQTT and evidence upload."""
