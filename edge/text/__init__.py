@@ -29,7 +29,7 @@ class Catalogue:
         self.texts = texts
 
     def __call__(self, key: str, /, **fields: object) -> str:
-        """The text of a key. Raises KeyError for one that the catalogue lacks: a missing text is a bug, found by test."""
+        """The text of a key. Raises KeyError where the catalogue lacks it: a missing text is a bug, found by test."""
         return self.texts[key].format(**fields)
 
     def __contains__(self, key: str) -> bool:
