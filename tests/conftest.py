@@ -1,0 +1,40 @@
+"""Fixtures that every test may use. What a test needs and this machine lacks is said in words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edge.clock import ManualClock
+
+REPO = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("BANKSMAN_SHARED", REPO.parent / "shared"))
+
+
+def need(present: object, what: str) -> None:
+    """Skip where a tool or data set is absent; where everything must be there (CI), fail instead."""
+    if present:
+        return
+    if os.environ.get("BANKSMAN_REQUIRE_ALL"):
+        pytest.fail(f"{what}; BANKSMAN_REQUIRE_ALL is set, so this may not be skipped")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of labelled photos, clips and starting weights."""
+    need((SHARED / "data").is_dir(), f"labelled data not found at {SHARED} (set BANKSMAN_SHARED)")
+    return SHARED
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def proof() -> bool:
+    """Whether this is the full-size run (`make proof`)."""
+    return bool(os.environ.get("BANKSMAN_PROOF"))
