@@ -1,0 +1,273 @@
+"""The alarm book: which rule instances are in breach, and the events that say so.
+
+An alarm is one breach of one rule instance, from `raised` to `cleared`. Its identity is the instance (source, place,
+rule), not a track: somebody who walks behind a van and comes back is the same alarm. One instance never mutes another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from uuid6 import uuid7
+
+from edge.alarm.confirm import SubjectWatch
+from edge.alarm.terms import Terms
+from edge.clock import Stamp
+from edge.values import (
+    AlarmChange,
+    AlarmEvent,
+    EvidenceRef,
+    Finding,
+    Instance,
+    Reason,
+    Severity,
+    Verdict,
+)
+
+MAX_SUBJECTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceState:
+    """What the page shows of one rule instance."""
+
+    instance: Instance
+    verdict: Verdict
+    reason: Reason
+    subjects: int
+    violating: int
+    alarm: str | None
+
+
+@dataclass(slots=True)
+class _Desk:
+    """One rule instance: its subjects, and its alarm while there is one."""
+
+    instance: Instance
+    terms: Terms
+    watches: dict[str, SubjectWatch] = field(default_factory=dict)
+    alarm: AlarmEvent | None = None  # the last event of the open alarm
+    peak: int = 0
+    verified: bool = True  # False: reloaded after a restart, not judged since
+    last_look: Stamp | None = None
+    calm_since: Stamp | None = None
+
+    def present(self, stamp: Stamp) -> dict[str, SubjectWatch]:
+        return {s: w for s, w in self.watches.items() if w.known_at(stamp)}
+
+    def violating(self, stamp: Stamp) -> list[SubjectWatch]:
+        return [w for w in self.present(stamp).values() if w.verdict is Verdict.VIOLATION]
+
+
+class AlarmBook:
+    """Turns findings into alarm events. Pure but for event ids: the same looks give the same events.
+
+    terms: for every rule id. restored: the open alarms of the journal when the node starts; they stand as `unknown`
+        until they are judged again.
+    """
+
+    def __init__(self, terms: Mapping[str, Terms], restored: Iterable[AlarmEvent] = ()) -> None:
+        self._terms = dict(terms)
+        self._desks: dict[Instance, _Desk] = {}
+        for event in restored:
+            if event.instance.rule in self._terms:
+                desk = self._desk(event.instance)
+                desk.alarm, desk.peak, desk.verified = event, event.subjects, False
+
+    def _desk(self, instance: Instance) -> _Desk:
+        if instance not in self._desks:
+            self._desks[instance] = _Desk(instance, self._terms[instance.rule])
+        return self._desks[instance]
+
+    # -- looks -------------------------------------------------------------------------------------------------
+
+    def restart(self, stamp: Stamp) -> list[AlarmEvent]:
+        """The events that tell everybody that the restored alarms are unverified."""
+        return [
+            self._update(desk, stamp, verdict=Verdict.UNKNOWN, reason=Reason.RESTARTED)
+            for desk in self._desks.values()
+            if desk.alarm is not None and not desk.verified and desk.alarm.verdict is not Verdict.UNKNOWN
+        ]
+
+    def look(self, finding: Finding) -> list[AlarmEvent]:
+        """Take in one look at one rule instance. Returns the events that follow from it, oldest first."""
+        desk, stamp = self._desk(finding.instance), finding.stamp
+        if desk.last_look is not None and stamp.mono - desk.last_look.mono > desk.terms.gap_s:
+            desk.calm_since = None  # nobody was looking: that was no calm
+        desk.last_look = stamp
+        for judgement in finding.judgements:
+            if judgement.subject not in desk.watches and len(desk.watches) >= MAX_SUBJECTS:
+                continue
+            desk.watches.setdefault(judgement.subject, SubjectWatch(desk.terms)).look(judgement, stamp)
+        for subject in [s for s, w in desk.watches.items() if not w.known_at(stamp)]:
+            del desk.watches[subject]
+        return self._step(desk, stamp)
+
+    def _step(self, desk: _Desk, stamp: Stamp) -> list[AlarmEvent]:
+        violating = desk.violating(stamp)
+        if violating:
+            desk.calm_since = None
+            if desk.alarm is None:
+                return [self._raise(desk, stamp, violating)]
+            return self._worsened(desk, stamp, violating)
+        if desk.alarm is None:
+            return []
+        present = desk.present(stamp)
+        ended = all(w.verdict is Verdict.OK for w in present.values())
+        if desk.terms.subject == "fixture":
+            ended = ended and bool(present)
+        if not ended:
+            desk.calm_since = None
+            return self._doubtful(desk, stamp, present)
+        desk.calm_since = desk.calm_since or stamp
+        if stamp.mono - desk.calm_since.mono < desk.terms.clear_s:
+            return []
+        seen_to_end_well = bool(present) or desk.terms.empty_is_ok
+        return [self._clear(desk, stamp, Verdict.OK if seen_to_end_well else Verdict.UNKNOWN)]
+
+    def _worsened(self, desk: _Desk, stamp: Stamp, violating: list[SubjectWatch]) -> list[AlarmEvent]:
+        assert desk.alarm is not None  # noqa: S101 (narrowing; `_step` has checked)
+        worst = max(violating, key=lambda w: w.confidence)
+        grew = len(violating) > desk.peak or desk.terms.severity.rank > desk.alarm.severity.rank
+        verified_again = desk.alarm.verdict is not Verdict.VIOLATION
+        if grew or (verified_again and self._may_speak(desk, stamp)):
+            desk.peak, desk.verified = max(desk.peak, len(violating)), True
+            return [
+                self._update(
+                    desk, stamp, verdict=Verdict.VIOLATION, reason=worst.reason, subjects=len(violating), worst=worst
+                )
+            ]
+        # Not told to anybody, but true for the next event.
+        desk.alarm = replace(desk.alarm, last_seen=stamp)
+        return []
+
+    def _doubtful(self, desk: _Desk, stamp: Stamp, present: Mapping[str, SubjectWatch]) -> list[AlarmEvent]:
+        assert desk.alarm is not None  # noqa: S101 (narrowing; `_step` has checked)
+        unknown = [w for w in present.values() if w.verdict is Verdict.UNKNOWN]
+        if desk.alarm.verdict is Verdict.UNKNOWN or not unknown or not self._may_speak(desk, stamp):
+            return []
+        return [self._update(desk, stamp, verdict=Verdict.UNKNOWN, reason=unknown[0].reason)]
+
+    def _may_speak(self, desk: _Desk, stamp: Stamp) -> bool:
+        """Whether the quiet time since the last event of this alarm is over; a restored alarm may always be judged."""
+        assert desk.alarm is not None  # noqa: S101 (narrowing)
+        return not desk.verified or stamp.mono - desk.alarm.at.mono >= desk.terms.quiet_s
+
+    # -- ends that no look brings ------------------------------------------------------------------------------
+
+    def stand_down(self, instance: Instance, stamp: Stamp) -> list[AlarmEvent]:
+        """The rule does not apply here any more (day broke, the shift ended, the zone is gone)."""
+        desk = self._desks.pop(instance, None)
+        if desk is None or desk.alarm is None:
+            return []
+        return [self._clear(desk, stamp, Verdict.UNKNOWN)]
+
+    def keep_only(self, instances: Iterable[Instance], stamp: Stamp) -> list[AlarmEvent]:
+        """After a new site file: stand down everything that is no longer watched."""
+        kept = set(instances)
+        return [e for i in [i for i in self._desks if i not in kept] for e in self.stand_down(i, stamp)]
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def verdicts(self, stamp: Stamp) -> dict[Instance, tuple[Verdict, ...]]:
+        """The confirmed verdict of every subject that is there now: what a second adds to the tallies."""
+        return {i: tuple(w.verdict for w in d.present(stamp).values()) for i, d in self._desks.items()}
+
+    def places(self, stamp: Stamp) -> tuple[PlaceState, ...]:
+        states = []
+        for instance, desk in sorted(self._desks.items(), key=lambda x: str(x[0])):
+            present = desk.present(stamp)
+            order = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
+            worst = min(present.values(), key=lambda w: order.index(w.verdict), default=None)
+            states.append(
+                PlaceState(
+                    instance=instance,
+                    verdict=worst.verdict if worst else Verdict.UNKNOWN,
+                    reason=worst.reason if worst else Reason.TOO_FEW_LOOKS,
+                    subjects=len(present),
+                    violating=len(desk.violating(stamp)),
+                    alarm=desk.alarm.alarm if desk.alarm else None,
+                )
+            )
+        return tuple(states)
+
+    def open_alarms(self) -> tuple[AlarmEvent, ...]:
+        return tuple(d.alarm for d in self._desks.values() if d.alarm is not None)
+
+    def attach(self, event: AlarmEvent, refs: tuple[EvidenceRef, ...]) -> AlarmEvent:
+        """The event with evidence added; later events of the same alarm carry it too."""
+        with_refs = replace(event, evidence=event.evidence + refs)
+        desk = self._desks.get(event.instance)
+        if desk is not None and desk.alarm is not None and desk.alarm.alarm == event.alarm:
+            desk.alarm = replace(desk.alarm, evidence=with_refs.evidence)
+        return with_refs
+
+    # -- events ------------------------------------------------------------------------------------------------
+
+    def _raise(self, desk: _Desk, stamp: Stamp, violating: list[SubjectWatch]) -> AlarmEvent:
+        worst = max(violating, key=lambda w: w.confidence)
+        began = [w.breach_since for w in violating if w.breach_since is not None]
+        desk.peak = len(violating)
+        desk.alarm = AlarmEvent(
+            id=str(uuid7()),
+            alarm=str(uuid7()),
+            change=AlarmChange.RAISED,
+            instance=desk.instance,
+            clauses=desk.terms.clauses,
+            severity=desk.terms.severity,
+            verdict=Verdict.VIOLATION,
+            reason=worst.reason,
+            subjects=len(violating),
+            confidence=worst.confidence,
+            first_seen=min(began, key=lambda s: s.mono, default=stamp),
+            last_seen=stamp,
+            at=stamp,
+        )
+        return desk.alarm
+
+    def _update(
+        self,
+        desk: _Desk,
+        stamp: Stamp,
+        *,
+        verdict: Verdict,
+        reason: Reason,
+        subjects: int | None = None,
+        worst: SubjectWatch | None = None,
+    ) -> AlarmEvent:
+        assert desk.alarm is not None  # noqa: S101 (narrowing)
+        old = desk.alarm
+        desk.alarm = replace(
+            old,
+            id=str(uuid7()),
+            change=AlarmChange.UPDATED,
+            severity=_higher(old.severity, desk.terms.severity),
+            verdict=verdict,
+            reason=reason,
+            subjects=old.subjects if subjects is None else subjects,
+            confidence=old.confidence if worst is None else worst.confidence,
+            last_seen=stamp if verdict is Verdict.VIOLATION else old.last_seen,
+            at=stamp,
+            seq=0,
+        )
+        return desk.alarm
+
+    def _clear(self, desk: _Desk, stamp: Stamp, verdict: Verdict) -> AlarmEvent:
+        assert desk.alarm is not None  # noqa: S101 (narrowing)
+        event = replace(
+            desk.alarm,
+            id=str(uuid7()),
+            change=AlarmChange.CLEARED,
+            verdict=verdict,
+            reason=Reason.SEEN if verdict is Verdict.OK else desk.alarm.reason,
+            subjects=desk.peak,
+            at=stamp,
+            seq=0,
+        )
+        desk.alarm, desk.peak, desk.calm_since, desk.verified = None, 0, None, True
+        return event
+
+
+def _higher(a: Severity, b: Severity) -> Severity:
+    return a if a.rank >= b.rank else b

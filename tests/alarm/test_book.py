@@ -1,0 +1,172 @@
+"""The life of an alarm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.alarm.book import AlarmBook
+from edge.values import AlarmChange, EvidenceRef, Reason, Severity
+from tests.alarm.builders import BAD, DIM, FENCE, HELMET, HI_VIS, NO_ENTRY, OK, TERMS, Watcher, judgement
+
+RAISED, UPDATED, CLEARED = AlarmChange.RAISED, AlarmChange.UPDATED, AlarmChange.CLEARED
+
+
+def changes(w: Watcher) -> list[AlarmChange]:
+    return [e.change for e in w.events]
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        ("ooooooooooo", []),
+        ("VVVVV", []),
+        ("VVVVVV", [RAISED]),
+        ("V" * 100, [RAISED]),
+        ("V" * 6 + "o" * 100, [RAISED]),  # helmet on, but calm for less than 30 s
+        ("V" * 6 + "o" * 170, [RAISED, CLEARED]),
+        ("V" * 6 + "-" * 170, [RAISED, CLEARED]),
+        ("V" * 6 + "o" * 100 + "V" * 10 + "o" * 100, [RAISED]),  # takes it off again: the same alarm
+        ("V" * 6 + "-" * 50 + "V" * 10, [RAISED]),  # walks behind a van and comes back
+        ("V" * 6 + "." * 500 + "V" * 10, [RAISED]),  # a blind camera clears nothing
+        ("V" * 6 + "." * 500 + "-" * 100, [RAISED]),  # and its blind time is not calm
+        ("V" * 6 + "u" * 300, [RAISED]),  # what cannot be judged is not cleared
+    ],
+)
+def test_helmet_alarm_life(looks: str, expected: list[AlarmChange]) -> None:
+    w = Watcher()
+    w.play(HELMET, looks)
+    assert changes(w) == expected
+
+
+def test_an_alarm_keeps_its_identity_and_every_event_has_its_own_id() -> None:
+    w = Watcher()
+    w.play(HELMET, "V" * 6 + "o" * 170)
+    raised, cleared = w.events
+    assert raised.alarm == cleared.alarm
+    assert raised.id != cleared.id
+    assert (cleared.verdict, cleared.subjects, cleared.first_seen) == (OK, 1, raised.first_seen)
+    w.play(HELMET, "V" * 10)
+    assert w.events[-1].alarm != raised.alarm
+
+
+def test_first_seen_is_when_the_breach_began_not_when_it_was_believed() -> None:
+    w = Watcher()
+    w.play(HELMET, "oooooooo")
+    began = w.clock.now().mono + 0.2
+    w.play(HELMET, "V" * 10)
+    assert w.events[0].first_seen.mono == pytest.approx(began)
+
+
+@pytest.mark.parametrize(
+    ("instance", "verdict"),
+    [(HELMET, DIM), (NO_ENTRY, OK)],  # a bare head that left is not known to be safe; an empty pit is
+)
+def test_how_it_ended_when_nobody_is_there(instance: object, verdict: object) -> None:
+    w = Watcher()
+    which = HELMET if instance is HELMET else NO_ENTRY
+    w.play(which, "V" * 6 + "-" * 170)
+    assert w.events[-1].verdict is verdict
+
+
+def test_more_subjects_are_told_at_once_fewer_are_not() -> None:
+    w = Watcher()
+    w.crowd(HELMET, [BAD], 6)
+    w.crowd(HELMET, [BAD, BAD, BAD], 6)
+    w.crowd(HELMET, [BAD, OK, OK], 20)
+    w.crowd(HELMET, [BAD, BAD, BAD], 20)  # not more than was told already
+    assert [(e.change, e.subjects) for e in w.events] == [(RAISED, 1), (UPDATED, 3)]
+
+
+def test_one_rule_never_mutes_another() -> None:
+    w = Watcher()
+    for _ in range(10):
+        w.see(HELMET, judgement(BAD))
+        w.see(HI_VIS, judgement(BAD), dt=0.01)
+    assert [e.instance.rule for e in w.events] == ["helmet", "hi_vis"]
+
+
+def test_two_places_are_two_alarms() -> None:
+    w = Watcher()
+    other = replace(FENCE, place="south-fence")
+    for _ in range(14):
+        w.see(FENCE, judgement(BAD, "north-fence"), dt=2.5)
+        w.see(other, judgement(BAD, "south-fence"), dt=2.5)
+    assert [e.instance.place for e in w.events] == ["north-fence", "south-fence"]
+
+
+def test_a_fixture_is_not_cleared_by_silence_or_doubt() -> None:
+    w = Watcher()
+    w.play(FENCE, "V" * 13, dt=5)
+    w.play(FENCE, "-" * 50, dt=5)
+    assert changes(w) == [RAISED]
+    w.play(FENCE, "u" * 50, dt=5)
+    assert [(e.change, e.verdict) for e in w.events[1:]] == [(UPDATED, DIM)]
+    w.play(FENCE, "o" * 40, dt=5)
+    assert w.events[-1].change is CLEARED
+    assert w.events[-1].verdict is OK
+
+
+def test_a_rule_that_ends_clears_its_alarm_as_unknown() -> None:
+    w = Watcher()
+    w.play(HELMET, "V" * 6)
+    (event,) = w.book.stand_down(HELMET, w.clock.now())
+    assert (event.change, event.verdict) == (CLEARED, DIM)
+    assert w.book.open_alarms() == ()
+    assert w.book.stand_down(HELMET, w.clock.now()) == []
+
+
+def test_restart_tells_that_open_alarms_are_unverified_and_judging_verifies_them() -> None:
+    before = Watcher()
+    before.play(HELMET, "V" * 6)
+    after = Watcher(AlarmBook(TERMS, before.book.open_alarms()))
+    (doubt,) = after.book.restart(after.clock.now())
+    assert (doubt.change, doubt.verdict, doubt.reason) == (UPDATED, DIM, Reason.RESTARTED)
+    assert doubt.alarm == before.events[0].alarm
+    after.play(HELMET, "V" * 6)
+    assert [(e.change, e.verdict, e.alarm) for e in after.events] == [(UPDATED, BAD, doubt.alarm)]
+
+
+def test_restored_alarm_clears_when_calm() -> None:
+    before = Watcher()
+    before.play(HELMET, "V" * 6)
+    after = Watcher(AlarmBook(TERMS, before.book.open_alarms()))
+    after.book.restart(after.clock.now())
+    after.play(HELMET, "o" * 170)
+    assert [(e.change, e.verdict) for e in after.events] == [(CLEARED, OK)]
+
+
+def test_a_higher_severity_is_told_at_once() -> None:
+    before = Watcher()
+    before.play(HELMET, "V" * 6)
+    stricter = TERMS | {"helmet": replace(TERMS["helmet"], severity=Severity.CRITICAL)}
+    after = Watcher(AlarmBook(stricter, before.book.open_alarms()))
+    after.book.restart(after.clock.now())
+    after.play(HELMET, "V" * 6)
+    assert after.events[-1].severity is Severity.CRITICAL
+
+
+def test_evidence_stays_with_the_alarm() -> None:
+    w = Watcher()
+    w.play(HELMET, "V" * 6)
+    ref = EvidenceRef("ab" * 32, "snapshot", 10)
+    assert w.book.attach(w.events[0], (ref,)).evidence == (ref,)
+    w.play(HELMET, "o" * 170)
+    assert w.events[-1].evidence == (ref,)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.sampled_from([HELMET, FENCE, NO_ENTRY]), st.sampled_from("oVu-.")), max_size=300))
+def test_events_of_an_instance_always_alternate(steps: list[tuple[object, str]]) -> None:
+    w = Watcher()
+    for instance, letter in steps:
+        w.play(instance, letter * 3, dt=0.5)  # type: ignore[arg-type]
+    for instance in (HELMET, FENCE, NO_ENTRY):
+        is_open = False
+        for event in (e for e in w.events if e.instance == instance):
+            assert (event.change is RAISED) == (not is_open)
+            is_open = event.change is not CLEARED
+    assert len({e.id for e in w.events}) == len(w.events)
