@@ -1,0 +1,180 @@
+"""All that the page may ask of the node. `edge.node` implements `NodeView`; the page imports no other part of the line.
+
+Every method may be called from several threads at once and may block for as long as it says. Pictures that come out of
+a view have their faces pixelated already: the page never sees a raw frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from edge.clock import Stamp
+from edge.site.model import SiteFile, Zone
+from edge.values import AlarmEvent, Box, CameraStatus, EvidenceRef, Instance, Reason, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class LiveBox:
+    """One judgement in the picture; a person judged by two rules is two of these with the same `box` (pixels)."""
+
+    box: Box
+    rule: str
+    verdict: Verdict
+    reason: Reason
+
+
+class LiveView(Protocol):
+    """One judged frame of one camera; `width` and `height` in pixels are those that `boxes` refer to."""
+
+    @property
+    def camera(self) -> str: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def stamp(self) -> Stamp: ...
+    @property
+    def boxes(self) -> Sequence[LiveBox]: ...
+
+    def jpeg(self) -> bytes:
+        """The frame as JPEG of any size with the same aspect, faces pixelated. Encoded at the first call only."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceState:
+    """How a rule instance stands now.
+
+    verdict: None while the rule does not apply, or nobody was there; then `reason` is None too.
+    subjects: how many were judged in the last look; violating: how many of them break the rule.
+    alarm: id of the open alarm, if there is one. at: of the last look, None before the first.
+    """
+
+    instance: Instance
+    verdict: Verdict | None
+    reason: Reason | None
+    subjects: int = 0
+    violating: int = 0
+    alarm: str | None = None
+    at: Stamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComplianceRow:
+    """Seconds of one rule instance over the period that was asked for."""
+
+    instance: Instance
+    ok_s: int
+    violation_s: int
+    unknown_s: int
+    breach_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceFile:
+    """An evidence file on disk; it may be dropped by a full disk between asking and opening."""
+
+    ref: EvidenceRef
+    path: Path
+
+
+class LinkState(StrEnum):
+    """How the connection to the broker is."""
+
+    OFF = "off"  # none is configured: a first-class way to run
+    CONNECTING = "connecting"
+    UP = "up"
+    DOWN = "down"
+
+
+class JournalState(StrEnum):
+    OK = "ok"
+    DROPPING = "dropping"  # the disk is nearly full: clips, pictures, readings, tallies are dropped, alarms never
+    FAILED = "failed"  # it cannot be written at all
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the node is. None where this machine has no such number.
+
+    fps: frames judged a second, all cameras together. latency_*: from the frame to its judgement.
+    journal_depth: rows that are not delivered yet. uptime_s: since the node started.
+    mqtt_detail: one line for the installer, without secrets.
+    """
+
+    version: str
+    model: str
+    runtime: str
+    fps: float
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    rss_mb: float
+    cpu_temp_c: float | None
+    cpu_percent: float | None
+    disk_free_mb: float | None
+    journal: JournalState
+    journal_depth: int
+    mqtt: LinkState
+    mqtt_detail: str
+    clock_synced: bool
+    uptime_s: float
+
+
+class NodeView(Protocol):
+    """The node as the page sees it."""
+
+    def site(self) -> SiteFile:
+        """The site file in force: the last good one."""
+        ...
+
+    def site_error(self) -> str | None:
+        """What is wrong with the site file on disk, if it is not the one in force."""
+        ...
+
+    def cameras(self) -> tuple[CameraStatus, ...]:
+        """In the order of the site file."""
+        ...
+
+    def live(self, camera: str, after: int, timeout: float) -> LiveView | None:
+        """The newest judged frame with `seq` > `after`; waits up to `timeout` seconds for one, then None.
+
+        Also None at once for a camera that is not there.
+        """
+        ...
+
+    def states(self) -> tuple[PlaceState, ...]:
+        """Every rule instance that is switched on."""
+        ...
+
+    def alarms(self, limit: int) -> tuple[AlarmEvent, ...]:
+        """The newest event of each of the `limit` newest alarms and of every open one, newest alarm first."""
+        ...
+
+    def alarm(self, alarm: str) -> tuple[AlarmEvent, ...]:
+        """All events of one alarm that are still in the journal, oldest first; empty for an unknown id."""
+        ...
+
+    def evidence(self, sha256: str) -> EvidenceFile | None:
+        """An evidence file by its name, 64 hex digits in lower case (the page has checked); None where it is gone."""
+        ...
+
+    def compliance(self, hours: int) -> tuple[ComplianceRow, ...]:
+        """Tallies of the last `hours` hours up to now, one row a rule instance."""
+        ...
+
+    def health(self) -> Health: ...
+
+    def save_zones(self, camera: str, zones: Sequence[Zone]) -> None:
+        """Write these zones of a camera to the site file; when it returns, `site()` has them.
+
+        Raises edge.site.load.SiteFileError where the file as a whole would not be right, OSError where it cannot be
+        written.
+        """
+        ...
