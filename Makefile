@@ -1,0 +1,62 @@
+# Two commands do all the set-up: `make demo` and `make test`. The rest is for developers.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Everything is pinned in requirements.txt; a subset is installed by using it as the constraints.
+PINNED := -c requirements.txt
+
+.PHONY: demo test proof bench lint format schemas train-env tools clean
+
+demo: $(VENV)/.demo
+	$(BIN)/banksman demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(PORT),--port $(PORT)) $(if $(FOR),--for $(FOR))
+
+test: $(VENV)/.dev tools
+	$(BIN)/pytest $(TESTS)
+
+# The full-size runs of the kill test and the fuzz tests.
+proof: $(VENV)/.dev tools
+	BANKSMAN_PROOF=1 $(BIN)/pytest --timeout=3600 tests/kill tests/site tests/mqtt tests/detect
+
+bench: $(VENV)/.dev tools
+	$(BIN)/python -m tests.bench.node
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# JSON Schemas that are committed: the site file and the wire contract.
+schemas: $(VENV)/.dev
+	$(BIN)/python -m edge.site
+	$(BIN)/python -m broker
+
+# ultralytics and torch, for training, export and the parity tests. Installed from the lock without asking for
+# dependencies, because ultralytics would bring a second build of OpenCV.
+train-env: $(VENV)/.dev
+	$(PIP) install $(PINNED) torch torchvision
+	$(PIP) install --no-deps -r requirements.txt
+
+# Programs that the integration tests start: a broker, a camera, a browser. Without them those tests skip and say so.
+tools:
+	@sh tests/tools.sh
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml requirements.txt
+	@echo "Installing the node (about 240 MB)…"
+	$(PIP) install $(PINNED) -e '.[node,demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.txt
+	@echo "Installing the node and the test tools…"
+	$(PIP) install $(PINNED) -e '.[node,demo,openvino,server,dev]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) .cache var .mypy_cache .ruff_cache .pytest_cache .hypothesis
