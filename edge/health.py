@@ -1,0 +1,81 @@
+"""How the node itself is: speed, memory, heat, disk. Numbers that a machine does not give are None, never invented."""
+
+from __future__ import annotations
+
+import shutil
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import psutil
+
+_KEEP_S = 60.0
+_THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Over the last minute. fps: frames judged a second; latency: from frame to journal, milliseconds."""
+
+    fps: float
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+
+
+class Pace:
+    """Counts judged frames. Thread-safe; bounded by the minute it looks back."""
+
+    def __init__(self) -> None:
+        self._frames: deque[tuple[float, float]] = deque(maxlen=4096)
+        self._lock = Lock()
+
+    def frame(self, mono: float, latency_s: float) -> None:
+        with self._lock:
+            self._frames.append((mono, latency_s))
+
+    def speed(self, mono: float) -> Speed:
+        with self._lock:
+            while self._frames and self._frames[0][0] < mono - _KEEP_S:
+                self._frames.popleft()
+            frames = list(self._frames)
+        if len(frames) < 2:
+            return Speed(0.0, None, None)
+        span = max(mono - frames[0][0], 1e-3)
+        p50, p95 = np.percentile([latency for _, latency in frames], (50, 95)) * 1000
+        return Speed(len(frames) / span, float(p50), float(p95))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """rss_mb: of this process. cpu_percent: of this process, 100 = one core."""
+
+    rss_mb: float
+    cpu_percent: float | None
+    cpu_temp_c: float | None
+    disk_free_mb: float | None
+
+
+def cpu_temperature() -> float | None:
+    """Degrees Celsius of the first thermal zone (the SoC on a Raspberry Pi)."""
+    try:
+        return int(_THERMAL.read_text()) / 1000
+    except (FileNotFoundError, OSError, ValueError):
+        return None
+
+
+class MachineWatch:
+    """Asks the machine; `cpu_percent` is over the time since the last call."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._process = psutil.Process()
+        self._data_dir = data_dir
+
+    def read(self) -> Machine:
+        return Machine(
+            rss_mb=self._process.memory_info().rss / 1e6,
+            cpu_percent=self._process.cpu_percent(),
+            cpu_temp_c=cpu_temperature(),
+            disk_free_mb=shutil.disk_usage(self._data_dir).free / 1e6 if self._data_dir.exists() else None,
+        )

@@ -1,0 +1,666 @@
+"""The journal: everything that must not be lost is here before anything is sent. SQLite, and this its only writer.
+
+What is promised (and why it is set up so: `edge.journal.database`):
+
+* An alarm event is on disk when `alarm` returns. Where the disk refuses, the event is kept in memory, still handed to
+  the uplink, written as soon as the disk lets it, and `state` says so: a broken card must not silence an alarm.
+* Tallies, readings, evidence records and confirmations are gathered in memory and committed together, with the next
+  alarm or after `COMMIT_EVERY_S`. A power cut loses at most that; a lost confirmation only means a second sending.
+* A full disk first gives up the reserve file and then drops clips, snapshots, readings, tallies, oldest first, in
+  this order. Alarm events go only once they are delivered (and old), never before.
+* A damaged file is moved aside, what can be read of its waiting and open alarms is taken over, and a new one begins.
+
+Every method may be called from any thread; none waits longer than the disk does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from edge.clock import Clock, Stamp
+from edge.journal.codec import decodable, decode, encode, redated_event
+from edge.journal.database import connect, is_sound, move_aside, salvage, trouble_of
+from edge.journal.rows import Compliance, JournalState, Reading, StoredEvidence, Trouble
+from edge.site.model import JournalSettings
+from edge.values import AlarmChange, AlarmEvent, EvidenceRef, Instance, Tally
+
+log = logging.getLogger(__name__)
+
+COMMIT_EVERY_S = 10.0
+TRIM_EVERY_S = 600.0
+MAX_HELD = 10_000
+"""Alarm events kept in memory while the disk refuses: some 20 MB, a week of a busy site."""
+RESERVE_BYTES = 1024 * 1024
+"""A file that is given up when the disk is full: without it, not even a deletion finds room for its log."""
+MAX_BUFFERED = 2_000
+"""Pieces of other work kept in memory while the disk refuses; the oldest goes first."""
+_BATCH = 500
+
+Work = Callable[[sqlite3.Connection], object]
+
+
+class Journal:
+    """See the module. `confirm_*`: whether somebody will confirm such rows; where nobody will, age alone counts.
+
+    Raises JournalError where the file is in use or of a newer program.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        settings: JournalSettings,
+        *,
+        confirm_alarms: bool = True,
+        confirm_tallies: bool = False,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._settings = settings
+        self._confirm_alarms = confirm_alarms
+        self._confirm_tallies = confirm_tallies
+        self._lock = threading.RLock()
+        self._state = JournalState()
+        self._dropped: Counter[str] = Counter()
+        self._reserve = path.with_name(path.name + ".reserve")
+        # Not yet on disk:
+        self._held: dict[str, AlarmEvent] = {}
+        self._confirmed: set[str] = set()
+        self._buffer: deque[tuple[str, Work]] = deque(maxlen=MAX_BUFFERED)
+        self._tallies: dict[tuple[Instance, int, str], Tally] = {}
+        self._db = self._open()
+        self._next_seq = self._last_seq() + 1
+        now = clock.now()
+        self._committed = self._trimmed = now.mono
+        self._redated = now.synced  # a boot that began with a right clock has nothing to put right but what came before
+        if now.synced:
+            self.redate(now)
+        self._fill_reserve()
+
+    # -- alarms ------------------------------------------------------------------------------------------------------
+
+    def alarm(self, event: AlarmEvent) -> AlarmEvent:
+        """Keep an alarm event; gives it back with its `seq`. An event that is kept already keeps its first `seq`."""
+        with self._lock:
+            now = self._clock.now()
+            known = self._held.get(event.id) or self._find(event.id)
+            if known is not None:
+                return known
+            event = replace(redated_event(event, now), seq=self._next_seq)
+            self._next_seq += 1
+            if len(self._held) >= MAX_HELD:
+                self._state = replace(self._state, lost=self._state.lost + 1)
+                log.error("alarm event %s lost: the journal cannot be written and %d are held", event.id, MAX_HELD)
+                return event
+            self._held[event.id] = event
+            self._commit(now)
+            return event
+
+    def open_alarms(self) -> tuple[AlarmEvent, ...]:
+        """The newest event of every alarm that is not cleared, in the order of the journal."""
+        with self._lock:
+            rows = self._db.execute("SELECT event FROM open_alarm").fetchall()
+            still_open = {e.alarm: e for e in decodable(text for (text,) in rows)}
+            for event in self._held.values():
+                still_open[event.alarm] = event
+        return tuple(
+            sorted((e for e in still_open.values() if e.change is not AlarmChange.CLEARED), key=lambda e: e.seq)
+        )
+
+    def recent_alarms(self, limit: int) -> tuple[AlarmEvent, ...]:
+        """The newest event of each of the `limit` newest alarms and of every open one, newest first."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT event FROM alarm_event WHERE seq IN "
+                "(SELECT MAX(seq) FROM alarm_event GROUP BY alarm ORDER BY MAX(seq) DESC LIMIT ?)",
+                (limit,),
+            ).fetchall()
+            held = tuple(self._held.values())
+            still_open = {e.alarm: e for e in self.open_alarms()}
+        newest: dict[str, AlarmEvent] = {}
+        for event in sorted([*decodable(text for (text,) in rows), *held], key=lambda e: e.seq):
+            newest[event.alarm] = event
+        recent = sorted(newest.values(), key=lambda e: e.seq)[-limit:] if limit > 0 else []
+        wanted = still_open | {e.alarm: e for e in recent}
+        return tuple(sorted(wanted.values(), key=lambda e: e.seq, reverse=True))
+
+    def alarm_history(self, alarm: str) -> tuple[AlarmEvent, ...]:
+        """All events of one alarm that are still here, oldest first; empty for an unknown id."""
+        with self._lock:
+            rows = self._db.execute("SELECT event FROM alarm_event WHERE alarm=? ORDER BY seq", (alarm,)).fetchall()
+            held = [e for e in self._held.values() if e.alarm == alarm]
+        return (*decodable(text for (text,) in rows), *held)
+
+    def pending_alarms(self, limit: int, after_seq: int = 0) -> tuple[AlarmEvent, ...]:
+        """Events that wait for delivery, in the order of `seq`, those above `after_seq` only."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT id, event FROM alarm_event WHERE delivered IS NULL AND seq > ? ORDER BY seq LIMIT ?",
+                (after_seq, limit + len(self._confirmed)),
+            ).fetchall()
+            events = list(decodable(text for (event_id, text) in rows if event_id not in self._confirmed))
+            if self._confirm_alarms:
+                events += [e for e in self._held.values() if e.seq > after_seq and e.id not in self._confirmed]
+        return tuple(sorted(events, key=lambda e: e.seq)[:limit])
+
+    def delivered(self, ids: Collection[str]) -> None:
+        """The far end has stored these events. Ids that are not waiting are ignored."""
+        with self._lock:
+            marks = ",".join("?" * len(ids))
+            waiting = self._db.execute(
+                f"SELECT id FROM alarm_event WHERE delivered IS NULL AND id IN ({marks})",  # noqa: S608 only marks
+                tuple(ids),
+            )
+            self._confirmed.update(event_id for (event_id,) in waiting)
+            self._confirmed.update(event_id for event_id in ids if event_id in self._held)
+
+    def depth(self) -> int:
+        """How many alarm events and evidence files wait for delivery."""
+        with self._lock:
+            (rows,) = self._db.execute("SELECT COUNT(*) FROM alarm_event WHERE delivered IS NULL").fetchone()
+            (files,) = self._db.execute("SELECT COUNT(*) FROM evidence").fetchone()
+            held = len(self._held) if self._confirm_alarms else 0
+            return int(rows) + held - len(self._confirmed) + int(files)
+
+    # -- tallies and readings ----------------------------------------------------------------------------------------
+
+    def tallies(self, rows: Iterable[Tally]) -> None:
+        """Add these seconds to what their minutes have already; `subjects` keeps the higher number."""
+        with self._lock:
+            now = self._clock.now()
+            boot = "" if now.synced else now.boot
+            for row in rows:
+                key = (row.instance, row.minute, boot)
+                self._tallies[key] = _sum(self._tallies[key], row) if key in self._tallies else row
+
+    def compliance(self, since: float) -> tuple[Compliance, ...]:
+        """Seconds per rule instance in the minutes from `since` (Unix s) on, sorted by instance."""
+        return self._compliance(since, "NULL")
+
+    def compliance_hours(self, since: float) -> tuple[Compliance, ...]:
+        """The same per rule instance and hour (of Unix time), sorted by hour and instance."""
+        return self._compliance(since, "minute - minute % 3600")
+
+    def _compliance(self, since: float, hour: str) -> tuple[Compliance, ...]:
+        with self._lock:
+            rows = self._db.execute(
+                f"SELECT source, place, rule, {hour} AS hour, SUM(ok_s), SUM(violation_s), SUM(unknown_s), "  # noqa: S608
+                "SUM(breach_s) FROM tally WHERE minute >= ? GROUP BY source, place, rule, hour",
+                (since,),
+            ).fetchall()
+            fresh = [t for t in self._tallies.values() if t.minute >= since]
+        sums: dict[tuple[Instance, int | None], list[int]] = {}
+        for source, place, rule, start, *seconds in rows:
+            sums[Instance(source, place, rule), start] = seconds
+        for t in fresh:
+            start = None if hour == "NULL" else t.minute - t.minute % 3600
+            had = sums.setdefault((t.instance, start), [0, 0, 0, 0])
+            sums[t.instance, start] = [
+                a + b for a, b in zip(had, (t.ok_s, t.violation_s, t.unknown_s, t.breach_s), strict=True)
+            ]
+        ordered = sorted(sums.items(), key=lambda item: (item[0][1] or 0, str(item[0][0])))
+        return tuple(
+            Compliance(instance, ok, bad, dim, breach, start) for (instance, start), (ok, bad, dim, breach) in ordered
+        )
+
+    def pending_tallies(self, before: int, limit: int) -> tuple[Tally, ...]:
+        """Minutes that started before `before` (Unix s) and wait for delivery, oldest first, none of doubtful date."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT source, place, rule, minute, ok_s, violation_s, unknown_s, breach_s, subjects FROM tally "
+                "WHERE delivered = 0 AND boot = '' AND minute < ? ORDER BY minute LIMIT ?",
+                (before, limit),
+            ).fetchall()
+        return tuple(Tally(Instance(*row[:3]), *row[3:]) for row in rows)
+
+    def tallies_delivered(self, rows: Iterable[Tally]) -> None:
+        """The far end has stored these rows. One that has grown since keeps waiting, to be sent again whole."""
+        marks = [(*_key(t), t.ok_s, t.violation_s, t.unknown_s, t.breach_s) for t in rows]
+        self._later(
+            "confirmation",
+            lambda db: db.executemany(
+                "UPDATE tally SET delivered = 1 WHERE minute=? AND source=? AND place=? AND rule=? AND boot='' "
+                "AND ok_s=? AND violation_s=? AND unknown_s=? AND breach_s=?",
+                marks,
+            ),
+        )
+
+    def reading(self, name: str, at: Stamp, values: Mapping[str, float | int | str | None]) -> None:
+        """Keep the numbers of a sensor, or of the node itself, at one instant."""
+        content = json.dumps(dict(values), ensure_ascii=False)
+        row = (name, at.wall, at.mono, at.boot, at.synced, content)
+        self._later("reading", lambda db: db.execute("INSERT INTO reading VALUES (?,?,?,?,?,?)", row))
+
+    def readings(self, name: str, since: float, limit: int = 10_000) -> tuple[Reading, ...]:
+        """Committed readings from `since` (Unix s) on, oldest first."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT wall, mono, boot, synced, content FROM reading WHERE name=? AND wall>=? ORDER BY wall LIMIT ?",
+                (name, since, limit),
+            ).fetchall()
+        return tuple(Reading(name, Stamp(w, m, b, bool(s)), json.loads(content)) for w, m, b, s, content in rows)
+
+    # -- evidence ----------------------------------------------------------------------------------------------------
+
+    def evidence(self, ref: EvidenceRef, alarm: str, path: Path, stamp: Stamp) -> None:
+        """Keep the record of a file that is on disk, synced, under `path`; one file may belong to several alarms."""
+        row = (ref.sha256, alarm, ref.kind, ref.bytes, str(path), stamp.wall, stamp.mono, stamp.boot, stamp.synced)
+        with self._lock:
+            # At once: a file without its record is never sent and never deleted. Rare enough for the card.
+            self._later(
+                ref.kind, lambda db: db.execute("INSERT OR REPLACE INTO evidence VALUES (?,?,?,?,?,?,?,?,?)", row)
+            )
+            self._commit(self._clock.now())
+
+    def pending_evidence(self, limit: int) -> tuple[StoredEvidence, ...]:
+        """Files that wait to be uploaded: snapshots before clips, oldest first. Vanished files are left out."""
+        return self._evidence("", (), "ORDER BY kind != 'snapshot', rowid", limit)
+
+    def evidence_of(self, alarm: str) -> tuple[StoredEvidence, ...]:
+        """Files of one alarm that are still on this node, oldest first."""
+        return self._evidence("WHERE alarm=?", (alarm,), "ORDER BY rowid", -1)
+
+    def _evidence(self, where: str, args: tuple[str, ...], order: str, limit: int) -> tuple[StoredEvidence, ...]:
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT sha256, kind, bytes, alarm, path, wall, mono, boot, synced FROM evidence "  # noqa: S608 fixed words
+                f"{where} {order} LIMIT ?",
+                (*args, limit),
+            ).fetchall()
+        found = [
+            StoredEvidence(EvidenceRef(*row[:3]), row[3], Path(row[4]), Stamp(row[5], row[6], row[7], bool(row[8])))
+            for row in rows
+        ]
+        return tuple(e for e in found if e.path.exists())
+
+    def evidence_delivered(self, sha256: str, alarm: str | None = None) -> None:
+        """The far end has stored the file, for this alarm or for all it belongs to: the last record takes it along."""
+        with self._lock:
+            known = self._evidence("WHERE sha256=?", (sha256,), "", -1)
+            done = [e for e in known if alarm is None or e.alarm == alarm]
+            if done and len(done) == len(known):
+                _unlink(e.path for e in known)
+            keys = [(sha256, e.alarm) for e in done]
+            self._later(
+                "confirmation", lambda db: db.executemany("DELETE FROM evidence WHERE sha256=? AND alarm=?", keys)
+            )
+            self._commit(self._clock.now())
+
+    def trim_evidence(self, max_bytes: int) -> int:
+        """Drop clips, then snapshots, oldest first, until the files take at most `max_bytes`. Gives how many went."""
+        with self._lock:
+            gone = 0
+            while self._evidence_bytes() > max_bytes:
+                step = self._drop_evidence("clip", 1) or self._drop_evidence("snapshot", 1)
+                if not step:
+                    break
+                gone += step
+            return gone
+
+    def _evidence_bytes(self) -> int:
+        query = "SELECT COALESCE(SUM(bytes), 0) FROM (SELECT DISTINCT sha256, bytes FROM evidence)"
+        return int(self._db.execute(query).fetchone()[0])
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def flush(self, stamp: Stamp | None = None) -> None:
+        """Commit what is gathered: at once, or, given a stamp, when `COMMIT_EVERY_S` have passed.
+
+        Also puts dates right once the clock is, writes what the disk refused before, and trims. Call it every second.
+        """
+        with self._lock:
+            now = self._clock.now()
+            if not self._redated and now.synced:
+                self.redate(now)
+            if stamp is None or abs(stamp.mono - self._committed) >= COMMIT_EVERY_S:
+                self._committed = (stamp or now).mono
+                self._commit(now)
+                if self._state.ok:
+                    self._fill_reserve()
+            if now.synced and now.mono - self._trimmed >= TRIM_EVERY_S:
+                self.trim(now)
+
+    def redate(self, stamp: Stamp) -> None:
+        """Put right the dates of what this boot wrote before its clock was: `stamp` is synchronised.
+
+        Alarm events that are not sent yet, open alarms, evidence, readings; tallies move to their true minute and
+        are released for sending. Rows of an earlier boot stay as they are: nothing tells how far off they were.
+        """
+        if not stamp.synced:
+            return
+
+        def work(db: sqlite3.Connection) -> None:
+            for table, key in (("alarm_event", "seq"), ("open_alarm", "alarm")):
+                where = "WHERE boot=? AND synced=0 AND delivered IS NULL" if table == "alarm_event" else "WHERE ?!=''"
+                rows = db.execute(f"SELECT {key}, event FROM {table} {where}", (stamp.boot,)).fetchall()  # noqa: S608
+                for row, text in rows:
+                    for event in decodable([text]):
+                        right = redated_event(event, stamp)
+                        db.execute(f"UPDATE {table} SET event=? WHERE {key}=?", (encode(right), row))  # noqa: S608
+                        if table == "alarm_event":
+                            db.execute("UPDATE alarm_event SET wall=?, synced=1 WHERE seq=?", (right.at.wall, row))
+            for table in ("evidence", "reading"):
+                db.execute(
+                    f"UPDATE {table} SET wall = ? + mono, synced = 1 WHERE boot=? AND synced=0",  # noqa: S608
+                    (stamp.wall - stamp.mono, stamp.boot),
+                )
+            for minute, *rest in db.execute(
+                "SELECT minute, base, source, place, rule, ok_s, violation_s, unknown_s, breach_s, subjects "
+                "FROM tally WHERE boot=?",
+                (stamp.boot,),
+            ).fetchall():
+                base, source, place, rule, *seconds = rest
+                true = minute + (stamp.wall - stamp.mono) - base
+                _add_tally(db, Tally(Instance(source, place, rule), int(true // 60 * 60), *seconds), "", 0.0)
+            db.execute("DELETE FROM tally WHERE boot=?", (stamp.boot,))
+
+        with self._lock:
+            self._buffer_tallies(stamp)
+            self._held = {event_id: redated_event(e, stamp) for event_id, e in self._held.items()}
+            self._later("redating", work)
+            self._commit(stamp)
+            self._redated = True
+
+    def trim(self, now: Stamp) -> None:
+        """Keep to `max_days` and `max_mb`: first what is delivered and oldest; for space, then readings and tallies."""
+        with self._lock:
+            self._trimmed = now.mono
+            before = now.wall - self._settings.max_days * 86_400
+            for query in (
+                "DELETE FROM alarm_event WHERE delivered IS NOT NULL AND wall < ?",
+                "DELETE FROM reading WHERE wall < ?",
+                "DELETE FROM tally WHERE minute < ? AND delivered >= ?",
+            ):
+                args = (before, int(self._confirm_tallies))[: query.count("?")]
+                self._later("trimming", partial(_execute, query=query, args=args))
+            self._commit(now)
+            max_bytes = self._settings.max_mb * 1_000_000
+            while self._used_bytes() > max_bytes and self._state.ok:
+                if not (self._drop_delivered() or self._drop_rows("reading") or self._drop_rows("tally")):
+                    break
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> JournalState:
+        """How the journal is, now."""
+        with self._lock:
+            return replace(self._state, held=len(self._held), dropped=dict(self._dropped))
+
+    def close(self) -> None:
+        """Commit what is gathered and close the file. The journal must not be used after this."""
+        with self._lock:
+            self._commit(self._clock.now())
+            self._db.close()
+
+    # -- below: not for others ---------------------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        if not self._path.exists():
+            return self._connect_or_memory()
+        try:
+            db = connect(self._path)
+        except sqlite3.DatabaseError as error:
+            if trouble_of(error) is not Trouble.CORRUPT:
+                return self._in_memory(error)
+        else:
+            if is_sound(db):
+                return db
+            db.close()
+        aside = move_aside(self._path)
+        log.error("the journal %s was damaged; moved to %s, a new one is begun", self._path, aside)
+        db = self._connect_or_memory()
+        self._state = replace(self._state, moved_aside=aside, salvaged=self._salvage(db, aside))
+        return db
+
+    def _connect_or_memory(self) -> sqlite3.Connection:
+        try:
+            return connect(self._path)
+        except sqlite3.DatabaseError as error:
+            return self._in_memory(error)
+
+    def _in_memory(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+        # A node without a disk still watches and still sends; `state` tells that a restart would lose what waits.
+        log.error("the journal %s cannot be written (%s); kept in memory until the next start", self._path, error)
+        self._state = replace(
+            self._state, trouble=trouble_of(error), detail=f"{error}; kept in memory until the next start"
+        )
+        return connect(Path(":memory:"))
+
+    def _salvage(self, db: sqlite3.Connection, aside: Path) -> int:
+        waiting, still_open, highest = salvage(aside)
+        events: dict[str, AlarmEvent] = {}
+        for event in decodable((*waiting, *still_open)):
+            events[event.id] = event
+        db.execute("BEGIN IMMEDIATE")
+        for event in sorted(events.values(), key=lambda e: e.seq):
+            self._insert(db, event)
+        top = max([highest, *(e.seq for e in events.values())])
+        db.execute("DELETE FROM sqlite_sequence WHERE name='alarm_event'")
+        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('alarm_event', ?)", (top,))
+        db.execute("COMMIT")
+        return len(events)
+
+    def _last_seq(self) -> int:
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name='alarm_event'").fetchone()
+        return int(row[0]) if row else 0
+
+    def _find(self, event_id: str) -> AlarmEvent | None:
+        row = self._db.execute("SELECT event FROM alarm_event WHERE id=?", (event_id,)).fetchone()
+        return decode(row[0]) if row else None
+
+    def _insert(self, db: sqlite3.Connection, event: AlarmEvent) -> None:
+        at, text = event.at, encode(event)
+        delivered = None if self._confirm_alarms else at.wall
+        db.execute(
+            "INSERT INTO alarm_event (seq, id, alarm, wall, mono, boot, synced, event, delivered) "
+            "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
+            (event.seq, event.id, event.alarm, at.wall, at.mono, at.boot, at.synced, text, delivered),
+        )
+        if event.change is AlarmChange.CLEARED:
+            db.execute("DELETE FROM open_alarm WHERE alarm=?", (event.alarm,))
+        else:
+            db.execute("INSERT OR REPLACE INTO open_alarm VALUES (?,?,?)", (event.alarm, event.seq, text))
+
+    def _later(self, kind: str, work: Work) -> None:
+        with self._lock:
+            if len(self._buffer) == MAX_BUFFERED:
+                self._dropped[self._buffer[0][0]] += 1
+            self._buffer.append((kind, work))
+
+    def _buffer_tallies(self, now: Stamp) -> None:
+        rows, self._tallies = self._tallies, {}
+        if not rows:
+            return
+
+        def work(db: sqlite3.Connection) -> None:
+            for (_, _, boot), tally in rows.items():
+                _add_tally(db, tally, boot, now.wall - now.mono)
+
+        self._later("tally", work)
+
+    def _commit(self, now: Stamp) -> None:
+        """Write all that is gathered in one transaction; where the disk is full, make room and try again."""
+        self._buffer_tallies(now)
+        if not (self._held or self._confirmed or self._buffer):
+            return
+        error = self._try_write(now)
+        if error is not None and trouble_of(error) is Trouble.DISK_FULL:
+            error = self._make_room(now, error)
+        elif error is not None and trouble_of(error) is Trouble.DATABASE and self._buffer:
+            # A row that SQLite refuses must not keep alarms from the disk.
+            log.error("the journal refused a row: %s; %d pieces of work dropped", error, len(self._buffer))
+            self._dropped.update(kind for kind, _ in self._buffer)
+            self._buffer.clear()
+            error = self._try_write(now)
+        if error is None:
+            if self._state.trouble is not Trouble.NONE and not self._is_in_memory():
+                log.warning("the journal can be written again")
+                self._state = replace(self._state, trouble=Trouble.NONE, detail="")
+            return
+        if self._state.trouble is Trouble.NONE:
+            log.error("the journal cannot be written: %s; %d alarm events are held in memory", error, len(self._held))
+        self._state = replace(self._state, trouble=trouble_of(error), detail=str(error))
+
+    def _try_write(self, now: Stamp) -> sqlite3.DatabaseError | None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for event in self._held.values():
+                self._insert(self._db, event)
+            self._db.executemany(
+                "UPDATE alarm_event SET delivered=? WHERE id=?", [(now.wall, i) for i in self._confirmed]
+            )
+            for _, work in self._buffer:
+                work(self._db)
+            self._db.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            self._roll_back()
+            return error
+        self._held.clear()
+        self._confirmed.clear()
+        self._buffer.clear()
+        return None
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # SQLite has rolled back by itself after some errors
+            try:
+                self._db.execute("ROLLBACK")
+            except sqlite3.DatabaseError as error:
+                log.warning("rolling back in the journal: %s", error)
+
+    def _make_room(self, now: Stamp, error: sqlite3.DatabaseError) -> sqlite3.DatabaseError | None:
+        left: sqlite3.DatabaseError | None = error
+        self._reserve.unlink(missing_ok=True)
+        steps: tuple[Callable[[], int], ...] = (
+            lambda: 0,  # the reserve alone may do
+            lambda: self._drop_evidence("clip", 20),
+            lambda: self._drop_evidence("snapshot", 100),
+            lambda: self._drop_rows("reading"),
+            lambda: self._drop_rows("tally"),
+            self._drop_delivered,
+        )
+        for step in steps:
+            while True:
+                dropped = step()
+                left = self._try_write(now)
+                if left is None or trouble_of(left) is not Trouble.DISK_FULL:
+                    return left
+                if not dropped:
+                    break
+        return left
+
+    def _drop_evidence(self, kind: str, count: int) -> int:
+        rows = self._db.execute(
+            "SELECT DISTINCT sha256, path FROM evidence WHERE kind=? ORDER BY rowid LIMIT ?", (kind, count)
+        ).fetchall()
+        _unlink(Path(path) for (_, path) in rows)
+        # The files are gone, that is what makes room; their records go along, now or, if even that fails, later.
+        shas = [(sha,) for (sha, _) in rows]
+        query = "DELETE FROM evidence WHERE sha256=?"
+        if not self._at_once(lambda db: db.executemany(query, shas)):
+            self._later("trimming", lambda db: db.executemany(query, shas))
+            return 0
+        self._dropped[kind] += len(rows)
+        return len(rows)
+
+    def _drop_rows(self, table: str) -> int:
+        """The oldest rows of `reading` or `tally`."""
+        if table == "reading":
+            query = "DELETE FROM reading WHERE rowid IN (SELECT rowid FROM reading ORDER BY wall LIMIT ?)"
+        else:
+            query = (
+                "DELETE FROM tally WHERE minute <= "
+                "(SELECT MAX(minute) FROM (SELECT minute FROM tally ORDER BY delivered DESC, minute LIMIT ?))"
+            )
+        gone = self._delete(query)
+        self._dropped[table] += gone
+        return gone
+
+    def _drop_delivered(self) -> int:
+        return self._delete(
+            "DELETE FROM alarm_event WHERE seq IN "
+            "(SELECT seq FROM alarm_event WHERE delivered IS NOT NULL ORDER BY wall LIMIT ?)"
+        )
+
+    def _delete(self, query: str) -> int:
+        gone: list[int] = []
+        if not self._at_once(lambda db: gone.append(db.execute(query, (_BATCH,)).rowcount)):
+            return 0
+        return gone[0]
+
+    def _at_once(self, work: Work) -> bool:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            work(self._db)
+            self._db.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            log.warning("dropping from the journal: %s", error)
+            self._roll_back()
+            return False
+        return True
+
+    def _used_bytes(self) -> int:
+        pages, free, size = (
+            int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
+
+    def _is_in_memory(self) -> bool:
+        return not self._db.execute("PRAGMA database_list").fetchone()[2]
+
+    def _fill_reserve(self) -> None:
+        if self._is_in_memory() or self._reserve.exists():
+            return
+        try:
+            with self._reserve.open("xb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError as error:
+            self._reserve.unlink(missing_ok=True)
+            log.warning("no room for the journal's reserve: %s", error)
+
+
+def _execute(db: sqlite3.Connection, query: str, args: tuple[float, ...]) -> None:
+    db.execute(query, args)
+
+
+def _key(t: Tally) -> tuple[int, str, str, str]:
+    return t.minute, t.instance.source, t.instance.place, t.instance.rule
+
+
+def _sum(a: Tally, b: Tally) -> Tally:
+    return replace(
+        a,
+        ok_s=a.ok_s + b.ok_s,
+        violation_s=a.violation_s + b.violation_s,
+        unknown_s=a.unknown_s + b.unknown_s,
+        breach_s=a.breach_s + b.breach_s,
+        subjects=max(a.subjects, b.subjects),
+    )
+
+
+def _add_tally(db: sqlite3.Connection, t: Tally, boot: str, base: float) -> None:
+    db.execute(
+        "INSERT INTO tally (minute, source, place, rule, boot, base, ok_s, violation_s, unknown_s, breach_s, subjects) "
+        "VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET ok_s = ok_s + excluded.ok_s, "
+        "violation_s = violation_s + excluded.violation_s, unknown_s = unknown_s + excluded.unknown_s, "
+        "breach_s = breach_s + excluded.breach_s, subjects = MAX(subjects, excluded.subjects), delivered = 0",
+        (*_key(t), boot, base, t.ok_s, t.violation_s, t.unknown_s, t.breach_s, t.subjects),
+    )
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in set(paths):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("cannot delete evidence %s: %s", path.name, error)

@@ -1,0 +1,300 @@
+"""Turns the node's values into words, numbers and shares for one reader: their language, the site's clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+from edge.clock import Stamp
+from edge.page.view import ComplianceRow, LiveBox, LiveView, PlaceState
+from edge.site.model import Camera, SiteFile
+from edge.text import Catalogue
+from edge.values import AlarmChange, AlarmEvent, CameraCause, CameraStatus, EvidenceRef, Instance, Reason, Verdict
+
+WHOLE_PICTURE = "-"
+_WORST = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class StateWords:
+    """A camera's state in words; `ok` while it sees."""
+
+    code: str
+    ok: bool
+    title: str
+    cause: str
+    todo: str
+    detail: str
+    since: str
+    fps: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceWords:
+    """A rule instance in words; `verdict` is `idle` while there is nothing to judge."""
+
+    verdict: str
+    word: str
+    rule: str
+    place: str
+    reason: str
+    count: str
+    alarm: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BoxWords:
+    """A box in the picture: relative 0..1, worst verdict of all rules, and what is not in order."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    verdict: str
+    word: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmWords:
+    """An alarm in words."""
+
+    id: str
+    open: bool
+    verdict: str
+    severity: str
+    severity_word: str
+    state: str
+    title: str
+    place: str
+    reason: str
+    clauses: str
+    clause_text: str
+    subjects: str
+    since: str
+    since_iso: str
+    lasted: str
+    clock_note: str
+    snapshots: tuple[EvidenceRef, ...]
+    clips: tuple[EvidenceRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Seconds of a rule or a place and their shares; `x` and `w` are percent of a bar."""
+
+    name: str
+    where: str
+    compliance: str
+    ok: tuple[float, float]
+    violation: tuple[float, float]
+    unknown: tuple[float, float]
+    ok_text: str
+    violation_text: str
+    unknown_text: str
+    unknown_share: str
+    violation_s: int
+    places: tuple[Share, ...] = ()
+
+
+def percent(part: float, whole: float) -> str:
+    """Rounded towards the bad news: one second of breach never reads 100 %, nor one second of anything 0 %."""
+    if whole <= 0:
+        return "—"
+    tenths = math.floor(1000 * part / whole)
+    return "< 0.1 %" if part and not tenths else f"{tenths / 10:.1f} %"
+
+
+def _widths(parts: Sequence[int]) -> list[tuple[float, float]]:
+    """(start, width) in percent of a bar; what is there at all stays visible."""
+    total = sum(parts)
+    if not total:
+        return [(0.0, 0.0) for _ in parts]
+    widths = [max(1.0, 100 * p / total) if p else 0.0 for p in parts]
+    scale = 100 / sum(widths)
+    starts = [scale * sum(widths[:i]) for i in range(len(widths))]
+    return [(round(s, 2), round(scale * w, 2)) for s, w in zip(starts, widths, strict=True)]
+
+
+class Words:
+    """Everything one page needs to say something about one site in one language."""
+
+    def __init__(self, text: Catalogue, site: SiteFile, now: Stamp) -> None:
+        self.text = text
+        self.site = site
+        self.now = now
+
+    @cached_property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.site.site.timezone)
+
+    def time(self, stamp: Stamp) -> str:
+        """Time at the site; with the date when that is not today."""
+        at, today = (datetime.fromtimestamp(s.wall, self._zone) for s in (stamp, self.now))
+        return f"{at:%H:%M:%S}" if at.date() == today.date() else f"{at:%Y-%m-%d %H:%M}"
+
+    def iso(self, stamp: Stamp) -> str:
+        return datetime.fromtimestamp(stamp.wall, self._zone).isoformat(timespec="seconds")
+
+    def duration(self, seconds: float) -> str:
+        s = max(0, int(seconds))
+        if s < 60:
+            return self.text("page.duration.s", s=s)
+        if s < 3600:
+            return self.text("page.duration.min", m=s // 60, s=s % 60)
+        if s < 86400:
+            return self.text("page.duration.h", h=s // 3600, m=s % 3600 // 60)
+        return self.text("page.duration.d", d=s // 86400, h=s % 86400 // 3600)
+
+    def between(self, start: Stamp, end: Stamp) -> str:
+        """How long; by the monotonic clock where both are of one boot."""
+        same = start.boot == end.boot
+        return self.duration(end.mono - start.mono if same else end.wall - start.wall)
+
+    def camera(self, camera_id: str) -> str:
+        """A camera as people call it; one that has left the site file by its id."""
+        return next((c.name for c in self.site.cameras if c.id == camera_id and c.name), camera_id)
+
+    def place(self, camera_id: str, place: str) -> str:
+        if place == WHOLE_PICTURE:
+            return self.text("page.whole_picture")
+        camera = next((c for c in self.site.cameras if c.id == camera_id), None)
+        things = [*camera.zones, *camera.fixtures] if camera else []
+        return next((t.name for t in things if t.id == place and t.name), place)
+
+    def where(self, instance: Instance) -> str:
+        return f"{self.camera(instance.source)} · {self.place(instance.source, instance.place)}"
+
+    def rule(self, rule_id: str, what: str = "name") -> str:
+        """A text of a rule; its id for a rule that an older journal knows and this version does not."""
+        key = f"rule.{rule_id}.{what}"
+        return self.text(key) if key in self.text else rule_id
+
+    def status(self, status: CameraStatus) -> StateWords:
+        known = status.cause is not CameraCause.NONE
+        ok = status.state.sees
+        # Where no cause is known, the state itself says what to do.
+        todo = self.text(f"cause_do.{status.cause}") if known else self.text(f"page.state_do.{status.state}")
+        return StateWords(
+            code=status.state.value,
+            ok=ok,
+            title=self.text(f"camera_state.{status.state}"),
+            cause=self.text(f"cause.{status.cause}") if known and not ok else "",
+            todo="" if ok else todo,
+            detail="" if ok else status.detail,
+            since=self.text("page.since", time=self.time(status.since), lasted=self.between(status.since, self.now)),
+            fps=self.text("page.fps", fps=f"{status.fps:.1f}") if ok else "",
+        )
+
+    def state(self, state: PlaceState) -> PlaceWords:
+        idle = state.verdict is None
+        judged = state.verdict is Verdict.VIOLATION and state.subjects > 1
+        return PlaceWords(
+            verdict="idle" if state.verdict is None else state.verdict.value,
+            word=self.text("page.idle") if idle else self.text(f"verdict.{state.verdict}"),
+            rule=self.rule(state.instance.rule),
+            place=self.place(state.instance.source, state.instance.place),
+            reason="" if state.reason is None or idle else self.text(f"reason.{state.reason}"),
+            count=self.text("page.of", part=state.violating, whole=state.subjects) if judged else "",
+            alarm=state.alarm,
+        )
+
+    def states(self, states: Iterable[PlaceState], camera: str) -> list[PlaceWords]:
+        """Of one camera, worst first, then as they came."""
+        order = {Verdict.VIOLATION: 0, Verdict.UNKNOWN: 1, Verdict.OK: 2, None: 3}
+        mine = (s for s in states if s.instance.source == camera)
+        return [self.state(s) for s in sorted(mine, key=lambda s: order[s.verdict])]
+
+    def boxes(self, view: LiveView) -> list[BoxWords]:
+        """One a subject, with everything that its rules say; the bad ones last, so that they are drawn on top."""
+        subjects: dict[tuple[float, ...], list[LiveBox]] = {}
+        for box in view.boxes:
+            subjects.setdefault(box.box, []).append(box)
+        out = []
+        for (x1, y1, x2, y2), judged in subjects.items():
+            worst = next(v for v in _WORST if any(j.verdict is v for j in judged))
+            notes = [self._note(j.rule, j.reason) for j in judged if j.verdict is worst is not Verdict.OK]
+            out.append(
+                BoxWords(
+                    x=round(x1 / view.width, 4),
+                    y=round(y1 / view.height, 4),
+                    w=round((x2 - x1) / view.width, 4),
+                    h=round((y2 - y1) / view.height, 4),
+                    verdict=worst.value,
+                    word=self.text(f"verdict.{worst}"),
+                    notes=tuple(notes),
+                )
+            )
+        return sorted(out, key=lambda b: -_WORST.index(Verdict(b.verdict)))
+
+    def _note(self, rule: str, reason: Reason) -> str:
+        return self.text("page.note", rule=self.rule(rule), reason=self.text(f"reason.{reason}"))
+
+    def alarm(self, event: AlarmEvent) -> AlarmWords:
+        is_open = event.change is not AlarmChange.CLEARED
+        unjudged = event.verdict is Verdict.UNKNOWN
+        state = ("unjudged" if unjudged else "open") if is_open else ("lost_sight" if unjudged else "cleared")
+        return AlarmWords(
+            id=event.alarm,
+            open=is_open,
+            verdict=event.verdict.value if is_open else "idle",
+            severity=event.severity.value,
+            severity_word=self.text(f"page.severity.{event.severity}"),
+            state=self.text(f"page.alarm_state.{state}"),
+            title=self.rule(event.instance.rule, "alarm"),
+            place=self.where(event.instance),
+            reason=self.text(f"reason.{event.reason}"),
+            clauses=", ".join(event.clauses),
+            clause_text=self.rule(event.instance.rule, "clause_text"),
+            subjects=str(event.subjects),
+            since=self.time(event.first_seen),
+            since_iso=self.iso(event.first_seen),
+            lasted=self.between(event.first_seen, self.now if is_open else event.last_seen),
+            clock_note="" if event.first_seen.synced else self.text("page.clock_note"),
+            snapshots=tuple(e for e in event.evidence if e.kind == "snapshot"),
+            clips=tuple(e for e in event.evidence if e.kind == "clip"),
+        )
+
+    def change(self, event: AlarmEvent) -> str:
+        return self.text(f"page.change.{event.change}")
+
+    def shares(self, rows: Iterable[ComplianceRow]) -> list[Share]:
+        """A rule each, the most violated first, with its places."""
+        by_rule: dict[str, list[ComplianceRow]] = {}
+        for row in rows:
+            by_rule.setdefault(row.instance.rule, []).append(row)
+        shares = []
+        for rule, of_rule in by_rule.items():
+            places = [self._share(self.where(r.instance), "", [r]) for r in of_rule]
+            places.sort(key=lambda p: (-p.violation_s, p.name))
+            shares.append(self._share(self.rule(rule), rule, of_rule, tuple(places)))
+        return sorted(shares, key=lambda s: (-s.violation_s, s.name))
+
+    def _share(self, name: str, where: str, rows: Sequence[ComplianceRow], places: tuple[Share, ...] = ()) -> Share:
+        ok, violation, unknown = (sum(getattr(r, f) for r in rows) for f in ("ok_s", "violation_s", "unknown_s"))
+        bars = _widths((ok, violation, unknown))
+        return Share(
+            name=name,
+            where=where,
+            compliance=percent(ok, ok + violation),
+            ok=bars[0],
+            violation=bars[1],
+            unknown=bars[2],
+            ok_text=self.duration(ok),
+            violation_text=self.duration(violation),
+            unknown_text=self.duration(unknown),
+            unknown_share=percent(unknown, ok + violation + unknown),
+            violation_s=violation,
+            places=places,
+        )
+
+    def outlines(self, camera: Camera) -> list[dict[str, object]]:
+        """Fixtures of a camera for the zone editor, which shows them and leaves them alone."""
+        return [
+            {"id": f.id, "name": f.name or f.id, "kind": f.kind, "points": f.line if f.kind == "barrier" else f.polygon}
+            for f in camera.fixtures
+        ]
