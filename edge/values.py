@@ -285,6 +285,24 @@ class Finding:
     judgements: tuple[Judgement, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PlaceState:
+    """How a rule instance stands now.
+
+    verdict: the worst confirmed one; None while the rule does not apply or nobody is there, then `reason` is None too.
+    subjects: how many are known now; violating: how many of them break the rule.
+    alarm: id of the open alarm, if there is one. at: of the last look, None before the first.
+    """
+
+    instance: Instance
+    verdict: Verdict | None
+    reason: Reason | None
+    subjects: int = 0
+    violating: int = 0
+    alarm: str | None = None
+    at: Stamp | None = None
+
+
 class Severity(StrEnum):
     INFO = "info"
     WARNING = "warning"
@@ -401,3 +419,12 @@ class CameraStatus:
     width: int = 0
     height: int = 0
     detail: str = ""  # one line for the installer, credentials already removed
+
+
+class LinkState(StrEnum):
+    """How the connection to the broker is."""
+
+    OFF = "off"  # none is configured: a first-class way to run
+    CONNECTING = "connecting"
+    UP = "up"
+    DOWN = "down"

@@ -20,24 +20,14 @@ from edge.values import (
     EvidenceRef,
     Finding,
     Instance,
+    PlaceState,
     Reason,
     Severity,
     Verdict,
 )
 
 MAX_SUBJECTS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceState:
-    """What the page shows of one rule instance."""
-
-    instance: Instance
-    verdict: Verdict
-    reason: Reason
-    subjects: int
-    violating: int
-    alarm: str | None
+_WORST = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
 
 
 @dataclass(slots=True)
@@ -58,6 +48,19 @@ class _Desk:
 
     def violating(self, stamp: Stamp) -> list[SubjectWatch]:
         return [w for w in self.present(stamp).values() if w.verdict is Verdict.VIOLATION]
+
+    def state(self, stamp: Stamp) -> PlaceState:
+        present = self.present(stamp)
+        worst = min(present.values(), key=lambda w: _WORST.index(w.verdict), default=None)
+        return PlaceState(
+            instance=self.instance,
+            verdict=worst.verdict if worst else None,
+            reason=worst.reason if worst else None,
+            subjects=len(present),
+            violating=len(self.violating(stamp)),
+            alarm=self.alarm.alarm if self.alarm else None,
+            at=self.last_look,
+        )
 
 
 class AlarmBook:
@@ -175,22 +178,8 @@ class AlarmBook:
         return {i: tuple(w.verdict for w in d.present(stamp).values()) for i, d in self._desks.items()}
 
     def places(self, stamp: Stamp) -> tuple[PlaceState, ...]:
-        states = []
-        for instance, desk in sorted(self._desks.items(), key=lambda x: str(x[0])):
-            present = desk.present(stamp)
-            order = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
-            worst = min(present.values(), key=lambda w: order.index(w.verdict), default=None)
-            states.append(
-                PlaceState(
-                    instance=instance,
-                    verdict=worst.verdict if worst else Verdict.UNKNOWN,
-                    reason=worst.reason if worst else Reason.TOO_FEW_LOOKS,
-                    subjects=len(present),
-                    violating=len(desk.violating(stamp)),
-                    alarm=desk.alarm.alarm if desk.alarm else None,
-                )
-            )
-        return tuple(states)
+        """How every rule instance that was ever looked at stands, sorted."""
+        return tuple(d.state(stamp) for _, d in sorted(self._desks.items(), key=lambda x: str(x[0])))
 
     def open_alarms(self) -> tuple[AlarmEvent, ...]:
         return tuple(d.alarm for d in self._desks.values() if d.alarm is not None)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from edge.clock import Stamp
 from edge.site.model import SiteFile, Zone
-from edge.values import AlarmEvent, Box, CameraStatus, EvidenceRef, Instance, Reason, Verdict
+from edge.values import AlarmEvent, Box, CameraStatus, EvidenceRef, Instance, LinkState, PlaceState, Reason, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +49,6 @@ class LiveView(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PlaceState:
-    """How a rule instance stands now.
-
-    verdict: None while the rule does not apply, or nobody was there; then `reason` is None too.
-    subjects: how many were judged in the last look; violating: how many of them break the rule.
-    alarm: id of the open alarm, if there is one. at: of the last look, None before the first.
-    """
-
-    instance: Instance
-    verdict: Verdict | None
-    reason: Reason | None
-    subjects: int = 0
-    violating: int = 0
-    alarm: str | None = None
-    at: Stamp | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ComplianceRow:
     """Seconds of one rule instance over the period that was asked for."""
 
@@ -83,15 +65,6 @@ class EvidenceFile:
 
     ref: EvidenceRef
     path: Path
-
-
-class LinkState(StrEnum):
-    """How the connection to the broker is."""
-
-    OFF = "off"  # none is configured: a first-class way to run
-    CONNECTING = "connecting"
-    UP = "up"
-    DOWN = "down"
 
 
 class JournalState(StrEnum):

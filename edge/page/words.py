@@ -10,10 +10,20 @@ from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from edge.clock import Stamp
-from edge.page.view import ComplianceRow, LiveBox, LiveView, PlaceState
+from edge.page.view import ComplianceRow, LiveBox, LiveView
 from edge.site.model import Camera, SiteFile
 from edge.text import Catalogue
-from edge.values import AlarmChange, AlarmEvent, CameraCause, CameraStatus, EvidenceRef, Instance, Reason, Verdict
+from edge.values import (
+    AlarmChange,
+    AlarmEvent,
+    CameraCause,
+    CameraStatus,
+    EvidenceRef,
+    Instance,
+    PlaceState,
+    Reason,
+    Verdict,
+)
 
 WHOLE_PICTURE = "-"
 _WORST = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
