@@ -80,14 +80,17 @@ class LiveBoard:
             self._changed.notify_all()
 
     def wait(self, camera: str, after: int, timeout: float) -> LiveFrame | None:
-        """The newest frame with seq > after, waiting up to `timeout` seconds for it."""
+        """The newest frame unless its seq is `after`, waiting up to `timeout` seconds for another.
 
-        def newer() -> bool:
+        Not "a higher seq": a camera that was opened anew counts from 1 again.
+        """
+
+        def other() -> bool:
             frame = self._frames.get(camera)
-            return frame is not None and frame.seq > after
+            return frame is not None and frame.seq != after
 
         with self._changed:
-            return self._frames[camera] if self._changed.wait_for(newer, timeout) else None
+            return self._frames[camera] if self._changed.wait_for(other, timeout) else None
 
     def forget(self, camera: str) -> None:
         """A camera that is gone or blind shows no old picture."""

@@ -1,4 +1,5 @@
-"""All that the page may ask of the node. `edge.node` implements `NodeView`; the page imports no other part of the line.
+"""All that the page may ask of the node. `edge.node` implements `NodeView`; besides it the page knows the plain values
+and rows of the line, none of its working parts.
 
 Every method may be called from several threads at once and may block for as long as it says. Pictures that come out of
 a view have their faces pixelated already: the page never sees a raw frame.
@@ -8,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 from edge.clock import Stamp
+from edge.journal.rows import Compliance, JournalState, StoredEvidence
 from edge.site.model import SiteFile, Zone
-from edge.values import AlarmEvent, Box, CameraStatus, EvidenceRef, Instance, LinkState, PlaceState, Reason, Verdict
+from edge.values import AlarmEvent, Box, CameraStatus, LinkState, PlaceState, Reason, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +46,6 @@ class LiveView(Protocol):
     def jpeg(self) -> bytes:
         """The frame as JPEG of any size with the same aspect, faces pixelated. Encoded at the first call only."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ComplianceRow:
-    """Seconds of one rule instance over the period that was asked for."""
-
-    instance: Instance
-    ok_s: int
-    violation_s: int
-    unknown_s: int
-    breach_s: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceFile:
-    """An evidence file on disk; it may be dropped by a full disk between asking and opening."""
-
-    ref: EvidenceRef
-    path: Path
-
-
-class JournalState(StrEnum):
-    OK = "ok"
-    DROPPING = "dropping"  # the disk is nearly full: clips, pictures, readings, tallies are dropped, alarms never
-    FAILED = "failed"  # it cannot be written at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +91,7 @@ class NodeView(Protocol):
         ...
 
     def live(self, camera: str, after: int, timeout: float) -> LiveView | None:
-        """The newest judged frame with `seq` > `after`; waits up to `timeout` seconds for one, then None.
-
-        Also None at once for a camera that is not there.
-        """
+        """The newest judged frame unless its `seq` is `after`; waits up to `timeout` seconds for another, then None."""
         ...
 
     def states(self) -> tuple[PlaceState, ...]:
@@ -134,11 +106,11 @@ class NodeView(Protocol):
         """All events of one alarm that are still in the journal, oldest first; empty for an unknown id."""
         ...
 
-    def evidence(self, sha256: str) -> EvidenceFile | None:
-        """An evidence file by its name, 64 hex digits in lower case (the page has checked); None where it is gone."""
+    def evidence(self, alarm: str) -> tuple[StoredEvidence, ...]:
+        """Pictures and clips of one alarm that are still on this node, oldest first."""
         ...
 
-    def compliance(self, hours: int) -> tuple[ComplianceRow, ...]:
+    def compliance(self, hours: int) -> tuple[Compliance, ...]:
         """Tallies of the last `hours` hours up to now, one row a rule instance."""
         ...
 
