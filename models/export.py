@@ -1,0 +1,222 @@
+"""From trained weights (`.pt`) to the folder that a node loads: weights for lean runtimes and a `manifest.json`.
+
+    python -m models.export best.pt models/weights/site-v1 --about about.json
+
+The graph that is exported ends where the arithmetic is still the same for every YOLO since v8: for each anchor the four
+distances from its centre to the box's sides (in strides, DFL already applied) and one logit a class. Choosing, decoding
+and scaling boxes is left to the node, which does it only for the few anchors above its threshold. So one layout serves
+all runtimes, no runtime needs a top-k or NMS operator, and height and width stay free: a 16:9 picture costs 416x256, not
+416x416. Of the two heads of a YOLO26 that one is taken which ultralytics' own predict uses (for weights that are not
+marked end-to-end: one-to-many with NMS afterwards), so that a node sees what validation saw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ABOUT = ("version", "source", "licence", "data", "metrics")
+"""What the weights themselves cannot tell; taken from `about`, which may be the manifest of an earlier export."""
+
+_OPSET = 17
+_ONNX = "model.onnx"
+_NCNN = ("model.ncnn.param", "model.ncnn.bin")
+_WEIGHTS = "model.pt"
+_NMS_IOU = 0.7  # what ultralytics' predict uses unless told otherwise
+
+
+class ExportError(Exception):
+    """The weights cannot be exported; the text says why and what would be right."""
+
+
+def export(
+    weights: Path,
+    folder: Path,
+    *,
+    name: str | None = None,
+    image_size: int | None = None,
+    about: Mapping[str, Any] | None = None,
+    keep_weights: bool = False,
+) -> Path:
+    """Write a model folder from ultralytics detection weights. Needs the `train` extra.
+
+    name: of the model; the folder's when left out.
+    image_size: longer side of the network's input in pixels, a multiple of 32; the one it was trained with when left out.
+    about: the keys of `ABOUT`; others are ignored.
+    keep_weights: put the `.pt` into the folder too, for the `ultralytics` runtime on a developer's computer.
+    Returns the manifest's path. Raises `ExportError`.
+    """
+    if not weights.is_file():
+        raise ExportError(f"{weights}: no such file; give the .pt that training wrote")
+    model, facts = _load(weights)
+    size = image_size or facts["image_size"]
+    if size % 32 or not 64 <= size <= 1280:
+        raise ExportError(f"image size {size}: must be a multiple of 32 from 64 to 1280")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="banksman-export-") as scratch:
+        made = Path(scratch)
+        _to_onnx(model, size, made / _ONNX)
+        _to_ncnn(model, size, made)
+        for file in (_ONNX, *_NCNN):
+            shutil.copyfile(made / file, folder / file)
+    files = {"onnx": (_ONNX,), "openvino": (_ONNX,), "ncnn": _NCNN}
+    if keep_weights:
+        shutil.copyfile(weights, folder / _WEIGHTS)
+        files["ultralytics"] = (_WEIGHTS,)
+    manifest = {
+        "format": 1,
+        "name": name or folder.resolve().name,
+        "version": "0",
+        "task": "detect",
+        "classes": facts["classes"],
+        "input": {"width": size, "height": size},
+        "preprocessing": {
+            "resize": "letterbox",
+            "free_shape": True,
+            "stride": facts["strides"][-1],
+            "padding": 114,
+            "colour": "RGB",
+            "scale": 255,
+        },
+        "output": {"layout": "distances-logits", "strides": facts["strides"], "nms_iou": facts["nms_iou"]},
+        "files": {
+            runtime: {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in names}
+            for runtime, names in files.items()
+        },
+        "source": f"exported from {weights.name}",
+        "licence": "AGPL-3.0-only",
+        "data": [],
+        "metrics": {},
+    }
+    manifest |= {key: about[key] for key in ABOUT if about and key in about}
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def _load(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The fused network with its head cut as the module's docstring says, and what the manifest wants to know of it."""
+    os.environ.setdefault("YOLO_OFFLINE", "true")  # ultralytics otherwise asks the network at import
+    try:
+        import torch  # noqa: PLC0415 - the node's command line must start without it
+        from ultralytics import YOLO  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ExportError(f"export needs {error.name}; install the `train` extra (see CONTRIBUTING.md)") from error
+
+    yolo = YOLO(weights)
+    if yolo.task != "detect":
+        raise ExportError(f"{weights}: the task is {yolo.task!r}; only `detect` weights can be exported")
+    network = yolo.model.float().eval()
+    network.fuse()
+    head = network.model[-1]
+    network.model[-1] = _cut(head)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    torch.set_grad_enabled(False)
+    return network, {
+        "classes": [network.names[i] for i in range(head.nc)],
+        "strides": [int(s) for s in head.stride],
+        "nms_iou": None if head.end2end else _NMS_IOU,
+        "image_size": int(yolo.overrides.get("imgsz", 640)),
+    }
+
+
+def _cut(head: Any) -> nn.Module:
+    """A detection head that stops before anchors: (1, 4 + classes, anchors), levels from fine to coarse, row by row."""
+    import torch  # noqa: PLC0415
+
+    branch = head.one2one if head.end2end else head.one2many
+
+    class Cut(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.f, self.i, self.type = head.f, head.i, head.type  # where ultralytics' network reads a layer's inputs
+            self.box, self.cls, self.dfl = branch["box_head"], branch["cls_head"], head.dfl
+
+        def forward(self, levels: list[Tensor]) -> Tensor:
+            distances = torch.cat([f(x).flatten(2) for f, x in zip(self.box, levels, strict=True)], 2)
+            logits = torch.cat([f(x).flatten(2) for f, x in zip(self.cls, levels, strict=True)], 2)
+            return torch.cat([self.dfl(distances), logits], 1)
+
+    return Cut()
+
+
+def _to_onnx(model: nn.Module, size: int, path: Path) -> None:
+    import onnx  # noqa: PLC0415
+    import onnxslim  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    torch.onnx.export(
+        model,
+        (torch.zeros(1, 3, size, size),),
+        str(path),
+        dynamo=False,
+        opset_version=_OPSET,
+        input_names=["images"],
+        output_names=["anchors"],
+        dynamic_axes={"images": {2: "height", 3: "width"}, "anchors": {2: "count"}},
+    )
+    slim = onnxslim.slim(onnx.load(path))
+    del slim.graph.value_info[:]  # shapes of every tensor in between: half a megabyte that nobody reads
+    onnx.checker.check_model(slim)
+    onnx.save(slim, path)
+
+
+def _to_ncnn(model: nn.Module, size: int, folder: Path) -> None:
+    """NCNN by pnnx, weights stored as fp16. Two example shapes that differ in both sides keep both sides free."""
+    import pnnx  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    param, weights = _NCNN
+    by_products = {
+        "ptpath": "model.pnnx.pt",
+        "ncnnpy": "model_ncnn.py",
+        "pnnxparam": "model.pnnx.param",
+        "pnnxbin": "model.pnnx.bin",
+        "pnnxpy": "model_pnnx.py",
+        "pnnxonnx": "model.pnnx.onnx",
+    }
+    pnnx.export(
+        model,
+        inputs=torch.zeros(1, 3, size, size),
+        inputs2=torch.zeros(1, 3, size // 2 // 32 * 32, size // 4 // 32 * 32 or 32),
+        fp16=True,
+        ncnnparam=str(folder / param),
+        ncnnbin=str(folder / weights),
+        **{key: str(folder / file) for key, file in by_products.items()},
+    )
+    if not (folder / param).is_file():
+        raise ExportError("pnnx wrote no NCNN model; its own messages above say why")
+
+
+def main(
+    weights: Annotated[Path, typer.Argument(help="What training wrote: a .pt of a detection model.")],
+    folder: Annotated[Path, typer.Argument(help="Where the model folder is written.")],
+    name: Annotated[str | None, typer.Option(help="Name of the model; the folder's when left out.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Longer side of the input in pixels.")] = None,
+    about: Annotated[Path | None, typer.Option(help="JSON with source, licence, data, metrics, version.")] = None,
+    keep_weights: Annotated[bool, typer.Option(help="Put the .pt into the folder too.")] = False,
+) -> None:
+    """Export trained weights to a model folder."""
+    facts = json.loads(about.read_text(encoding="utf-8")) if about else None
+    try:
+        manifest = export(weights, folder, name=name, image_size=image_size, about=facts, keep_weights=keep_weights)
+    except ExportError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"wrote {manifest}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
