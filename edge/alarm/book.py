@@ -166,6 +166,14 @@ class AlarmBook:
             return []
         return [self._clear(desk, stamp, Verdict.UNKNOWN)]
 
+    def on_terms(self, terms: Mapping[str, Terms]) -> None:
+        """Go on under other terms (a new site file); what was seen so far still counts."""
+        self._terms = dict(terms)
+        for desk in self._desks.values():
+            desk.terms = self._terms[desk.instance.rule]
+            for watch in desk.watches.values():
+                watch.terms = desk.terms
+
     def keep_only(self, instances: Iterable[Instance], stamp: Stamp) -> list[AlarmEvent]:
         """After a new site file: stand down everything that is no longer watched."""
         kept = set(instances)
@@ -244,18 +252,22 @@ class AlarmBook:
 
     def _clear(self, desk: _Desk, stamp: Stamp, verdict: Verdict) -> AlarmEvent:
         assert desk.alarm is not None  # noqa: S101 (narrowing)
-        event = replace(
-            desk.alarm,
-            id=str(uuid7()),
-            change=AlarmChange.CLEARED,
-            verdict=verdict,
-            reason=Reason.SEEN if verdict is Verdict.OK else desk.alarm.reason,
-            subjects=desk.peak,
-            at=stamp,
-            seq=0,
-        )
+        event = replace(cleared(desk.alarm, stamp, verdict), subjects=desk.peak)
         desk.alarm, desk.peak, desk.calm_since, desk.verified = None, 0, None, True
         return event
+
+
+def cleared(event: AlarmEvent, stamp: Stamp, verdict: Verdict) -> AlarmEvent:
+    """The end of the alarm that `event` belongs to; UNKNOWN where nobody saw how it ended."""
+    return replace(
+        event,
+        id=str(uuid7()),
+        change=AlarmChange.CLEARED,
+        verdict=verdict,
+        reason=Reason.SEEN if verdict is Verdict.OK else event.reason,
+        at=stamp,
+        seq=0,
+    )
 
 
 def _higher(a: Severity, b: Severity) -> Severity:

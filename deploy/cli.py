@@ -1,0 +1,170 @@
+"""The front door: `banksman`. The only file that knows all parts; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+EXIT_BAD_INPUT = 2
+EXIT_CRASH = 70  # EX_SOFTWARE of sysexits.h: a bug; the service manager starts the node again
+
+app = typer.Typer(
+    name="banksman",
+    help="Construction-site safety monitoring with cameras and sensors.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a pretty traceback shows local variables, and with them passwords
+)
+model_app = typer.Typer(no_args_is_help=True, help="Data, training, export and evaluation of the detector.")
+app.add_typer(model_app, name="model")
+
+SitePath = Annotated[Path, typer.Argument(help="The site file.", metavar="SITE.yaml")]
+Language = Annotated[str, typer.Option("--lang", help="zh-CN or en; by default that of this terminal.")]
+
+
+def _log_to_stderr(*, verbose: bool = False) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    for noisy in ("uvicorn", "httpx", "httpcore", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _fail(message: str, code: int = EXIT_BAD_INPUT) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(code)
+
+
+def _terminal_language() -> str:
+    spoken = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return "zh-CN" if spoken.startswith("zh") else "en"
+
+
+def _language(asked: str) -> str:
+    from edge.text import LANGUAGES
+
+    language = asked or _terminal_language()
+    if language not in LANGUAGES:
+        raise _fail(f"--lang: {language!r} is none of {', '.join(LANGUAGES)}")
+    return language
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; the second one ends the program at once."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    return stop
+
+
+def _end_on_thread_crash() -> None:
+    """A thread that dies of a bug takes the node with it: half a node that looks alive is worse than a restart."""
+
+    def crash(args: threading.ExceptHookArgs) -> None:
+        logging.getLogger("banksman").critical(
+            "thread %s died", args.thread.name if args.thread else "?",
+            exc_info=(args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback),
+        )  # fmt: skip
+        logging.shutdown()
+        os._exit(EXIT_CRASH)
+
+    threading.excepthook = crash
+
+
+@app.command()
+def run(
+    site: SitePath,
+    once: Annotated[bool, typer.Option("--once", help="End when all clips of the site file have been played.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Run the node of a site file until SIGTERM or Ctrl-C."""
+    from edge.node import NodeError, run_site
+    from edge.site.load import SiteFileError
+
+    _log_to_stderr(verbose=verbose)
+    _end_on_thread_crash()
+    try:
+        run_site(site, stop_on_signals(), once=once)
+    except (SiteFileError, NodeError) as error:
+        raise _fail(str(error)) from error
+
+
+@app.command()
+def demo(
+    source: Annotated[str, typer.Option(help="A video file, a folder of photos, an address, or a camera number.")] = "",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0: the first free one from 8080.")] = 0,
+    seconds: Annotated[float, typer.Option("--for", help="Stop after so many seconds; 0: when told to.")] = 0,
+    lang: Language = "",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the node's log.")] = False,
+) -> None:
+    """Try it out: an MQTT broker, a node on a sample street scene, and the page, with nothing to set up."""
+    from deploy.demo import DemoError, run_demo
+
+    if verbose:
+        _log_to_stderr()
+    _end_on_thread_crash()
+    try:
+        run_demo(source, port, seconds, _language(lang), stop_on_signals())
+    except DemoError as error:
+        raise _fail(str(error)) from error
+
+
+@app.command()
+def check(site: SitePath, lang: Language = "") -> None:
+    """Say everything that is wrong with a site file, with line and column."""
+    from edge.rules import RULES
+    from edge.site.load import check as check_site_file
+    from edge.site.words import lines
+
+    problems = check_site_file(site, RULES)
+    for line in lines(problems, _language(lang)):
+        typer.echo(line)
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def doctor(
+    site: Annotated[
+        Path | None, typer.Argument(help="The site file; without one only the machine is examined.")
+    ] = None,
+    lang: Language = "",
+) -> None:
+    """Examine camera, detector, broker, clock, disk and heat; say what to do about each."""
+    from edge.doctor import examine, report
+
+    findings = examine(site)
+    typer.echo(report(findings, _language(lang)))
+    raise typer.Exit(1 if any(f.bad for f in findings) else 0)
+
+
+@model_app.command("export")
+def model_export(
+    weights: Annotated[Path, typer.Argument(help="Trained weights, .pt.")],
+    folder: Annotated[Path, typer.Argument(help="Model folder to write.")],
+) -> None:
+    """Export trained weights to a model folder for the node (needs the `train` extra)."""
+    from models.export import export
+
+    export(weights, folder)
+
+
+def main() -> None:
+    """The `banksman` command."""
+    app()

@@ -1,0 +1,200 @@
+"""`banksman demo`: an in-process broker, a node on a sample scene, and the page. The node is the real one, on a site
+file of its own in a temporary folder; only the broker differs from production."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from rich.console import Console
+from ruamel.yaml import YAML
+
+from broker.embedded import BrokerError, EmbeddedBroker
+from broker.messages import AlarmMessage, MessageError, parse_topic
+from edge.capture.reader import PHOTO_SUFFIXES
+from edge.node import NodeError, run_site
+from edge.text import Catalogue, catalogue
+
+SITE, NODE, CAMERA = "demo", "desk", "street"
+_FIRST_PORT, _PORTS = 8080, 20
+_PHOTOS = ("bus.jpg", "zidane.jpg")  # street and people photos that come inside the ultralytics wheel
+_CACHE = Path.home() / ".cache" / "banksman" / "photos"
+
+
+class DemoError(Exception):
+    """The demo cannot start; the text says why and what to do."""
+
+
+def sample_photos() -> Path:
+    """A folder with the sample photos, taken out of the ultralytics wheel (fetched once, without dependencies).
+
+    Raises DemoError where the wheel cannot be had.
+    """
+    spec = find_spec("ultralytics")  # finds, does not import
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent / "assets"
+    if not all((_CACHE / name).is_file() for name in _PHOTOS):
+        with tempfile.TemporaryDirectory() as folder:
+            _unpack(_download(Path(folder)))
+    return _CACHE
+
+
+def _download(folder: Path) -> Path:
+    pins = Path(__file__).resolve().parent.parent / "requirements.txt"
+    constraints = ["-c", str(pins)] if pins.is_file() else []
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+        "--no-deps", "--dest", str(folder), *constraints, "ultralytics",
+    ]  # fmt: skip
+    try:
+        subprocess.run(command, check=True, timeout=300)  # noqa: S603 (fixed words)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise DemoError(
+            "the sample photos could not be fetched (they come inside the ultralytics package); "
+            "give a source of your own instead: make demo SOURCE=video.mp4"
+        ) from error
+    return next(folder.glob("ultralytics-*.whl"))
+
+
+def _unpack(wheel: Path) -> None:
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(wheel) as archive:
+        for name in _PHOTOS:
+            (_CACHE / name).write_bytes(archive.read(f"ultralytics/assets/{name}"))
+
+
+def source_of(text: str) -> dict[str, Any]:
+    """The `source` section for what the user gave. Raises DemoError for what is none of them."""
+    if not text:
+        return {"type": "pan", "path": str(sample_photos()), "seconds": 12.0}
+    if text.isdecimal():
+        return {"type": "usb", "index": int(text)}
+    if text.startswith(("rtsp://", "rtsps://")):
+        return {"type": "rtsp", "url": text}
+    if text.startswith(("http://", "https://")):
+        return {"type": "mjpeg", "url": text}
+    path = Path(text).expanduser().resolve()
+    if path.is_dir():
+        if not any(p.suffix.lower() in PHOTO_SUFFIXES for p in path.iterdir()):
+            raise DemoError(f"there is no photo in the folder {path}")
+        return {"type": "pan", "path": str(path)}
+    if path.is_file():
+        return {"type": "file", "path": str(path), "loop": True}
+    raise DemoError(f"{text!r} is neither a file, a folder of photos, an rtsp:// or http:// address, nor a number")
+
+
+def site_file(source: dict[str, Any], broker_port: int, page_port: int, language: str) -> dict[str, Any]:
+    """The demo's site file: the whole picture is a work zone, a part of the street is closed to people."""
+    text = catalogue(language)
+    return {
+        "site": {"id": SITE, "name": text("demo.site"), "latitude": 39.91, "longitude": 116.4},
+        "node": {"id": NODE, "data_dir": "data", "clock_trusted": True},
+        "language": language,
+        "cameras": [
+            {
+                "id": CAMERA,
+                "name": text("demo.camera"),
+                "source": source,
+                "zones": [
+                    {"id": "street", "name": text("demo.zone"), "kind": "work",
+                     "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]},
+                    {"id": "closed", "name": text("demo.closed"), "kind": "no_entry",
+                     "polygon": [[0.55, 0.3], [1.0, 0.3], [1.0, 1.0], [0.55, 1.0]]},
+                ],
+            }
+        ],
+        "uplinks": {"mqtt": {"host": "127.0.0.1", "port": broker_port, "tls": False, "confirm": "puback"}},
+        "page": {"port": page_port},
+    }  # fmt: skip
+
+
+def free_port(asked: int) -> int:
+    """The port asked for, or the first free one from 8080. Raises DemoError where there is none."""
+    for port in [asked] if asked else range(_FIRST_PORT, _FIRST_PORT + _PORTS):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    wanted = f"port {asked}" if asked else f"every port from {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1}"
+    raise DemoError(f"{wanted} is in use; give a free one: make demo PORT=9000")
+
+
+@contextmanager
+def _alarms_to(console: Console, text: Catalogue, port: int) -> Iterator[None]:
+    """Print every alarm that arrives over MQTT, as a subscriber of its own."""
+
+    def on_connect(client: mqtt.Client, *_: object) -> None:
+        client.subscribe(f"banksman/1/{SITE}/+/alarm/+", qos=1)
+
+    def on_message(client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
+        del client, userdata
+        try:
+            rule, alarm = parse_topic(message.topic).name, AlarmMessage.from_payload(message.payload)
+        except MessageError as error:
+            console.print(f"[red]{message.topic}: {error}[/]")
+            return
+        colour = {"raised": "bold red", "updated": "yellow", "cleared": "green"}[alarm.event]
+        console.print(
+            f"[{colour}]{text(f'page.change.{alarm.event}'):>8}[/] {text(f'rule.{rule}.alarm')} · "
+            f"{text(f'reason.{alarm.reason}')} · {text('demo.subjects', n=alarm.subjects)} "
+            f"[dim]{message.topic}[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="demo-screen", protocol=mqtt.MQTTv5)
+    client.on_connect, client.on_message = on_connect, on_message
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    try:
+        yield
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def run_demo(source: str, port: int, seconds: float, language: str, stop: threading.Event) -> None:
+    """Run until `stop` is set or `seconds` have passed (0: no limit). Raises DemoError where it cannot start."""
+    text, console = catalogue(language), Console()
+    camera = source_of(source)
+    page_port = free_port(port)
+    broker = EmbeddedBroker()
+    try:
+        broker.start()
+    except BrokerError as error:
+        raise DemoError(str(error)) from error
+    if seconds:
+        timer = threading.Timer(seconds, stop.set)
+        timer.daemon = True
+        timer.start()
+    try:
+        with tempfile.TemporaryDirectory(prefix="banksman-demo-") as folder, _alarms_to(console, text, broker.port):
+            path = Path(folder) / "site.yaml"
+            content = StringIO()
+            YAML().dump(site_file(camera, broker.port, page_port, language), content)
+            path.write_text(content.getvalue(), encoding="utf-8")
+            console.print(f"[bold]Banksman[/] {text('demo.running')}")
+            console.print(f"  {text('demo.page')}   http://127.0.0.1:{page_port}/")
+            console.print(f"  MQTT   127.0.0.1:{broker.port}   banksman/1/{SITE}/#")
+            console.print(f"  {text('demo.site_file')}   {path}", soft_wrap=True)
+            console.print(f"[dim]{text('demo.stop')}[/]")
+            run_site(path, stop)
+    except NodeError as error:
+        raise DemoError(str(error)) from error
+    finally:
+        broker.stop()

@@ -1,0 +1,124 @@
+"""One camera's way through the node: a frame in, findings out. Pure but for the detector it is handed.
+
+`Frame -> Detections -> Tracks -> Scene -> Findings`; what becomes of the findings is `edge.alarm`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.clock import Stamp
+from edge.detect import Detector
+from edge.evidence.heads import HeadRegion, heads_of
+from edge.rules.rule import Circumstances, Place, Rule, applies
+from edge.rules.night import NightState, night
+from edge.site.model import Camera, RuleSettings, SiteFile
+from edge.track import Tracker, persons
+from edge.values import Detections, Finding, Frame, Image, Instance, Reason, Scene
+
+DETECTION_FLOOR = 0.05
+"""Lowest confidence asked of the detector: too low to judge by, enough to keep a track or to hide a face."""
+_HOURS_EVERY_S = 10.0
+"""How often night and working hours are asked for: the sun's place costs a millisecond, and nobody starts to the second."""
+_BRIGHTNESS_STEP = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """One frame, judged."""
+
+    frame: Frame
+    scene: Scene
+    findings: tuple[Finding, ...]
+    heads: tuple[HeadRegion, ...]
+    ended: tuple[Instance, ...]  # rule instances that have just stopped to apply
+
+
+def brightness(image: Image) -> float:
+    """Mean luma of a frame, 0..1, from every eighth pixel (ITU-R BT.601 weights)."""
+    b, g, r = (float(v) for v in image[::_BRIGHTNESS_STEP, ::_BRIGHTNESS_STEP].reshape(-1, 3).mean(axis=0))
+    return (0.114 * b + 0.587 * g + 0.299 * r) / 255.0
+
+
+class CameraLine:
+    """Keeps what one camera's judging needs from frame to frame: its tracks, and when each rule looked last."""
+
+    def __init__(self, site_file: SiteFile, camera: Camera, detector: Detector, rules: Mapping[str, Rule]) -> None:
+        self.camera = camera
+        self._site_file = site_file
+        self._detector = detector
+        self._tracker = Tracker(detector.names)
+        self._places: list[tuple[Instance, Rule, Place, RuleSettings]] = [
+            (Instance(camera.id, place.id, rule.id), rule, place, site_file.rule(rule.id))
+            for rule in rules.values()
+            if site_file.rule(rule.id).enabled
+            for place in rule.places(camera)
+        ]
+        self._looked: dict[Instance, float] = {}
+        self._applying: set[Instance] = set()
+        self._night = NightState.UNKNOWN
+        self._hours_asked = float("-inf")
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        return tuple(i for i, *_ in self._places)
+
+    def judge(self, frame: Frame) -> Looked:
+        """Judge one frame. Raises what the detector raises; a frame that it cannot take is the camera's fault."""
+        return self.judge_detections(frame, self._detector.detect(frame.image, DETECTION_FLOOR))
+
+    def judge_detections(self, frame: Frame, seen: Detections) -> Looked:
+        """The same from detections that somebody else made: replays and tests."""
+        tracked = self._tracker.update(seen, frame.stamp.mono)
+        judged = tracked[tracked.confidence >= np.float32(self._site_file.detector.confidence)]
+        people = persons(judged, frame.width, frame.height)
+        scene = Scene(
+            camera=self.camera.id,
+            stamp=frame.stamp,
+            width=frame.width,
+            height=frame.height,
+            detections=judged,
+            persons=people,
+            lamps=frame.lamps,
+            brightness=brightness(frame.image),
+        )
+        findings, ended = self._apply_rules(scene)
+        return Looked(frame, scene, findings, heads_of(tracked, people, frame.width, frame.height), ended)
+
+    def blind(self, stamp: Stamp) -> tuple[tuple[Finding, ...], tuple[Instance, ...]]:
+        """What a camera that sees nothing adds: one unknown for each rule instance that applies now, and what ended."""
+        ended = self._applying_now(stamp)
+        return tuple(
+            Finding(instance, stamp, (rule.unknown(place, Reason.CAMERA_BLIND),))
+            for instance, rule, place, _ in self._places
+            if instance in self._applying
+        ), ended
+
+    def _apply_rules(self, scene: Scene) -> tuple[tuple[Finding, ...], tuple[Instance, ...]]:
+        ended = self._applying_now(scene.stamp)
+        findings = []
+        for instance, rule, place, settings in self._places:
+            since = scene.stamp.mono - self._looked.get(instance, float("-inf"))
+            if instance not in self._applying or since < rule.every_s:
+                continue
+            self._looked[instance] = scene.stamp.mono
+            found = rule.judge(scene, place, Circumstances(self._night, settings))
+            findings.append(Finding(instance, scene.stamp, found))
+        return tuple(findings), ended
+
+    def _applying_now(self, stamp: Stamp) -> tuple[Instance, ...]:
+        """Ask the clock, once in a while, which rules apply; returns those that have just stopped to."""
+        if abs(stamp.mono - self._hours_asked) < _HOURS_EVERY_S:
+            return ()
+        self._hours_asked = stamp.mono
+        self._night = night(self._site_file.site, self._site_file.night, stamp)
+        before = self._applying
+        self._applying = {
+            instance
+            for instance, rule, place, settings in self._places
+            if applies(rule, place, settings, self._site_file, stamp, self._night)
+        }
+        return tuple(before - self._applying)

@@ -1,0 +1,472 @@
+"""The node: puts the line together, keeps house beside it, and answers for it. The only file that knows all steps.
+
+    cameras -> judge (this thread) -> journal -> uplinks
+                 |                       |
+               board ------ page --------+
+
+Threads: one reader a camera and one watchdog; the judging loop in the thread that calls `Node.run`; one for keeping
+house (site file, journal, readings); one an uplink; the page's own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+
+from broker.messages import CameraHealth, Command, Reply, Status
+from broker.messages import Health as HealthMessage
+from edge.alarm.book import cleared
+from edge.alarm.terms import Terms, terms_of
+from edge.capture.reader import CameraReader
+from edge.clock import Clock, Stamp, SystemClock
+from edge.detect import Detector, ModelError, find_model, load_detector
+from edge.evidence.recorder import Recorder
+from edge.health import MachineWatch, Pace
+from edge.journal.journal import Journal
+from edge.journal.rows import JournalError
+from edge.judge import Judge, Watched
+from edge.line import CameraLine
+from edge.live import LiveBoard
+from edge.page.app import create_app
+from edge.page.server import PageError, PageServer
+from edge.page.view import ComplianceRow, EvidenceFile, Health, JournalState, LiveView
+from edge.post import Post
+from edge.rules import RULES
+from edge.site.keep import SiteFileKeeper
+from edge.site.load import save_zones
+from edge.site.model import Camera, SiteFile, Zone
+from edge.uplink.evidence import EvidenceUplink
+from edge.uplink.mqtt import MqttUplink
+from edge.values import AlarmEvent, CameraStatus, EvidenceRef, LinkState, PlaceState, Verdict
+
+log = logging.getLogger(__name__)
+
+HOUSE_S = 1.0
+"""The journal is flushed, and the site file looked at, this often."""
+READING_S = 10.0
+HEALTH_S = 30.0
+_APPLY_S = 5.0  # longest that a save on the page waits for the judging loop to take it over
+_RESTART_FOR = ("node", "detector", "evidence", "journal", "uplinks", "page")
+"""Sections of the site file that the whole node is built on; the others are taken over while it runs."""
+
+
+class NodeError(Exception):
+    """The node cannot start; the text says what is wrong, where, and what would be right."""
+
+
+class Outcome(StrEnum):
+    """Why `Node.run` returned."""
+
+    STOPPED = "stopped"
+    ENDED = "ended"  # every camera was a clip, and all have been played
+    RENEW = "renew"  # a new site file asks for another node: build it and run that
+
+
+class Node:
+    """A whole node on one site file. Implements `edge.page.view.NodeView` for its page. Made by `open_node`.
+
+    stop: set by whoever wants the node to end (a signal handler, a test).
+    """
+
+    def __init__(
+        self,
+        keeper: SiteFileKeeper,
+        site: SiteFile,
+        base: Path,
+        clock: Clock,
+        stop: threading.Event,
+        detector: Detector,
+        journal: Journal,
+        recorder: Recorder,
+    ) -> None:
+        self._keeper = keeper
+        self._keeping = threading.Lock()
+        self._site = site
+        self._base = base
+        self._clock = clock
+        self._stop = stop
+        self._detector = detector
+        self._journal = journal
+        self._recorder = recorder
+        self._started = clock.now()
+        self._pace = Pace()
+        self._board = LiveBoard()
+        self._machine = MachineWatch(data_dir(site, base))
+        self._judge = Judge(journal, recorder, self._board, self._pace, clock, self._tell)
+        self._over = threading.Event()  # this node is over, though nobody asked the program to stop
+        self._clock_was_ok = self._started.synced
+        self._read_at = float("-inf")
+        self.mqtt: MqttUplink | None = None
+        self.uploads: EvidenceUplink | None = None
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Post a watch at each camera, with its open alarms from before; end those whose camera or rule is gone."""
+        now = self._clock.now()
+        restored = self._journal.open_alarms()
+        cameras = {c.id for c in self._site.cameras}
+        for event in restored:
+            if event.instance.source not in cameras or event.instance.rule not in RULES:
+                self._tell(self._journal.alarm(cleared(event, now, Verdict.UNKNOWN)))
+        for camera in self._site.cameras:
+            mine = [e for e in restored if e.instance.source == camera.id and e.instance.rule in RULES]
+            self._watch(camera, mine, now)
+
+    def run(self) -> Outcome:
+        """Judge, in this thread, until told to stop, the end of all clips, or a site file that wants another node."""
+        self._judge.run(lambda: self._stop.is_set() or self._over.is_set())
+        if self._stop.is_set():
+            return Outcome.STOPPED
+        return Outcome.RENEW if self._over.is_set() else Outcome.ENDED
+
+    def close(self) -> None:
+        """Stop the cameras. Everything else was opened, and is closed, by `open_node`."""
+        for watched in self._judge.watched.values():
+            watched.reader.stop()
+
+    def _watch(self, camera: Camera, restored: Sequence[AlarmEvent], now: Stamp) -> None:
+        post = Post(self._line(self._site, camera), all_terms(self._site), restored)
+        reader = CameraReader(camera, self._clock, self._base, sinks=(self._recorder.offer,), wake=self._judge.wake)
+        replay = not getattr(camera.source, "realtime", True)
+        self._judge.watched[camera.id] = Watched(reader, post, 1.0 / camera.judge_fps, replay)
+        for event in post.begin(now):
+            self._judge.record(post, event, None)
+        reader.start()
+
+    def _line(self, site: SiteFile, camera: Camera) -> CameraLine:
+        return CameraLine(site, camera, self._detector, RULES)
+
+    def _tell(self, event: AlarmEvent) -> None:
+        if self.mqtt is not None:
+            self.mqtt.wake()
+
+    # -- keeping house -----------------------------------------------------------------------------------------
+
+    def keep_house(self) -> None:
+        """What is to be done every second beside the judging. In a thread of its own, so that no disk delays a look."""
+        now = self._clock.now()
+        self._journal.flush(now)
+        if now.mono - self._read_at >= READING_S:
+            self._read_at = now.mono
+            self._journal.reading("node", now, self._numbers())
+        self.look_at_site_file()
+        if self.mqtt is not None and now.synced != self._clock_was_ok:
+            self._clock_was_ok = now.synced
+            self.mqtt.status_changed()
+
+    def look_at_site_file(self) -> None:
+        """Take over a new site file; keep the last good one where the new one is bad, and say so."""
+        with self._keeping:
+            before = self._keeper.error
+            new = self._keeper.poll()
+            if new is not None:
+                self._take_over(new)
+            if self.mqtt is not None and (new is not None or self._keeper.error != before):
+                self.mqtt.status_changed()
+
+    def _take_over(self, new: SiteFile) -> None:
+        old = self._site
+        if (
+            any(getattr(old, section) != getattr(new, section) for section in _RESTART_FOR)
+            or old.site.id != new.site.id
+        ):
+            log.info("the new site file asks for a restart of the node")
+            self._over.set()
+            self._judge.wake()
+            return
+        done = threading.Event()
+
+        def apply() -> None:
+            self._renew(new)
+            done.set()
+
+        self._judge.ask(apply)
+        done.wait(_APPLY_S)
+
+    def _renew(self, new: SiteFile) -> None:
+        """Between two frames: the new site file is in force."""
+        now, old = self._clock.now(), self._site
+        self._site = new
+        kept = {c.id: c for c in new.cameras}
+        for camera in old.cameras:
+            watched = self._judge.watched[camera.id]
+            heir = kept.get(camera.id)
+            if heir is not None and _same_eye(camera, heir):
+                watched.period_s = 1.0 / heir.judge_fps
+                events = watched.post.renew(self._line(new, heir), all_terms(new), now)
+            else:
+                watched.reader.stop()
+                del self._judge.watched[camera.id]
+                self._board.forget(camera.id)
+                events = watched.post.close(now) if heir is None else []
+            for event in events:
+                self._judge.record(watched.post, event, None)
+        still_open = self._journal.open_alarms()
+        for camera in new.cameras:
+            if camera.id not in self._judge.watched:
+                self._watch(camera, [e for e in still_open if e.instance.source == camera.id], now)
+        log.info("new site file in force: %s", self._keeper.hash[:12])
+
+    # -- what it says of itself --------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        now = self._clock.now()
+        return Status(
+            state="online",
+            since=now.wall - (now.mono - self._started.mono),
+            version=version("banksman"),
+            model=self._model(),
+            site_file_hash=self._keeper.hash,
+            site_file_error=None if self._keeper.error is None else self._keeper.error[:500],
+            clock_ok=now.synced,
+        )
+
+    def health_message(self) -> HealthMessage:
+        now, health = self._clock.now(), self.health()
+        return HealthMessage(
+            at=now.wall,
+            period_s=HEALTH_S,
+            uptime_s=health.uptime_s,
+            fps=health.fps,
+            latency_p50_ms=health.latency_p50_ms,
+            latency_p95_ms=health.latency_p95_ms,
+            cpu_temp_c=health.cpu_temp_c,
+            cpu_percent=health.cpu_percent,
+            rss_mb=health.rss_mb,
+            disk_free_mb=health.disk_free_mb,
+            journal=health.journal,
+            journal_depth=health.journal_depth,
+            cameras=tuple(
+                CameraHealth(camera=s.camera, state=s.state, cause=s.cause, since=s.since.wall, fps=s.fps)
+                for s in self.cameras()
+            ),
+        )
+
+    def commands(self) -> Mapping[str, Callable[[Command], Reply]]:
+        """What may be asked of this node over MQTT."""
+        return {"ping": self._ping, "reload": self._reload}
+
+    def _ping(self, command: Command) -> Reply:
+        del command
+        return Reply(ok=True, result={"version": version("banksman"), "uptime_s": round(self._uptime(), 1)})
+
+    def _reload(self, command: Command) -> Reply:
+        del command
+        self.look_at_site_file()
+        if self._keeper.error is not None:
+            return Reply(ok=False, code="site_file", message=self._keeper.error[:500])
+        return Reply(ok=True, result={"site_file_hash": self._keeper.hash})
+
+    def _model(self) -> str:
+        manifest = self._detector.manifest
+        return f"{manifest.name} {manifest.version}"
+
+    def _uptime(self) -> float:
+        return self._clock.now().mono - self._started.mono
+
+    def _numbers(self) -> dict[str, float | int | str | None]:
+        speed, machine = self._pace.speed(self._clock.now().mono), self._machine.read()
+        return {
+            "fps": speed.fps,
+            "latency_p50_ms": speed.latency_p50_ms,
+            "latency_p95_ms": speed.latency_p95_ms,
+            "cpu_temp_c": machine.cpu_temp_c,
+            "rss_mb": machine.rss_mb,
+            "journal_depth": self._journal.depth(),
+        }
+
+    # -- NodeView ----------------------------------------------------------------------------------------------
+
+    def site(self) -> SiteFile:
+        return self._site
+
+    def site_error(self) -> str | None:
+        return self._keeper.error
+
+    def cameras(self) -> tuple[CameraStatus, ...]:
+        watched = dict(self._judge.watched)
+        return tuple(watched[c.id].reader.status() for c in self._site.cameras if c.id in watched)
+
+    def live(self, camera: str, after: int, timeout: float) -> LiveView | None:
+        return self._board.wait(camera, after, timeout) if camera in self._judge.watched else None
+
+    def states(self) -> tuple[PlaceState, ...]:
+        now = self._clock.now()
+        return tuple(
+            state
+            for watched in tuple(self._judge.watched.values())
+            for state in watched.post.states((watched.now or now) if watched.replay else now)
+        )
+
+    def alarms(self, limit: int) -> tuple[AlarmEvent, ...]:
+        return tuple(self._with_evidence(e) for e in self._journal.recent_alarms(limit))
+
+    def alarm(self, alarm: str) -> tuple[AlarmEvent, ...]:
+        return tuple(self._with_evidence(e) for e in self._journal.alarm_history(alarm))
+
+    def evidence(self, sha256: str) -> EvidenceFile | None:
+        stored = self._journal.evidence_file(sha256)
+        return None if stored is None else EvidenceFile(stored.ref, stored.path)
+
+    def compliance(self, hours: int) -> tuple[ComplianceRow, ...]:
+        since = self._clock.now().wall - hours * 3600
+        return tuple(
+            ComplianceRow(c.instance, c.ok_s, c.violation_s, c.unknown_s, c.breach_s)
+            for c in self._journal.compliance(since)
+        )
+
+    def health(self) -> Health:
+        speed, machine, journal = self._pace.speed(self._clock.now().mono), self._machine.read(), self._journal.state
+        failed, dropping = not journal.ok, any(journal.dropped.values())
+        return Health(
+            version=version("banksman"),
+            model=self._model(),
+            runtime=self._detector.runtime,
+            fps=speed.fps,
+            latency_p50_ms=speed.latency_p50_ms,
+            latency_p95_ms=speed.latency_p95_ms,
+            rss_mb=machine.rss_mb,
+            cpu_temp_c=machine.cpu_temp_c,
+            cpu_percent=machine.cpu_percent,
+            disk_free_mb=machine.disk_free_mb,
+            journal=JournalState.FAILED if failed else JournalState.DROPPING if dropping else JournalState.OK,
+            journal_depth=self._journal.depth(),
+            mqtt=LinkState.OFF if self.mqtt is None else self.mqtt.state,
+            mqtt_detail="" if self.mqtt is None else self.mqtt.detail,
+            clock_synced=self._clock.now().synced,
+            uptime_s=self._uptime(),
+        )
+
+    def save_zones(self, camera: str, zones: Sequence[Zone]) -> None:
+        save_zones(self._keeper.path, camera, zones, RULES)
+        self.look_at_site_file()
+
+    def _with_evidence(self, event: AlarmEvent) -> AlarmEvent:
+        """Only what is still here to be shown, clips included that were made after the event."""
+        refs: tuple[EvidenceRef, ...] = tuple(e.ref for e in self._journal.evidence_of(event.alarm))
+        return replace(event, evidence=refs)
+
+
+def data_dir(site: SiteFile, base: Path) -> Path:
+    return base / site.node.data_dir
+
+
+def all_terms(site: SiteFile) -> Mapping[str, Terms]:
+    return {rule.id: terms_of(rule, site.rule(rule.id)) for rule in RULES.values()}
+
+
+def _same_eye(a: Camera, b: Camera) -> bool:
+    """Whether the reader of `a` can go on for `b`: what it reads, and the lamps that it samples, are the same."""
+    lamps = [[f for f in c.fixtures if f.kind == "warning_light"] for c in (a, b)]
+    return a.source == b.source and lamps[0] == lamps[1]
+
+
+@contextmanager
+def open_node(
+    keeper: SiteFileKeeper, site: SiteFile, base: Path, clock: Clock, stop: threading.Event
+) -> Iterator[Node]:
+    """A running node; on leaving, everything is closed in the order in which nothing is lost.
+
+    Raises NodeError where a part cannot be opened; what was already open is closed again.
+    """
+    with ExitStack() as parts:
+        try:
+            node = _assemble(parts, keeper, site, base, clock, stop)
+        except (ModelError, JournalError, PageError) as error:
+            raise NodeError(str(error)) from error
+        yield node
+
+
+def _assemble(
+    parts: ExitStack, keeper: SiteFileKeeper, site: SiteFile, base: Path, clock: Clock, stop: threading.Event
+) -> Node:
+    data = data_dir(site, base)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NodeError(f"node.data_dir: cannot use {data}: {error.strerror}; choose another folder") from error
+    settings = site.detector
+    detector = load_detector(find_model(settings.model, base), settings.runtime, settings.threads)
+    parts.callback(detector.close)
+    journal = Journal(data / "journal.db", clock, site.journal, confirm_alarms=site.uplinks.mqtt is not None)
+    parts.callback(journal.close)
+    recorder = Recorder(site.evidence, journal, clock, data / "evidence")
+    node = Node(keeper, site, base, clock, stop, detector, journal, recorder)
+    if site.uplinks.mqtt is not None:
+        node.mqtt = MqttUplink(
+            site.uplinks.mqtt, site.site.id, site.node.id, journal, clock,
+            status=node.status, health=node.health_message, commands=node.commands(), health_period_s=HEALTH_S,
+        )  # fmt: skip
+        node.mqtt.start()
+        parts.callback(node.mqtt.stop)
+    if site.uplinks.evidence is not None:
+        node.uploads = EvidenceUplink(
+            site.uplinks.evidence, journal, clock, may_send=lambda: node.mqtt is None or not journal.pending_alarms(1)
+        )
+        node.uploads.start()
+        parts.callback(node.uploads.stop)
+    recorder.start()
+    parts.callback(recorder.stop)
+    parts.callback(node.close)
+    node.begin()
+    if site.page is not None:
+        page = PageServer(create_app(node, site.page, clock), site.page)
+        page.start()
+        parts.callback(page.stop)
+        log.info("page: %s", page.url)
+    house = Repeat(node.keep_house, HOUSE_S, "house")
+    house.start()
+    parts.callback(house.stop)
+    return node
+
+
+class Repeat:
+    """Calls `work` every `period_s` seconds in a thread of its own."""
+
+    def __init__(self, work: Callable[[], None], period_s: float, name: str) -> None:
+        self._work = work
+        self._period_s = period_s
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(self._period_s):
+            self._work()
+
+
+def run_site(path: Path, stop: threading.Event, *, once: bool = False) -> None:
+    """Run the node of a site file until `stop` is set; with `once`, also end when all clips have been played.
+
+    Where a new site file asks for parts that cannot be opened, the node goes on with the last one that could, and says
+    so. Raises SiteFileError or NodeError where not even the first start is possible.
+    """
+    keeper = SiteFileKeeper(path, RULES)
+    site, base = keeper.start(), path.resolve().parent
+    while not stop.is_set():
+        clock = SystemClock(trusted=site.node.clock_trusted)
+        try:
+            with open_node(keeper, site, base, clock, stop) as node:
+                keeper.proven(site)
+                outcome = node.run()
+        except NodeError as error:
+            site = keeper.fall_back(str(error))
+            continue
+        if outcome is Outcome.ENDED and once:
+            return
+        if outcome is Outcome.ENDED:
+            stop.wait()
+        site = keeper.current
