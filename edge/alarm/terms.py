@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edge.rules import Rule
+from edge.site.model import RuleSettings
 from edge.values import Severity
 
 PERSON_GAP_S = 2.0
@@ -38,3 +40,18 @@ class Terms:
     def __post_init__(self) -> None:
         if self.confirm_s <= 0 or self.clear_s <= 0 or self.gap_s <= 0 or self.min_looks < 1 or self.quiet_s < 0:
             raise ValueError(f"terms need positive times and at least one look, got {self}")
+
+
+def terms_of(rule: Rule, settings: RuleSettings) -> Terms:
+    """The terms of one rule on one site."""
+    return Terms(
+        subject=rule.subject,
+        clauses=rule.clauses,
+        severity=settings.severity or rule.severity,
+        confirm_s=settings.confirm_s or rule.confirm_s,
+        min_looks=rule.min_looks,
+        clear_s=settings.clear_s or rule.clear_s,
+        quiet_s=settings.quiet_s,
+        gap_s=PERSON_GAP_S if rule.subject == "person" else FIXTURE_GAP_LOOKS * rule.every_s,
+        empty_is_ok=rule.empty_is_ok,
+    )

@@ -1,0 +1,113 @@
+"""What the rules about people share: where they look, who can be judged, who wears what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+
+from edge.rules.rule import CAMERA, TOO_DARK, WHOLE_PICTURE, Circumstances, Look, Place
+from edge.site.model import Camera, Zone, ZoneKind
+from edge.values import NO_TRACK, Box, Judgement, Person, Reason, Scene, Verdict, Wear, WearState
+
+CONFIRM_S = 1.0
+MIN_LOOKS = 3
+CLEAR_S = 30.0
+"""Longer than somebody is hidden behind a passing van: who comes back is the same alarm."""
+
+WORKING_ZONES: tuple[ZoneKind, ...] = ("work", "at_height", "pit", "shoring")
+"""Where people are on the job. Not `passage`, which is the public's, nor `no_entry`, where nobody is to be at all."""
+
+EDGE_PX = 2.0
+HIDDEN = 0.5
+SMALLEST_SHARE = 0.1
+TORSO = (0.18, 0.53)
+
+
+def zones(camera: Camera, *kinds: ZoneKind) -> tuple[Place, ...]:
+    """A place a zone of these kinds. Where zones overlap, the smaller one has who stands in both."""
+    wanted = sorted((z for z in camera.zones if z.kind in kinds), key=_area)
+    return tuple(
+        Place(
+            zone.id,
+            corners=tuple(zone.polygon),
+            # A smaller zone that does not always count leaves its people to the larger one.
+            without=tuple(tuple(z.polygon) for z in wanted[:n] if not z.hours or z.hours == zone.hours),
+            hours=tuple(zone.hours),
+        )
+        for n, zone in enumerate(wanted)
+    )
+
+
+def _area(zone: Zone) -> float:
+    return float(cv2.contourArea(np.asarray(zone.polygon, dtype=np.float32)))
+
+
+def working_places(camera: Camera) -> tuple[Place, ...]:
+    """Where people work; the whole picture as long as nobody has drawn any zone."""
+    return zones(camera, *WORKING_ZONES) if camera.zones else (Place(WHOLE_PICTURE),)
+
+
+def people_at(scene: Scene, place: Place) -> Iterator[Person]:
+    """Everybody who stands at a place, as far as the tracker has named them."""
+    return (
+        p for p in scene.persons if p.track != NO_TRACK and place.holds(p.foot, scene.width, scene.height)
+    )
+
+
+def verdict_on(person: Person, verdict: Verdict, reason: Reason, confidence: float) -> Judgement:
+    return Judgement(f"person:{person.track}", verdict, reason, confidence, person.box)
+
+
+def wearing(worn: Callable[[Person], Wear], part: Callable[[Person], Box]) -> Look:
+    """A look that asks of everybody at a place whether they wear something.
+
+    worn: what was seen of it on a person. part: the part of the person where it is worn, if it was not seen.
+    """
+
+    def look(scene: Scene, place: Place, circumstances: Circumstances) -> tuple[Judgement, ...]:
+        smallest = circumstances.settings.min_height_px or SMALLEST_SHARE * max(scene.width, scene.height)
+        found = []
+        for person in people_at(scene, place):
+            wear = worn(person)
+            hindered = _hindered(scene, person, wear.box or part(person), smallest)
+            verdict, reason = _VERDICTS[wear.state] if hindered is None else (Verdict.UNKNOWN, hindered)
+            found.append(verdict_on(person, verdict, reason, wear.confidence))
+        return tuple(found) or nobody_seen(scene)
+
+    return look
+
+
+_VERDICTS = {
+    WearState.ON: (Verdict.OK, Reason.SEEN),
+    WearState.OFF: (Verdict.VIOLATION, Reason.BARE),
+    WearState.UNSEEN: (Verdict.UNKNOWN, Reason.UNCERTAIN),
+}
+
+
+def _hindered(scene: Scene, person: Person, part: Box, smallest: float) -> Reason | None:
+    """Why what a person wears cannot be told, whatever the detector says."""
+    if person.height < smallest:
+        return Reason.TOO_SMALL
+    if scene.brightness < TOO_DARK:
+        return Reason.TOO_DARK
+    if part[0] <= EDGE_PX or part[1] <= EDGE_PX or part[2] >= scene.width - EDGE_PX:
+        return Reason.CUT_OFF
+    return Reason.OCCLUDED if person.upper_hidden > HIDDEN else None
+
+
+def _torso(person: Person) -> Box:
+    """From the shoulders to the hips of somebody who stands: where a vest is worn."""
+    x1, y1, x2, y2 = person.box
+    return x1, y1 + TORSO[0] * (y2 - y1), x2, y1 + TORSO[1] * (y2 - y1)
+
+
+wearing_vest: Look = wearing(lambda p: p.vest, part=_torso)
+
+
+def nobody_seen(scene: Scene) -> tuple[Judgement, ...]:
+    """That nobody is seen says nothing where it is too dark to see anybody."""
+    if scene.brightness < TOO_DARK:
+        return (Judgement(CAMERA, Verdict.UNKNOWN, Reason.TOO_DARK),)
+    return ()
