@@ -45,17 +45,18 @@ class Watched:
 class Judge:
     """Runs in the thread that calls `run`. Others may only call `ask` and `wake`.
 
-    told: called with each event once the journal has it.
+    told: called each time that the journal has a new event.
     """
 
     def __init__(
         self,
+        *,
         journal: Journal,
         recorder: Recorder,
         board: LiveBoard,
         pace: Pace,
         clock: Clock,
-        told: Callable[[AlarmEvent], None],
+        told: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._recorder = recorder
@@ -161,4 +162,4 @@ class Judge:
         )  # fmt: skip
         if event.change is AlarmChange.RAISED:
             self._recorder.clip(event.alarm, event.instance.source, event.at)
-        self._told(event)
+        self._told()

@@ -13,8 +13,8 @@ import numpy as np
 from edge.clock import Stamp
 from edge.detect import Detector
 from edge.evidence.heads import HeadRegion, heads_of
-from edge.rules.rule import Circumstances, Place, Rule, applies
 from edge.rules.night import NightState, night
+from edge.rules.rule import Circumstances, Place, Rule, applies
 from edge.site.model import Camera, RuleSettings, SiteFile
 from edge.track import Tracker, persons
 from edge.values import Detections, Finding, Frame, Image, Instance, Reason, Scene
@@ -22,7 +22,7 @@ from edge.values import Detections, Finding, Frame, Image, Instance, Reason, Sce
 DETECTION_FLOOR = 0.05
 """Lowest confidence asked of the detector: too low to judge by, enough to keep a track or to hide a face."""
 _HOURS_EVERY_S = 10.0
-"""How often night and working hours are asked for: the sun's place costs a millisecond, and nobody starts to the second."""
+"""How often night and working hours are asked for: the sun's place takes time, and nobody starts to the second."""
 _BRIGHTNESS_STEP = 8
 
 

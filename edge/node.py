@@ -76,6 +76,7 @@ class Node:
 
     def __init__(
         self,
+        *,
         keeper: SiteFileKeeper,
         site: SiteFile,
         base: Path,
@@ -98,7 +99,9 @@ class Node:
         self._pace = Pace()
         self._board = LiveBoard()
         self._machine = MachineWatch(data_dir(site, base))
-        self._judge = Judge(journal, recorder, self._board, self._pace, clock, self._tell)
+        self._judge = Judge(
+            journal=journal, recorder=recorder, board=self._board, pace=self._pace, clock=clock, told=self._wake_uplink
+        )
         self._over = threading.Event()  # this node is over, though nobody asked the program to stop
         self._clock_was_ok = self._started.synced
         self._read_at = float("-inf")
@@ -114,7 +117,7 @@ class Node:
         cameras = {c.id for c in self._site.cameras}
         for event in restored:
             if event.instance.source not in cameras or event.instance.rule not in RULES:
-                self._tell(self._journal.alarm(cleared(event, now, Verdict.UNKNOWN)))
+                self._journal.alarm(cleared(event, now, Verdict.UNKNOWN))
         for camera in self._site.cameras:
             mine = [e for e in restored if e.instance.source == camera.id and e.instance.rule in RULES]
             self._watch(camera, mine, now)
@@ -143,7 +146,7 @@ class Node:
     def _line(self, site: SiteFile, camera: Camera) -> CameraLine:
         return CameraLine(site, camera, self._detector, RULES)
 
-    def _tell(self, event: AlarmEvent) -> None:
+    def _wake_uplink(self) -> None:
         if self.mqtt is not None:
             self.mqtt.wake()
 
@@ -378,14 +381,14 @@ def open_node(
     """
     with ExitStack() as parts:
         try:
-            node = _assemble(parts, keeper, site, base, clock, stop)
+            node = _assemble(parts, keeper=keeper, site=site, base=base, clock=clock, stop=stop)
         except (ModelError, JournalError, PageError) as error:
             raise NodeError(str(error)) from error
         yield node
 
 
 def _assemble(
-    parts: ExitStack, keeper: SiteFileKeeper, site: SiteFile, base: Path, clock: Clock, stop: threading.Event
+    parts: ExitStack, *, keeper: SiteFileKeeper, site: SiteFile, base: Path, clock: Clock, stop: threading.Event
 ) -> Node:
     data = data_dir(site, base)
     try:
@@ -398,7 +401,10 @@ def _assemble(
     journal = Journal(data / "journal.db", clock, site.journal, confirm_alarms=site.uplinks.mqtt is not None)
     parts.callback(journal.close)
     recorder = Recorder(site.evidence, journal, clock, data / "evidence")
-    node = Node(keeper, site, base, clock, stop, detector, journal, recorder)
+    node = Node(
+        keeper=keeper, site=site, base=base, clock=clock, stop=stop,
+        detector=detector, journal=journal, recorder=recorder,
+    )  # fmt: skip
     if site.uplinks.mqtt is not None:
         node.mqtt = MqttUplink(
             site.uplinks.mqtt, site.site.id, site.node.id, journal, clock,
