@@ -1,8 +1,8 @@
 """The declared hoarding, guard rail or tape closes its line, without gaps.
 
-The line runs along the foot of the barrier. It is cut into short steps, and each is one of three: *covered* by a detected
-barrier that stands on it; *hidden* by somebody or something nearer to the camera; *open*. Hidden steps are believed to be
-whatever would change the verdict, so that what stands in front of a barrier makes it unknown, never absent.
+The line runs along the foot of the barrier. It is cut into short steps, and each is one of three: *covered* by a
+detected barrier that stands on it; *hidden* by somebody or something nearer to the camera; *open*. Hidden steps are
+believed to be whatever would change the verdict: what stands in front of a barrier makes it unknown, never absent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from edge.values import Box, Floats, Judgement, Reason, Scene, Severity, Verdict
 STEPS = 400
 """A step is a quarter of a percent of the line: finer than a detector places the edge of a box."""
 SIDE_SHARE = 0.5
-"""A unit that is half hidden is often not detected at all: who stands in front hides half their width to either side."""
+"""A unit that is half hidden is often not detected at all, so who stands in front hides half their width more on
+either side."""
 SHOWN_HEIGHT = 0.05
 """Of the picture: how far up from its foot an open stretch is framed for people to look at."""
 
@@ -77,10 +78,10 @@ def steps_of(line: Floats) -> Floats:
 def coverage(line: Floats, barriers: Floats, in_the_way: Floats, tolerance: float) -> Coverage:
     """How barriers and what is in the way, both boxes (n, 4), stand to a line; all in pixels.
 
-    A barrier covers the part of the line that runs through its box if it stands on the line: if the lowest point of that
-    part is no further than the tolerance from the foot of the box. If the line is higher up than that, the barrier stands
-    nearer to the camera, closes another line and hides this one. (A run of barriers that recedes from the camera is one
-    box, whose foot touches the line at its near end only; hence the lowest point.)
+    A barrier covers the part of the line that runs through its box if it stands on the line: if the lowest point of
+    that part is no further than the tolerance from the foot of the box. If the line is higher up than that, the barrier
+    stands nearer to the camera, closes another line and hides this one. (A run of barriers that recedes from the camera
+    is one box, whose foot touches the line at its near end only; hence the lowest point.)
     """
     steps = steps_of(line)
     covered, hidden = np.zeros(STEPS, dtype=bool), np.zeros(STEPS, dtype=bool)
@@ -102,7 +103,7 @@ def _in_box(points: Floats, box: Box) -> Mask:
 
 
 def verdict_on(line: Coverage, cover: float, max_gap: float) -> Verdict:
-    """OK if the line is closed even where nothing stands hidden, violation if it is open even with all of that closed."""
+    """OK if the line is closed even with every hidden step open, violation if open even with every one closed."""
     start, end = line.surest_gap
     if line.share >= cover and line.longest_gap <= max_gap:
         return Verdict.OK
@@ -115,7 +116,7 @@ def _places(camera: Camera) -> tuple[Place, ...]:
     return tuple(Place(f.id, fixture=f) for f in camera.fixtures if isinstance(f, BarrierFixture))
 
 
-def _look(scene: Scene, place: Place, circumstances: Circumstances) -> tuple[Judgement, ...]:
+def _look(scene: Scene, place: Place, _: Circumstances) -> tuple[Judgement, ...]:
     fixture = place.fixture
     assert isinstance(fixture, BarrierFixture)  # noqa: S101 (narrowing; `_places` makes no other)
     barriers = scene.detections.of(*fixture.classes)

@@ -8,7 +8,7 @@ CONFIRM_S = 60.0
 MIN_LOOKS = 3
 CLEAR_S = 60.0
 EVERY_S = 10.0
-"""Seven looks a confirmation. They cost next to nothing: the frame has been through the detector for the people in it."""
+"""Seven looks a confirmation. They cost next to nothing: the frame was in the detector anyway, for the people in it."""
 
 IN_THE_WAY = ("person", "vehicle", "machinery")
 """Classes that come and go, and hide what stands behind them."""

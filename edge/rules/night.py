@@ -13,7 +13,7 @@ from edge.clock import Stamp
 from edge.site.model import Night, Site
 
 SUNSET_DEGREES = -0.833
-"""Elevation of the sun's centre when its upper edge touches the horizon: 16' radius and 34' refraction, as almanacs use."""
+"""Elevation of the sun's centre when its upper edge touches the horizon: 16' of radius and 34' of refraction."""
 
 
 class NightState(StrEnum):

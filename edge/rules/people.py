@@ -51,9 +51,7 @@ def working_places(camera: Camera) -> tuple[Place, ...]:
 
 def people_at(scene: Scene, place: Place) -> Iterator[Person]:
     """Everybody who stands at a place, as far as the tracker has named them."""
-    return (
-        p for p in scene.persons if p.track != NO_TRACK and place.holds(p.foot, scene.width, scene.height)
-    )
+    return (p for p in scene.persons if p.track != NO_TRACK and place.holds(p.foot, scene.width, scene.height))
 
 
 def verdict_on(person: Person, verdict: Verdict, reason: Reason, confidence: float) -> Judgement:

@@ -69,7 +69,8 @@ class Rule:
     clear_s: seconds without breach before an alarm is cleared.
     every_s: seconds between two looks; 0 looks at every judged frame.
     empty_is_ok: whether "nobody there any more" means that the breach ended well.
-    hours: `working` applies in the site's working hours, `always` at any hour, unless the site file gives the rule its own.
+    hours: `working` applies in the site's working hours, `always` at any hour; hours that the site file gives to the
+        rule go before either.
     night_only: does not apply by day.
     places: where a camera is looked at by this rule.
     look: the verdict on each subject at a place; called only if the model knows what it `needs`.
@@ -101,13 +102,13 @@ class Rule:
         return Judgement(place.id if self.subject == "fixture" else CAMERA, Verdict.UNKNOWN, reason)
 
 
-def applies(
+def applies(  # noqa: PLR0917 (six plain values, each of another type)
     rule: Rule, place: Place, settings: RuleSettings, site_file: SiteFile, stamp: Stamp, night: NightState
 ) -> bool:
     """Whether a rule is to look at a place now.
 
-    Where the clock cannot be trusted a rule looks at any hour: better judged too often than not at all. What then cannot
-    be told for want of the hour (is it night, is the zone closed) the rule itself answers with `unknown`.
+    Where the clock cannot be trusted a rule looks at any hour: better judged too often than not at all. What then
+    cannot be told for want of the hour (is it night, is the zone closed) the rule itself answers with `unknown`.
     """
     if not settings.enabled or (rule.night_only and night is NightState.DAY):
         return False
