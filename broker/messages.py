@@ -4,7 +4,7 @@ Payloads are JSON in UTF-8, at most `MAX_PAYLOAD` bytes. Times are Unix seconds 
 where that clock may be wrong, `clock_ok` is false and `age_s`, which needs no clock, counts. Consumers ignore fields
 that they do not know, so that fields may be added; everything else needs a new number in the topic.
 
-The JSON Schemas in `broker/schema` are exported from here (`python -m broker.messages`), `broker/golden` holds one
+The JSON Schemas in `broker/schema` are exported from here (`python -m broker`), `broker/golden` holds one
 message of each kind that every implementation must read.
 """
 
@@ -338,7 +338,3 @@ def export(folder: Path) -> None:
     """Write the JSON Schemas as they are committed."""
     for name, schema in schemas().items():
         (folder / f"{name}.json").write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    export(Path(__file__).parent / "schema")

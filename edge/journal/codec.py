@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from edge.clock import Stamp
 from edge.values import AlarmEvent
-
-log = logging.getLogger(__name__)
 
 _EVENT = TypeAdapter(AlarmEvent)
 
@@ -23,15 +19,6 @@ def encode(event: AlarmEvent) -> str:
 def decode(text: str) -> AlarmEvent:
     """The event of a row. Raises pydantic.ValidationError where the text is not one."""
     return _EVENT.validate_json(text)
-
-
-def decodable(texts: Iterable[str]) -> Iterator[AlarmEvent]:
-    """The events of rows; one that cannot be read (another version's) is said in the log and left out."""
-    for text in texts:
-        try:
-            yield decode(text)
-        except ValidationError as error:
-            log.error("an alarm event in the journal cannot be read: %s", error)  # noqa: TRY400 the trace says no more
 
 
 def redated(stamp: Stamp, now: Stamp) -> Stamp:

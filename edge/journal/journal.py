@@ -21,13 +21,17 @@ import os
 import sqlite3
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from edge.clock import Clock, Stamp
-from edge.journal.codec import decodable, decode, encode, redated_event
+from edge.journal.codec import decode, encode, redated_event
 from edge.journal.database import connect, is_sound, move_aside, salvage, trouble_of
 from edge.journal.rows import Compliance, JournalState, Reading, StoredEvidence, Trouble
 from edge.site.model import JournalSettings
@@ -43,7 +47,10 @@ RESERVE_BYTES = 1024 * 1024
 """A file that is given up when the disk is full: without it, not even a deletion finds room for its log."""
 MAX_BUFFERED = 2_000
 """Pieces of other work kept in memory while the disk refuses; the oldest goes first."""
+MAX_MEMORY_MB = 32
+"""What the journal may take where it had to begin in memory."""
 _BATCH = 500
+_FORGET_EVIDENCE = "DELETE FROM evidence WHERE sha256=? AND alarm=?"
 
 Work = Callable[[sqlite3.Connection], object]
 
@@ -76,14 +83,14 @@ class Journal:
         self._held: dict[str, AlarmEvent] = {}
         self._confirmed: set[str] = set()
         self._buffer: deque[tuple[str, Work]] = deque(maxlen=MAX_BUFFERED)
-        self._tallies: dict[tuple[Instance, int, str], Tally] = {}
+        self._tallies: dict[tuple[Instance, int, str], tuple[Tally, float]] = {}  # with wall - mono of their clock
+        self._unreadable: set[int] = set()
         self._db = self._open()
         self._next_seq = self._last_seq() + 1
         now = clock.now()
         self._committed = self._trimmed = now.mono
-        self._redated = now.synced  # a boot that began with a right clock has nothing to put right but what came before
-        if now.synced:
-            self.redate(now)
+        self._redated = False
+        self._watch_clock(now)  # an earlier run of this boot may have left dates to put right
         self._fill_reserve()
 
     # -- alarms ------------------------------------------------------------------------------------------------------
@@ -92,6 +99,7 @@ class Journal:
         """Keep an alarm event; gives it back with its `seq`. An event that is kept already keeps its first `seq`."""
         with self._lock:
             now = self._clock.now()
+            self._redated &= now.synced
             known = self._held.get(event.id) or self._find(event.id)
             if known is not None:
                 return known
@@ -108,8 +116,8 @@ class Journal:
     def open_alarms(self) -> tuple[AlarmEvent, ...]:
         """The newest event of every alarm that is not cleared, in the order of the journal."""
         with self._lock:
-            rows = self._db.execute("SELECT event FROM open_alarm").fetchall()
-            still_open = {e.alarm: e for e in decodable(text for (text,) in rows)}
+            rows = self._rows("SELECT event FROM open_alarm")
+            still_open = {e.alarm: e for e in self._events(text for (text,) in rows)}
             for event in self._held.values():
                 still_open[event.alarm] = event
         return tuple(
@@ -118,36 +126,34 @@ class Journal:
 
     def recent_alarms(self, limit: int) -> tuple[AlarmEvent, ...]:
         """The newest event of each of the `limit` newest alarms and of every open one, newest first."""
+        wanted: dict[str, AlarmEvent] = {}
         with self._lock:
-            rows = self._db.execute(
-                "SELECT event FROM alarm_event WHERE seq IN "
-                "(SELECT MAX(seq) FROM alarm_event GROUP BY alarm ORDER BY MAX(seq) DESC LIMIT ?)",
-                (limit,),
-            ).fetchall()
-            held = tuple(self._held.values())
-            still_open = {e.alarm: e for e in self.open_alarms()}
-        newest: dict[str, AlarmEvent] = {}
-        for event in sorted([*decodable(text for (text,) in rows), *held], key=lambda e: e.seq):
-            newest[event.alarm] = event
-        recent = sorted(newest.values(), key=lambda e: e.seq)[-limit:] if limit > 0 else []
-        wanted = still_open | {e.alarm: e for e in recent}
+            held = sorted(self._held.values(), key=lambda e: e.seq, reverse=True)
+            # From the newest back, and no further than needed: the journal may hold years.
+            rows = self._rows("SELECT event FROM alarm_event ORDER BY seq DESC")
+            for event in chain(held, self._events(text for (text,) in rows)):
+                if len(wanted) >= limit:
+                    break
+                wanted.setdefault(event.alarm, event)
+            for event in self.open_alarms():
+                wanted.setdefault(event.alarm, event)
         return tuple(sorted(wanted.values(), key=lambda e: e.seq, reverse=True))
 
     def alarm_history(self, alarm: str) -> tuple[AlarmEvent, ...]:
         """All events of one alarm that are still here, oldest first; empty for an unknown id."""
         with self._lock:
-            rows = self._db.execute("SELECT event FROM alarm_event WHERE alarm=? ORDER BY seq", (alarm,)).fetchall()
-            held = [e for e in self._held.values() if e.alarm == alarm]
-        return (*decodable(text for (text,) in rows), *held)
+            rows = self._rows("SELECT event FROM alarm_event WHERE alarm=? ORDER BY seq", (alarm,))
+            written = tuple(self._events(text for (text,) in rows))
+            return (*written, *(e for e in self._held.values() if e.alarm == alarm))
 
     def pending_alarms(self, limit: int, after_seq: int = 0) -> tuple[AlarmEvent, ...]:
         """Events that wait for delivery, in the order of `seq`, those above `after_seq` only."""
         with self._lock:
-            rows = self._db.execute(
-                "SELECT id, event FROM alarm_event WHERE delivered IS NULL AND seq > ? ORDER BY seq LIMIT ?",
-                (after_seq, limit + len(self._confirmed)),
-            ).fetchall()
-            events = list(decodable(text for (event_id, text) in rows if event_id not in self._confirmed))
+            rows = self._rows(
+                "SELECT id, event FROM alarm_event WHERE delivered IS NULL AND seq > ? ORDER BY seq", (after_seq,)
+            )
+            waiting = self._events(text for (event_id, text) in rows if event_id not in self._confirmed)
+            events = list(islice(waiting, limit))
             if self._confirm_alarms:
                 events += [e for e in self._held.values() if e.seq > after_seq and e.id not in self._confirmed]
         return tuple(sorted(events, key=lambda e: e.seq)[:limit])
@@ -156,7 +162,7 @@ class Journal:
         """The far end has stored these events. Ids that are not waiting are ignored."""
         with self._lock:
             marks = ",".join("?" * len(ids))
-            waiting = self._db.execute(
+            waiting = self._rows(
                 f"SELECT id FROM alarm_event WHERE delivered IS NULL AND id IN ({marks})",  # noqa: S608 only marks
                 tuple(ids),
             )
@@ -166,10 +172,10 @@ class Journal:
     def depth(self) -> int:
         """How many alarm events and evidence files wait for delivery."""
         with self._lock:
-            (rows,) = self._db.execute("SELECT COUNT(*) FROM alarm_event WHERE delivered IS NULL").fetchone()
-            (files,) = self._db.execute("SELECT COUNT(*) FROM evidence").fetchone()
-            held = len(self._held) if self._confirm_alarms else 0
-            return int(rows) + held - len(self._confirmed) + int(files)
+            rows = self._number("SELECT COUNT(*) FROM alarm_event WHERE delivered IS NULL")
+            files = self._number("SELECT COUNT(*) FROM evidence")
+            waiting = rows + len(self._held) - len(self._confirmed) if self._confirm_alarms else 0
+            return max(waiting, 0) + files
 
     # -- tallies and readings ----------------------------------------------------------------------------------------
 
@@ -177,10 +183,12 @@ class Journal:
         """Add these seconds to what their minutes have already; `subjects` keeps the higher number."""
         with self._lock:
             now = self._clock.now()
+            self._redated &= now.synced
             boot = "" if now.synced else now.boot
             for row in rows:
                 key = (row.instance, row.minute, boot)
-                self._tallies[key] = _sum(self._tallies[key], row) if key in self._tallies else row
+                had, base = self._tallies.get(key, (None, now.wall - now.mono))
+                self._tallies[key] = (row if had is None else _sum(had, row), base)
 
     def compliance(self, since: float) -> tuple[Compliance, ...]:
         """Seconds per rule instance in the minutes from `since` (Unix s) on, sorted by instance."""
@@ -192,12 +200,14 @@ class Journal:
 
     def _compliance(self, since: float, hour: str) -> tuple[Compliance, ...]:
         with self._lock:
-            rows = self._db.execute(
-                f"SELECT source, place, rule, {hour} AS hour, SUM(ok_s), SUM(violation_s), SUM(unknown_s), "  # noqa: S608
-                "SUM(breach_s) FROM tally WHERE minute >= ? GROUP BY source, place, rule, hour",
-                (since,),
-            ).fetchall()
-            fresh = [t for t in self._tallies.values() if t.minute >= since]
+            rows = tuple(
+                self._rows(
+                    f"SELECT source, place, rule, {hour} AS hour, SUM(ok_s), SUM(violation_s), SUM(unknown_s), "  # noqa: S608
+                    "SUM(breach_s) FROM tally WHERE minute >= ? GROUP BY source, place, rule, hour",
+                    (since,),
+                )
+            )
+            fresh = [t for t, _ in self._tallies.values() if t.minute >= since]
         sums: dict[tuple[Instance, int | None], list[int]] = {}
         for source, place, rule, start, *seconds in rows:
             sums[Instance(source, place, rule), start] = seconds
@@ -215,12 +225,12 @@ class Journal:
     def pending_tallies(self, before: int, limit: int) -> tuple[Tally, ...]:
         """Minutes that started before `before` (Unix s) and wait for delivery, oldest first, none of doubtful date."""
         with self._lock:
-            rows = self._db.execute(
+            rows = self._rows(
                 "SELECT source, place, rule, minute, ok_s, violation_s, unknown_s, breach_s, subjects FROM tally "
                 "WHERE delivered = 0 AND boot = '' AND minute < ? ORDER BY minute LIMIT ?",
                 (before, limit),
-            ).fetchall()
-        return tuple(Tally(Instance(*row[:3]), *row[3:]) for row in rows)
+            )
+            return tuple(Tally(Instance(*row[:3]), *row[3:]) for row in rows)
 
     def tallies_delivered(self, rows: Iterable[Tally]) -> None:
         """The far end has stored these rows. One that has grown since keeps waiting, to be sent again whole."""
@@ -236,18 +246,18 @@ class Journal:
 
     def reading(self, name: str, at: Stamp, values: Mapping[str, float | int | str | None]) -> None:
         """Keep the numbers of a sensor, or of the node itself, at one instant."""
-        content = json.dumps(dict(values), ensure_ascii=False)
+        content = json.dumps(dict(values))
         row = (name, at.wall, at.mono, at.boot, at.synced, content)
         self._later("reading", lambda db: db.execute("INSERT INTO reading VALUES (?,?,?,?,?,?)", row))
 
     def readings(self, name: str, since: float, limit: int = 10_000) -> tuple[Reading, ...]:
         """Committed readings from `since` (Unix s) on, oldest first."""
         with self._lock:
-            rows = self._db.execute(
+            rows = self._rows(
                 "SELECT wall, mono, boot, synced, content FROM reading WHERE name=? AND wall>=? ORDER BY wall LIMIT ?",
                 (name, since, limit),
-            ).fetchall()
-        return tuple(Reading(name, Stamp(w, m, b, bool(s)), json.loads(content)) for w, m, b, s, content in rows)
+            )
+            return tuple(Reading(name, Stamp(w, m, b, bool(s)), json.loads(content)) for w, m, b, s, content in rows)
 
     # -- evidence ----------------------------------------------------------------------------------------------------
 
@@ -262,7 +272,7 @@ class Journal:
             self._commit(self._clock.now())
 
     def pending_evidence(self, limit: int) -> tuple[StoredEvidence, ...]:
-        """Files that wait to be uploaded: snapshots before clips, oldest first. Vanished files are left out."""
+        """Files that wait to be uploaded: snapshots before clips, oldest first. Vanished files lose their records."""
         return self._evidence("", (), "ORDER BY kind != 'snapshot', rowid", limit)
 
     def evidence_of(self, alarm: str) -> tuple[StoredEvidence, ...]:
@@ -271,16 +281,22 @@ class Journal:
 
     def _evidence(self, where: str, args: tuple[str, ...], order: str, limit: int) -> tuple[StoredEvidence, ...]:
         with self._lock:
-            rows = self._db.execute(
+            rows = self._rows(
                 "SELECT sha256, kind, bytes, alarm, path, wall, mono, boot, synced FROM evidence "  # noqa: S608 fixed words
                 f"{where} {order} LIMIT ?",
                 (*args, limit),
-            ).fetchall()
-        found = [
-            StoredEvidence(EvidenceRef(*row[:3]), row[3], Path(row[4]), Stamp(row[5], row[6], row[7], bool(row[8])))
-            for row in rows
-        ]
-        return tuple(e for e in found if e.path.exists())
+            )
+            records = [
+                StoredEvidence(EvidenceRef(*row[:3]), row[3], Path(row[4]), Stamp(row[5], row[6], row[7], bool(row[8])))
+                for row in rows
+            ]
+            found = tuple(e for e in records if e.path.exists())
+            # Killed between the file and its record, or deleted by hand. A folder that is away (a disk not mounted)
+            # proves nothing.
+            gone = [(e.ref.sha256, e.alarm) for e in records if not e.path.exists() and e.path.parent.is_dir()]
+            if gone:
+                self._later("trimming", partial(_execute_many, query=_FORGET_EVIDENCE, rows=gone))
+        return found
 
     def evidence_delivered(self, sha256: str, alarm: str | None = None) -> None:
         """The far end has stored the file, for this alarm or for all it belongs to: the last record takes it along."""
@@ -290,9 +306,7 @@ class Journal:
             if done and len(done) == len(known):
                 _unlink(e.path for e in known)
             keys = [(sha256, e.alarm) for e in done]
-            self._later(
-                "confirmation", lambda db: db.executemany("DELETE FROM evidence WHERE sha256=? AND alarm=?", keys)
-            )
+            self._later("confirmation", partial(_execute_many, query=_FORGET_EVIDENCE, rows=keys))
             self._commit(self._clock.now())
 
     def trim_evidence(self, max_bytes: int) -> int:
@@ -307,8 +321,7 @@ class Journal:
             return gone
 
     def _evidence_bytes(self) -> int:
-        query = "SELECT COALESCE(SUM(bytes), 0) FROM (SELECT DISTINCT sha256, bytes FROM evidence)"
-        return int(self._db.execute(query).fetchone()[0])
+        return self._number("SELECT COALESCE(SUM(bytes), 0) FROM (SELECT DISTINCT sha256, bytes FROM evidence)")
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -319,15 +332,20 @@ class Journal:
         """
         with self._lock:
             now = self._clock.now()
-            if not self._redated and now.synced:
-                self.redate(now)
+            self._watch_clock(now)
             if stamp is None or abs(stamp.mono - self._committed) >= COMMIT_EVERY_S:
                 self._committed = (stamp or now).mono
                 self._commit(now)
                 if self._state.ok:
                     self._fill_reserve()
-            if now.synced and now.mono - self._trimmed >= TRIM_EVERY_S:
+            if now.mono - self._trimmed >= TRIM_EVERY_S:
                 self.trim(now)
+
+    def _watch_clock(self, now: Stamp) -> None:
+        if not now.synced:
+            self._redated = False
+        elif not self._redated:
+            self.redate(now)
 
     def redate(self, stamp: Stamp) -> None:
         """Put right the dates of what this boot wrote before its clock was: `stamp` is synchronised.
@@ -343,7 +361,7 @@ class Journal:
                 where = "WHERE boot=? AND synced=0 AND delivered IS NULL" if table == "alarm_event" else "WHERE ?!=''"
                 rows = db.execute(f"SELECT {key}, event FROM {table} {where}", (stamp.boot,)).fetchall()  # noqa: S608
                 for row, text in rows:
-                    for event in decodable([text]):
+                    for event in self._events([text]):
                         right = redated_event(event, stamp)
                         db.execute(f"UPDATE {table} SET event=? WHERE {key}=?", (encode(right), row))  # noqa: S608
                         if table == "alarm_event":
@@ -364,14 +382,17 @@ class Journal:
             db.execute("DELETE FROM tally WHERE boot=?", (stamp.boot,))
 
         with self._lock:
-            self._buffer_tallies(stamp)
+            self._buffer_tallies()
             self._held = {event_id: redated_event(e, stamp) for event_id, e in self._held.items()}
             self._later("redating", work)
             self._commit(stamp)
             self._redated = True
 
     def trim(self, now: Stamp) -> None:
-        """Keep to `max_days` and `max_mb`: first what is delivered and oldest; for space, then readings and tallies."""
+        """Keep to `max_days` and `max_mb`: first what is delivered and oldest; for space, then readings and tallies.
+
+        Age is judged only by a clock that is right.
+        """
         with self._lock:
             self._trimmed = now.mono
             before = now.wall - self._settings.max_days * 86_400
@@ -381,10 +402,12 @@ class Journal:
                 "DELETE FROM tally WHERE minute < ? AND delivered >= ?",
             ):
                 args = (before, int(self._confirm_tallies))[: query.count("?")]
-                self._later("trimming", partial(_execute, query=query, args=args))
+                if now.synced:
+                    self._later("trimming", partial(_execute, query=query, args=args))
             self._commit(now)
-            max_bytes = self._settings.max_mb * 1_000_000
-            while self._used_bytes() > max_bytes and self._state.ok:
+            in_memory = self._is_in_memory()
+            max_bytes = min(self._settings.max_mb, MAX_MEMORY_MB if in_memory else self._settings.max_mb) * 1_000_000
+            while self._used_bytes() > max_bytes and (self._state.ok or in_memory):
                 if not (self._drop_delivered() or self._drop_rows("reading") or self._drop_rows("tally")):
                     break
 
@@ -439,7 +462,7 @@ class Journal:
     def _salvage(self, db: sqlite3.Connection, aside: Path) -> int:
         waiting, still_open, highest = salvage(aside)
         events: dict[str, AlarmEvent] = {}
-        for event in decodable((*waiting, *still_open)):
+        for event in self._events((*waiting, *still_open)):
             events[event.id] = event
         db.execute("BEGIN IMMEDIATE")
         for event in sorted(events.values(), key=lambda e: e.seq):
@@ -451,12 +474,36 @@ class Journal:
         return len(events)
 
     def _last_seq(self) -> int:
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name='alarm_event'").fetchone()
-        return int(row[0]) if row else 0
+        return self._number("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name='alarm_event'")
 
     def _find(self, event_id: str) -> AlarmEvent | None:
-        row = self._db.execute("SELECT event FROM alarm_event WHERE id=?", (event_id,)).fetchone()
-        return decode(row[0]) if row else None
+        rows = self._rows("SELECT event FROM alarm_event WHERE id=?", (event_id,))
+        return next(self._events(text for (text,) in rows), None)
+
+    def _rows(self, query: str, args: tuple[object, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one by one. Where the disk cannot be read, they end, and `state` says why."""
+        try:
+            yield from self._db.execute(query, args)
+        except sqlite3.DatabaseError as error:
+            self._note_trouble(error, "be read")
+
+    def _number(self, query: str) -> int:
+        return int(next(self._rows(query), (0,))[0])
+
+    def _events(self, texts: Iterable[str]) -> Iterator[AlarmEvent]:
+        """The events of rows. One that cannot be read (another version's) is said in the log, once, and left out."""
+        for text in texts:
+            try:
+                yield decode(text)
+            except ValidationError as error:
+                if hash(text) not in self._unreadable:
+                    self._unreadable.add(hash(text))
+                    log.error("an alarm event in the journal cannot be read: %s", error)  # noqa: TRY400 nothing to trace
+
+    def _note_trouble(self, error: sqlite3.DatabaseError, doing: str) -> None:
+        if self._state.trouble is Trouble.NONE:
+            log.error("the journal cannot %s: %s; %d alarm events are held in memory", doing, error, len(self._held))
+        self._state = replace(self._state, trouble=trouble_of(error), detail=str(error))
 
     def _insert(self, db: sqlite3.Connection, event: AlarmEvent) -> None:
         at, text = event.at, encode(event)
@@ -477,20 +524,20 @@ class Journal:
                 self._dropped[self._buffer[0][0]] += 1
             self._buffer.append((kind, work))
 
-    def _buffer_tallies(self, now: Stamp) -> None:
+    def _buffer_tallies(self) -> None:
         rows, self._tallies = self._tallies, {}
         if not rows:
             return
 
         def work(db: sqlite3.Connection) -> None:
-            for (_, _, boot), tally in rows.items():
-                _add_tally(db, tally, boot, now.wall - now.mono)
+            for (_, _, boot), (tally, base) in rows.items():
+                _add_tally(db, tally, boot, base)
 
         self._later("tally", work)
 
     def _commit(self, now: Stamp) -> None:
         """Write all that is gathered in one transaction; where the disk is full, make room and try again."""
-        self._buffer_tallies(now)
+        self._buffer_tallies()
         if not (self._held or self._confirmed or self._buffer):
             return
         error = self._try_write(now)
@@ -507,9 +554,7 @@ class Journal:
                 log.warning("the journal can be written again")
                 self._state = replace(self._state, trouble=Trouble.NONE, detail="")
             return
-        if self._state.trouble is Trouble.NONE:
-            log.error("the journal cannot be written: %s; %d alarm events are held in memory", error, len(self._held))
-        self._state = replace(self._state, trouble=trouble_of(error), detail=str(error))
+        self._note_trouble(error, "be written")
 
     def _try_write(self, now: Stamp) -> sqlite3.DatabaseError | None:
         try:
@@ -523,8 +568,9 @@ class Journal:
                 work(self._db)
             self._db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
-            self._roll_back()
             return error
+        finally:
+            self._roll_back()  # after an error of any kind; after COMMIT there is nothing left to roll back
         self._held.clear()
         self._confirmed.clear()
         self._buffer.clear()
@@ -559,9 +605,9 @@ class Journal:
         return left
 
     def _drop_evidence(self, kind: str, count: int) -> int:
-        rows = self._db.execute(
-            "SELECT DISTINCT sha256, path FROM evidence WHERE kind=? ORDER BY rowid LIMIT ?", (kind, count)
-        ).fetchall()
+        rows = tuple(
+            self._rows("SELECT DISTINCT sha256, path FROM evidence WHERE kind=? ORDER BY rowid LIMIT ?", (kind, count))
+        )
         _unlink(Path(path) for (_, path) in rows)
         # The files are gone, that is what makes room; their records go along, now or, if even that fails, later.
         shas = [(sha,) for (sha, _) in rows]
@@ -604,15 +650,13 @@ class Journal:
             self._db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             log.warning("dropping from the journal: %s", error)
-            self._roll_back()
             return False
+        finally:
+            self._roll_back()
         return True
 
     def _used_bytes(self) -> int:
-        pages, free, size = (
-            int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("page_count", "freelist_count", "page_size")
-        )
+        pages, free, size = (self._number(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size"))
         return (pages - free) * size
 
     def _is_in_memory(self) -> bool:
@@ -631,6 +675,10 @@ class Journal:
 
 def _execute(db: sqlite3.Connection, query: str, args: tuple[float, ...]) -> None:
     db.execute(query, args)
+
+
+def _execute_many(db: sqlite3.Connection, query: str, rows: Iterable[tuple[str, ...]]) -> None:
+    db.executemany(query, rows)
 
 
 def _key(t: Tally) -> tuple[int, str, str, str]:

@@ -175,6 +175,19 @@ def test_dates_are_put_right_once_the_clock_is(tmp_path: Path, clock: ManualCloc
     kept.close()
 
 
+def test_seconds_that_were_not_yet_on_disk_move_to_their_true_minute_too(kept: Journal, clock: ManualClock) -> None:
+    clock.synced = False
+    true_minute = int(clock.wall) // 60 * 60
+    clock.wall -= 86_400
+    kept.tallies([tally(true_minute - 86_400, ok=9)])
+    clock.wall += 86_400
+    clock.synced = True
+    kept.alarm(event(clock.now()))  # commits all that is gathered, before anybody has put the dates right
+    kept.flush(clock.now())
+    (row,) = kept.pending_tallies(2**40, 10)
+    assert (row.minute, row.ok_s) == (true_minute, 9)
+
+
 def test_an_earlier_boot_cannot_be_dated(tmp_path: Path, clock: ManualClock) -> None:
     first = journal(tmp_path, clock)
     clock.synced = False
@@ -215,6 +228,8 @@ def test_evidence_goes_with_its_last_delivery(kept: Journal, tmp_path: Path, clo
     assert not picture.exists()
     clip.unlink()
     assert kept.pending_evidence(10) == ()
+    kept.flush()
+    assert kept.depth() == 0  # nor does a file that vanished wait for ever
 
 
 def test_space_for_evidence_is_kept_by_dropping_clips_first(kept: Journal, tmp_path: Path, clock: ManualClock) -> None:
@@ -237,6 +252,55 @@ def test_only_old_and_delivered_rows_are_trimmed(kept: Journal, clock: ManualClo
     kept.flush(clock.now())
     assert {e.id for e in kept.recent_alarms(9)} == {old[1].id, new.id}
     assert kept.compliance(0) == ()
+
+
+def test_a_clock_that_is_never_right_keeps_the_age_but_not_the_size_from_being_bounded(
+    kept: Journal, clock: ManualClock
+) -> None:
+    clock.synced = False
+    raised = kept.alarm(event(clock.now(), AlarmChange.CLEARED))
+    kept.delivered([raised.id])
+    for _ in range(1500):
+        kept.reading("gas", clock.advance(300), {"note": "x" * 5000})
+    kept.flush(clock.now())
+    kept.trim(clock.advance(30 * 86_400))
+    assert kept.state.dropped["reading"] > 0
+    assert kept.readings("gas", 0)
+
+
+def test_an_event_of_another_version_is_said_once_and_stands_in_nobodys_way(
+    tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = journal(tmp_path, clock)
+    for _ in range(20):
+        first.alarm(event(clock.now()))
+    first.close()
+    db = sqlite3.connect(tmp_path / "journal.db")
+    db.execute("UPDATE alarm_event SET event=json_set(event, '$.severity', 'of tomorrow') WHERE seq BETWEEN 2 AND 15")
+    db.commit()
+    db.close()
+    second = journal(tmp_path, clock)
+    for _ in range(3):
+        assert [e.seq for e in second.pending_alarms(5)] == [1, 16, 17, 18, 19]
+    assert sum("cannot be read" in r.message for r in caplog.records) == 14
+    second.close()
+
+
+def test_a_card_that_cannot_be_read_silences_nothing(kept: Journal, tmp_path: Path, clock: ManualClock) -> None:
+    for _ in range(4000):  # more than SQLite keeps in memory
+        kept.reading("gas", clock.advance(1), {"note": "x" * 2000})
+        if len(kept.pending_alarms(1)) == 0:
+            kept.alarm(event(clock.now()))
+    kept.flush()
+    with (tmp_path / "journal.db").open("r+b") as file:
+        file.truncate(8192)
+    with (tmp_path / "journal.db-wal").open("r+b") as file:
+        file.truncate(0)
+    made = kept.alarm(event(clock.now()))
+    assert made in kept.pending_alarms(9)
+    assert made in kept.open_alarms()
+    assert not kept.state.ok
+    assert kept.state.held == 1
 
 
 def test_over_its_size_the_delivered_go_first_then_readings_then_tallies(kept: Journal, clock: ManualClock) -> None:

@@ -39,7 +39,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def test_schemas_are_current() -> None:
     committed = {p.stem: read(p) for p in (BROKER / "schema").glob("*.json")}
-    assert committed == json.loads(json.dumps(schemas())), "run: python -m broker.messages"
+    assert committed == json.loads(json.dumps(schemas())), "run: python -m broker"
 
 
 def test_every_kind_has_a_golden_message() -> None:
