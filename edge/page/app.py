@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import threading
-from collections import OrderedDict
-
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -21,6 +20,7 @@ import anyio.to_thread
 import jinja2
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParam
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
@@ -37,9 +37,9 @@ HERE = Path(__file__).parent
 SESSION_COOKIE, LANGUAGE_COOKIE = "banksman", "banksman-lang"
 SLICE_S, SLICES = 1.0, 10  # a long poll: ten looks of a second
 _LIVE_THREADS = 16  # waiting long polls; they sleep
-_LIVE_KEPT = 8  # pictures a camera that a slow phone may still fetch: below 1 MB
 _MAX_BODY = 256 * 1024  # 32 zones of 64 corners are some 60 kB
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_EVIDENCE_TYPES = {"snapshot": "image/jpeg", "clip": "video/mp4"}
 _PERIODS = (1, 8, 24, 168, 720)  # hours
 _ZONES: TypeAdapter[tuple[Zone, ...]] = TypeAdapter(tuple[Zone, ...])
 
@@ -50,27 +50,6 @@ AlarmId = Annotated[str, PathParam(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a
 
 class LoginNeededError(Exception):
     """Nobody is logged in."""
-
-
-class Pictures:
-    """The newest JPEGs of each camera, encoded once for all who look."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: dict[str, OrderedDict[int, bytes]] = {}
-
-    def keep(self, view: LiveView) -> None:
-        # Encoding under the lock: one at a time, so that the page takes at most one core from the detector.
-        with self._lock:
-            kept = self._kept.setdefault(view.camera, OrderedDict())
-            if view.seq not in kept:
-                kept[view.seq] = view.jpeg()
-                while len(kept) > _LIVE_KEPT:
-                    kept.popitem(last=False)
-
-    def get(self, camera: str, seq: int) -> bytes | None:
-        with self._lock:
-            return self._kept.get(camera, OrderedDict()).get(seq)
 
 
 @cache
@@ -102,6 +81,22 @@ def zones_version(camera: Camera) -> str:
     return hashlib.sha256(_ZONES.dump_json(tuple(camera.zones))).hexdigest()[:16]
 
 
+def form_data(told: Any, jpeg: bytes | None) -> Response:
+    """What is told and the picture it is about in one answer, so that they cannot come apart: `multipart/form-data`,
+    which browsers take apart by themselves."""
+    boundary = secrets.token_hex(16)
+    parts = [("told", "application/json", json.dumps(told, ensure_ascii=False).encode())]
+    if jpeg is not None:
+        parts.append(("picture", "image/jpeg", jpeg))
+    body = bytearray()
+    for name, kind, content in parts:
+        file = f'; filename="{name}"' if kind.startswith("image/") else ""  # a file is kept as bytes
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n'.encode()
+        body += f"Content-Type: {kind}\r\n\r\n".encode() + content + b"\r\n"
+    body += f"--{boundary}--\r\n".encode()
+    return Response(bytes(body), media_type=f"multipart/form-data; boundary={boundary}")
+
+
 async def _body(request: Request) -> bytes:
     """The body. Raises HTTPException 413 for one that is too long, before it is all in memory."""
     body = bytearray()
@@ -121,7 +116,6 @@ class _Pages:
         self.clock = clock
         self.sessions = Sessions(clock)
         self.gate = LoginGate(page.password.get_secret_value(), clock) if page.password else None
-        self.pictures = Pictures()
         self.stopping = threading.Event()
 
     def language(self, request: Request, site: SiteFile) -> str:
@@ -198,6 +192,7 @@ def _add_login(app: FastAPI, pages: _Pages) -> None:
         return JSONResponse({"error": "login"}, 401)
 
     @app.exception_handler(404)
+    @app.exception_handler(RequestValidationError)  # an address that no page of ours leads to
     def not_found(request: Request, _: Exception) -> Response:
         if "text/html" in request.headers.get("accept", ""):
             return pages.render(request, "missing.html", "", status=404)
@@ -254,6 +249,7 @@ def _add_login(app: FastAPI, pages: _Pages) -> None:
 def _add_live(app: FastAPI, pages: _Pages) -> None:
     inside = [Depends(pages.logged_in)]
     live_threads = anyio.CapacityLimiter(_LIVE_THREADS)
+    encoder = anyio.CapacityLimiter(1)  # one picture at a time: the page takes at most one core from the detector
 
     @app.get("/", dependencies=inside)
     def live_page(request: Request) -> Response:
@@ -267,12 +263,6 @@ def _add_live(app: FastAPI, pages: _Pages) -> None:
         ]  # fmt: skip
         still_open = len({s.alarm for s in states if s.alarm})
         return pages.render(request, "live.html", "live", words=words, cards=cards, open_alarms=still_open)
-
-    def look(camera: str, after: int, timeout: float) -> LiveView | None:
-        view = pages.view.live(camera, after, timeout)
-        if view is not None:
-            pages.pictures.keep(view)
-        return view
 
     def tell(request: Request, status: CameraStatus, view: LiveView | None) -> dict[str, Any]:
         words = pages.words(request)
@@ -290,7 +280,6 @@ def _add_live(app: FastAPI, pages: _Pages) -> None:
                 "width": view.width,
                 "height": view.height,
                 "time": words.time(view.stamp),
-                "picture": f"/live/{view.camera}/{view.seq}.jpg",
                 "boxes": [asdict(b) for b in words.boxes(view)],
             }
         return told
@@ -302,31 +291,25 @@ def _add_live(app: FastAPI, pages: _Pages) -> None:
         after: Annotated[int, Query(ge=0)] = 0,
         state: Annotated[str, Query(max_length=32)] = "",
     ) -> Response:
-        """Waits for a frame newer than `after`, or for a camera state other than `state`."""
+        """Waits for another frame than `after`, or for a camera state other than `state`."""
         status, view = await anyio.to_thread.run_sync(pages.status, camera), None
         for _ in range(SLICES):
             if view or status.state.value != state or pages.stopping.is_set() or await request.is_disconnected():
                 break
-            view = await anyio.to_thread.run_sync(look, camera, after, SLICE_S, limiter=live_threads)
+            view = await anyio.to_thread.run_sync(pages.view.live, camera, after, SLICE_S, limiter=live_threads)
             status = await anyio.to_thread.run_sync(pages.status, camera)
         if view is None and status.state.value != state:
-            view = await anyio.to_thread.run_sync(look, camera, after, 0.0, limiter=live_threads)
-        return JSONResponse(await anyio.to_thread.run_sync(tell, request, status, view))
+            view = await anyio.to_thread.run_sync(pages.view.live, camera, after, 0.0, limiter=live_threads)
+        jpeg = await anyio.to_thread.run_sync(view.jpeg, limiter=encoder) if view else None
+        return form_data(await anyio.to_thread.run_sync(tell, request, status, view), jpeg)
 
     @app.get("/live/{camera}/now.jpg", dependencies=inside)
-    def now(camera: Ident) -> Response:
+    async def now(camera: Ident) -> Response:
         """The newest picture, to draw zones on; waits a moment for the first one."""
-        view = look(camera, 0, SLICE_S)
+        view = await anyio.to_thread.run_sync(pages.view.live, camera, 0, SLICE_S, limiter=live_threads)
         if view is None:
             raise HTTPException(404, "no picture yet")
-        return Response(pages.pictures.get(camera, view.seq), media_type="image/jpeg")
-
-    @app.get("/live/{camera}/{seq}.jpg", dependencies=inside)
-    async def picture(camera: Ident, seq: Annotated[int, PathParam(ge=0)]) -> Response:
-        jpeg = pages.pictures.get(camera, seq)
-        if jpeg is None:
-            raise HTTPException(404, "this picture is no longer kept")
-        return Response(jpeg, media_type="image/jpeg")
+        return Response(await anyio.to_thread.run_sync(view.jpeg, limiter=encoder), media_type="image/jpeg")
 
 
 def _add_zones(app: FastAPI, pages: _Pages) -> None:
@@ -352,32 +335,22 @@ def _add_zones(app: FastAPI, pages: _Pages) -> None:
         }
         return pages.render(request, "zones.html", "zones", words=words, camera=camera, editor=editor, kinds=_KINDS)
 
+    one_at_a_time = threading.Lock()
+
     def save(request: Request, camera: str, asked: Any) -> Response:
         words = pages.words(request)
-
-        def refuse(status: int, *errors: str) -> Response:
-            return JSONResponse({"errors": errors}, status)
-
-        known = pages.camera(words.site, camera)
-        if not isinstance(asked, dict) or set(asked) != {"base", "zones"}:
-            return refuse(422, words.text("page.zone_error.request"))
-        if asked["base"] != zones_version(known):
-            return refuse(409, words.text("page.zone_error.changed"))
         try:
-            wanted = _ZONES.validate_python(asked["zones"])
-        except ValidationError as error:
-            return refuse(422, *zone_errors(words, asked["zones"], error))
-        taken = [z.id for z in wanted] + [f.id for f in known.fixtures]
-        twice = sorted({i for i in taken if taken.count(i) > 1})
-        if twice:
-            return refuse(422, words.text("page.zone_error.twice", ids=", ".join(twice)))
-        try:
-            pages.view.save_zones(camera, wanted)
+            with one_at_a_time:  # or two who began from the same zones would both be let through
+                known = pages.camera(pages.view.site(), camera)
+                pages.view.save_zones(camera, read_zones(words, known, asked))
+                return JSONResponse({"base": zones_version(pages.camera(pages.view.site(), camera))})
+        except RefusedError as refused:
+            return JSONResponse({"errors": refused.errors}, refused.status)
         except SiteFileError as error:
-            return refuse(422, words.text("page.zone_error.file", problem=str(error)))
+            return JSONResponse({"errors": [words.text("page.zone_error.file", problem=str(error))]}, 422)
         except OSError as error:
-            return refuse(500, words.text("page.zone_error.disk", problem=error.strerror or str(error)))
-        return JSONResponse({"base": zones_version(pages.camera(pages.view.site(), camera))})
+            problem = error.strerror or str(error)
+            return JSONResponse({"errors": [words.text("page.zone_error.disk", problem=problem)]}, 500)
 
     @app.post("/zones/{camera}", dependencies=inside)
     async def save_zones(request: Request, camera: Ident) -> Response:
@@ -392,8 +365,34 @@ def _add_zones(app: FastAPI, pages: _Pages) -> None:
 _KINDS = ("work", "no_entry", "at_height", "pit", "shoring", "passage")
 _EDITOR_TEXTS = (
     "point", "zone", "add_point", "unsaved", "saved", "saving", "failed", "login", "bad_id", "twice", "new_zone",
-    "leave", "no_picture", "none",
+    "no_picture",
 )  # fmt: skip
+
+
+class RefusedError(Exception):
+    """Zones that cannot be saved: the HTTP status, and what is wrong in the reader's words."""
+
+    def __init__(self, status: int, *errors: str) -> None:
+        super().__init__(*errors)
+        self.status = status
+        self.errors = errors
+
+
+def read_zones(words: Words, known: Camera, asked: Any) -> tuple[Zone, ...]:
+    """The zones that an editor sent for a camera. Raises RefusedError."""
+    if not isinstance(asked, dict) or set(asked) != {"base", "zones"}:
+        raise RefusedError(422, words.text("page.zone_error.request"))
+    if asked["base"] != zones_version(known):
+        raise RefusedError(409, words.text("page.zone_error.changed"))
+    try:
+        zones = _ZONES.validate_python(asked["zones"])
+    except ValidationError as error:
+        raise RefusedError(422, *zone_errors(words, asked["zones"], error)) from error
+    taken = [z.id for z in zones] + [f.id for f in known.fixtures]
+    twice = sorted({i for i in taken if taken.count(i) > 1})
+    if twice:
+        raise RefusedError(422, words.text("page.zone_error.twice", ids=", ".join(twice)))
+    return zones
 
 
 def zone_errors(words: Words, asked: Any, error: ValidationError) -> list[str]:
@@ -420,9 +419,11 @@ def _add_reading(app: FastAPI, pages: _Pages) -> None:
     @app.get("/alarms", dependencies=inside)
     def alarms(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Response:
         words = pages.words(request)
-        told = [words.alarm(e) for e in pages.view.alarms(limit)]
-        shown = {"still_open": [a for a in told if a.open], "closed": [a for a in told if not a.open]}
-        return pages.render(request, "alarms.html", "alarms", words=words, **shown)
+        told = [words.alarm(e, pages.view.evidence(e.alarm)) for e in pages.view.alarms(limit)]
+        return pages.render(
+            request, "alarms.html", "alarms", words=words,
+            still_open=[a for a in told if a.open], closed=[a for a in told if not a.open],
+        )  # fmt: skip
 
     @app.get("/alarms/{alarm}", dependencies=inside)
     def alarm(request: Request, alarm: AlarmId) -> Response:
@@ -430,20 +431,18 @@ def _add_reading(app: FastAPI, pages: _Pages) -> None:
         if not events:
             raise HTTPException(404, "no such alarm")
         words = pages.words(request)
-        history = [(words.change(e), words.time(e.at), words.alarm(e)) for e in reversed(events)]
-        return pages.render(
-            request, "alarm.html", "alarms", words=words, alarm=words.alarm(events[-1]), history=history,
-            event=events[-1],
-        )  # fmt: skip
+        told = words.alarm(events[-1], pages.view.evidence(alarm))
+        history = [words.step(e) for e in reversed(events)]
+        return pages.render(request, "alarm.html", "alarms", words=words, alarm=told, history=history)
 
-    @app.get("/evidence/{sha256}", dependencies=inside)
-    def evidence(sha256: Sha256) -> Response:
-        file = pages.view.evidence(sha256)
-        if file is None or not file.path.is_file():
+    @app.get("/alarms/{alarm}/{sha256}", dependencies=inside)
+    def evidence(alarm: AlarmId, sha256: Sha256) -> Response:
+        file = next((e for e in pages.view.evidence(alarm) if e.ref.sha256 == sha256), None)
+        if file is None or not file.path.is_file():  # a full disk, or its upload, may have taken it since
             raise HTTPException(404, "no such file")
-        kind = {"snapshot": "image/jpeg", "clip": "video/mp4"}.get(file.ref.kind, "application/octet-stream")
         # Named by its content: it never changes.
-        return FileResponse(file.path, media_type=kind, headers={"Cache-Control": "private, max-age=3600, immutable"})
+        headers = {"Cache-Control": "private, max-age=3600, immutable"}
+        return FileResponse(file.path, media_type=_EVIDENCE_TYPES[file.ref.kind], headers=headers)
 
     @app.get("/compliance", dependencies=inside)
     def compliance(request: Request, hours: Annotated[int, Query(ge=1, le=8760)] = 24) -> Response:
@@ -456,9 +455,9 @@ def _add_reading(app: FastAPI, pages: _Pages) -> None:
     @app.get("/health", dependencies=inside)
     def health(request: Request) -> Response:
         words = pages.words(request)
+        health = pages.view.health()
         cameras = [(words.camera(s.camera), s, words.status(s)) for s in pages.view.cameras()]
         return pages.render(
-            request, "health.html", "health", words=words, health=pages.view.health(), cameras=cameras
-        )
-
-
+            request, "health.html", "health", words=words, health=health, cameras=cameras,
+            journal=words.journal(health.journal),
+        )  # fmt: skip

@@ -77,6 +77,7 @@ class PageServer:
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="page", daemon=True)
         self._thread.start()
         if not self._server.ready.wait(_START_S):
+            self.stop()
             raise PageError(f"page: not up after {_START_S:g} s on {page.host}:{page.port}")
 
     def _listen(self) -> socket.socket:
@@ -84,7 +85,7 @@ class PageServer:
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             # Bound here, not in the thread: an address in use is an error of start().
-            return socket.create_server(address[:2], family=family, backlog=64)  # type: ignore[arg-type]
+            return socket.create_server(address[:2], family=family, backlog=64)
         except OSError as error:
             raise PageError(f"page: cannot listen on {host}:{port}: {error.strerror or error}") from error
 

@@ -10,7 +10,8 @@ from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from edge.clock import Stamp
-from edge.page.view import ComplianceRow, LiveBox, LiveView
+from edge.journal.rows import Compliance, JournalState, StoredEvidence
+from edge.page.view import LiveBox, LiveView
 from edge.site.model import Camera, SiteFile
 from edge.text import Catalogue
 from edge.values import (
@@ -18,13 +19,13 @@ from edge.values import (
     AlarmEvent,
     CameraCause,
     CameraStatus,
-    EvidenceRef,
     Instance,
     PlaceState,
     Reason,
     Verdict,
 )
 
+_DROPPED = ("clip", "snapshot", "reading", "tally")  # what a reader would miss; the journal drops in this order
 WHOLE_PICTURE = "-"
 _WORST = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
 
@@ -71,7 +72,7 @@ class BoxWords:
 
 @dataclass(frozen=True, slots=True)
 class AlarmWords:
-    """An alarm in words."""
+    """An alarm in words; `snapshots` and `clips` are addresses."""
 
     id: str
     open: bool
@@ -89,8 +90,8 @@ class AlarmWords:
     since_iso: str
     lasted: str
     clock_note: str
-    snapshots: tuple[EvidenceRef, ...]
-    clips: tuple[EvidenceRef, ...]
+    snapshots: tuple[str, ...]
+    clips: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +121,9 @@ def percent(part: float, whole: float) -> str:
 
 
 def _widths(parts: Sequence[int]) -> list[tuple[float, float]]:
-    """(start, width) in percent of a bar; what is there at all stays visible."""
-    total = sum(parts)
-    if not total:
-        return [(0.0, 0.0) for _ in parts]
-    widths = [max(1.0, 100 * p / total) if p else 0.0 for p in parts]
-    scale = 100 / sum(widths)
-    starts = [scale * sum(widths[:i]) for i in range(len(widths))]
-    return [(round(s, 2), round(scale * w, 2)) for s, w in zip(starts, widths, strict=True)]
+    """(start, width) of each part in percent of a bar."""
+    total = max(1, sum(parts))
+    return [(round(100 * sum(parts[:i]) / total, 3), round(100 * part / total, 3)) for i, part in enumerate(parts)]
 
 
 class Words:
@@ -244,9 +240,10 @@ class Words:
     def _note(self, rule: str, reason: Reason) -> str:
         return self.text("page.note", rule=self.rule(rule), reason=self.text(f"reason.{reason}"))
 
-    def alarm(self, event: AlarmEvent) -> AlarmWords:
+    def alarm(self, event: AlarmEvent, files: Iterable[StoredEvidence]) -> AlarmWords:
         is_open = event.change is not AlarmChange.CLEARED
         unjudged = event.verdict is Verdict.UNKNOWN
+        kept = [(e.ref.kind, f"/alarms/{event.alarm}/{e.ref.sha256}") for e in files]
         state = ("unjudged" if unjudged else "open") if is_open else ("lost_sight" if unjudged else "cleared")
         return AlarmWords(
             id=event.alarm,
@@ -265,16 +262,35 @@ class Words:
             since_iso=self.iso(event.first_seen),
             lasted=self.between(event.first_seen, self.now if is_open else event.last_seen),
             clock_note="" if event.first_seen.synced else self.text("page.clock_note"),
-            snapshots=tuple(e for e in event.evidence if e.kind == "snapshot"),
-            clips=tuple(e for e in event.evidence if e.kind == "clip"),
+            snapshots=tuple(address for kind, address in kept if kind == "snapshot"),
+            clips=tuple(address for kind, address in kept if kind == "clip"),
         )
 
-    def change(self, event: AlarmEvent) -> str:
-        return self.text(f"page.change.{event.change}")
+    def step(self, event: AlarmEvent) -> tuple[str, str, str]:
+        """One event of an alarm's history: when, what happened, why."""
+        why = f"{self.text(f'reason.{event.reason}')} · {self.text('page.alarms.affected', n=event.subjects)}"
+        return self.time(event.at), self.text(f"page.change.{event.change}"), why
 
-    def shares(self, rows: Iterable[ComplianceRow]) -> list[Share]:
+    def journal(self, state: JournalState) -> tuple[str, tuple[str, ...]]:
+        """How the journal is: the verdict to show beside it, and what there is to say, worst first."""
+        said = []
+        if state.lost:
+            said.append(self.text("page.journal.lost", n=state.lost))
+        if not state.ok:
+            said.append(self.text(f"page.journal.{state.trouble}"))
+        if state.held:
+            said.append(self.text("page.journal.held", n=state.held))
+        dropped = [self.text(f"page.journal.drop.{k}", n=state.dropped[k]) for k in _DROPPED if state.dropped.get(k)]
+        if dropped:
+            said.append(self.text("page.journal.dropped", what=", ".join(dropped)))
+        if state.moved_aside is not None:
+            said.append(self.text("page.journal.moved_aside", file=state.moved_aside.name))
+        verdict = "violation" if state.lost or not state.ok else "unknown" if said else "ok"
+        return verdict, tuple(said) or (self.text("page.journal.none"),)
+
+    def shares(self, rows: Iterable[Compliance]) -> list[Share]:
         """A rule each, the most violated first, with its places."""
-        by_rule: dict[str, list[ComplianceRow]] = {}
+        by_rule: dict[str, list[Compliance]] = {}
         for row in rows:
             by_rule.setdefault(row.instance.rule, []).append(row)
         shares = []
@@ -284,7 +300,7 @@ class Words:
             shares.append(self._share(self.rule(rule), rule, of_rule, tuple(places)))
         return sorted(shares, key=lambda s: (-s.violation_s, s.name))
 
-    def _share(self, name: str, where: str, rows: Sequence[ComplianceRow], places: tuple[Share, ...] = ()) -> Share:
+    def _share(self, name: str, where: str, rows: Sequence[Compliance], places: tuple[Share, ...] = ()) -> Share:
         ok, violation, unknown = (sum(getattr(r, f) for r in rows) for f in ("ok_s", "violation_s", "unknown_s"))
         bars = _widths((ok, violation, unknown))
         return Share(

@@ -1,8 +1,10 @@
-// The live picture: asks for the newest judged frame, waits for its JPEG, shows picture and boxes together.
-// A new question goes out only when the last picture has arrived, so a slow phone asks less often.
+// The live picture: asks for a judged frame other than the last and shows picture and boxes, which come in one answer.
+// A new question goes out only when the last is answered, at most five a second, and only for cameras in sight.
 "use strict";
 const SVG = "http://www.w3.org/2000/svg";
 const RETRY_MS = 2000;
+const LEAST_MS = 200;
+const ANSWER_MS = 20000; // the node answers within some 10 s, with or without a picture
 const icons = Object.fromEntries([...document.querySelectorAll("#icons [data-v]")].map((e) => [e.dataset.v, e.firstElementChild]));
 const icon = (verdict) => icons[verdict].cloneNode(true);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -29,16 +31,24 @@ class Camera {
     this.id = section.dataset.camera;
     this.seq = 0;
     this.state = section.dataset.state;
+    this.inSight = false;
+    this.seen = () => {};
+    new IntersectionObserver((entries) => {
+      this.inSight = entries.at(-1).isIntersecting;
+      this.seen();
+    }).observe(section);
+    document.addEventListener("visibilitychange", () => this.seen());
     this.run();
   }
 
   async run() {
     for (;;) {
-      if (document.hidden) await new Promise((seen) => document.addEventListener("visibilitychange", seen, { once: true }));
+      while (document.hidden || !this.inSight) await new Promise((seen) => { this.seen = seen; });
       try {
-        await this.turn();
+        await Promise.all([this.turn(), pause(LEAST_MS)]);
       } catch (error) {
-        if (!(error instanceof TypeError)) throw error; // fetch: no connection
+        // fetch: no connection, one that broke off, or one that hangs
+        if (!(error instanceof TypeError) && error.name !== "TimeoutError") throw error;
         this.offline();
         await pause(RETRY_MS);
       }
@@ -46,37 +56,42 @@ class Camera {
   }
 
   async turn() {
-    const answer = await fetch(`/live/${this.id}?after=${this.seq}&state=${this.state}`, { headers: { Accept: "application/json" } });
+    const answer = await fetch(`/live/${this.id}?after=${this.seq}&state=${this.state}`, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(ANSWER_MS) });
     if (answer.status === 401) return location.reload(), pause(RETRY_MS);
-    if (!answer.ok) return pause(RETRY_MS);
-    const told = await answer.json();
-    const image = told.view ? await this.load(told.view.picture) : null;
-    if (image) this.show(told.view, image);
-    // Where the picture was gone already, the next question brings a newer one.
-    if (told.view) this.seq = told.view.seq;
+    if (!answer.ok) return this.offline(), pause(RETRY_MS);
+    const form = await answer.formData();
+    const told = JSON.parse(form.get("told"));
+    if (told.view) this.show(told.view, await createImageBitmap(form.get("picture")));
     this.status(told.status);
+    // The camera runs, but nothing has been judged for a while: what is on the screen is old.
+    if (!told.view && told.status.ok) this.old(this.find("waiting"));
     this.places(told.places);
     headline(told.open);
   }
 
-  async load(url) {
-    const image = new Image();
-    image.alt = "";
-    image.src = url;
-    return image.decode().then(() => image, () => null);
-  }
-
-  show(view, image) {
-    const stage = this.find("stage");
-    const frame = this.find("frame");
-    frame.setAttribute("viewBox", `0 0 ${view.width} ${view.height}`);
-    stage.querySelector("img")?.remove();
-    stage.prepend(image);
+  show(view, bitmap) {
+    const canvas = this.find("picture");
+    canvas.width = bitmap.width;
+    canvas.height = bitmap.height;
+    canvas.getContext("bitmaprenderer").transferFromImageBitmap(bitmap);
+    canvas.hidden = false;
+    canvas.classList.remove("old");
+    this.find("frame").setAttribute("viewBox", `0 0 ${view.width} ${view.height}`);
     this.find("boxes").replaceChildren(...view.boxes.flatMap((b) => this.box(b, view)));
-    this.find("labels").replaceChildren(...view.boxes.filter((b) => b.notes.length).map((b) => this.tag(b)));
+    this.label(view.boxes);
     this.find("waiting").hidden = true;
     this.find("time").textContent = view.time;
+    this.seq = view.seq;
     this.section.dataset.seq = view.seq;
+  }
+
+  /** What is on the screen is not now: grey, without boxes. */
+  old(...shown) {
+    this.find("picture").classList.add("old");
+    this.find("boxes").replaceChildren();
+    this.find("labels").replaceChildren();
+    this.find("waiting").hidden = true;
+    for (const e of shown) e.hidden = false;
   }
 
   box(b, view) {
@@ -89,20 +104,39 @@ class Camera {
     });
   }
 
-  tag(b) {
-    const tag = element("span", "", `tag v-${b.verdict}`);
-    tag.append(icon(b.verdict), element("span", b.notes.join(" · ")));
-    // Above the box, below where there is no room; towards the middle of the picture.
-    const below = b.y < 0.12;
-    tag.classList.toggle("below", below);
-    tag.style.top = `${100 * (below ? Math.min(b.y + b.h, 0.9) : b.y)}%`;
-    if (b.x + b.w / 2 < 0.5) {
-      tag.style.left = `${100 * Math.max(b.x, 0)}%`;
-    } else {
-      tag.style.right = `${100 * Math.max(1 - b.x - b.w, 0)}%`;
-      tag.classList.add("left");
+  /** Labels beside their boxes, the worst first: above, below or inside; one that finds no room shrinks to its sign. */
+  label(boxes) {
+    const layer = this.find("labels");
+    layer.replaceChildren();
+    const { clientWidth: width, clientHeight: height } = layer;
+    const taken = [];
+    for (const b of boxes.filter((box) => box.notes.length).reverse()) {
+      const tag = element("span", "", `tag v-${b.verdict}`);
+      const notes = element("span");
+      notes.append(...b.notes.map((note) => element("span", note, "note")));
+      tag.append(icon(b.verdict), notes);
+      layer.append(tag);
+      const spot = () => {
+        const [w, h] = [tag.offsetWidth, tag.offsetHeight];
+        const x = Math.min(Math.max(b.x + b.w / 2 < 0.5 ? b.x * width : (b.x + b.w) * width - w, 0), width - w);
+        return [b.y * height - h, (b.y + b.h) * height, b.y * height]
+          .map((y) => ({ x, y, right: x + w, bottom: y + h }))
+          .filter((r) => r.y >= 0 && r.bottom <= height)
+          .find((r) => taken.every((t) => r.right <= t.x || t.right <= r.x || r.bottom <= t.y || t.bottom <= r.y));
+      };
+      let at = spot();
+      if (!at) {
+        notes.className = "hidden";
+        at = spot();
+      }
+      if (!at) {
+        tag.remove(); // a crowd: the box alone must do
+        continue;
+      }
+      taken.push(at);
+      tag.style.left = `${(100 * at.x) / width}%`;
+      tag.style.top = `${(100 * at.y) / height}%`;
     }
-    return tag;
   }
 
   status(s) {
@@ -113,12 +147,7 @@ class Camera {
     this.find("fps").textContent = s.fps;
     this.find("trouble").hidden = s.ok;
     for (const name of ["title", "cause", "since", "todo", "detail"]) this.find(name).textContent = s[name];
-    this.find("stage").querySelector("img")?.classList.toggle("old", !s.ok);
-    if (!s.ok) {
-      this.find("boxes").replaceChildren();
-      this.find("labels").replaceChildren();
-      this.find("waiting").hidden = true;
-    }
+    if (!s.ok) this.old();
   }
 
   places(places) {
@@ -140,9 +169,7 @@ class Camera {
     const chip = this.find("chip");
     chip.textContent = this.section.dataset.offline;
     chip.className = "chip bad";
-    this.find("stage").querySelector("img")?.classList.add("old");
-    this.find("boxes").replaceChildren();
-    this.find("labels").replaceChildren();
+    this.old();
     this.seq = 0; // a restarted node counts its frames from 1 again
   }
 }

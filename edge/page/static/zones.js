@@ -65,7 +65,8 @@ function drawZones() {
 
 function drawPoints(focus) {
   const layer = $("points");
-  layer.replaceChildren();
+  // What a finger holds must stay in the document, or its moves are no longer told.
+  for (const e of [...layer.children]) if (e !== drag?.grip) e.remove();
   const zone = zones[picked];
   if (!zone) return;
   const r = TAP * unit();
@@ -78,7 +79,7 @@ function drawPoints(focus) {
       const grip = make("circle", { ...at, r, class: "grip", tabindex: 0, role: "button", "aria-label": say("add_point", { zone: name, n: i + 1 }), "data-add": i }, layer);
       make("circle", { ...at, r: r * 0.2, class: "dot small" }, layer);
       const add = () => { remember(); zone.polygon.splice(i + 1, 0, [round((x1 + x2) / 2), round((y1 + y2) / 2)]); point = i + 1; };
-      grip.addEventListener("pointerdown", (e) => { if (e.button === 0) { add(); draw(); hold(e, i + 1); } });
+      grip.addEventListener("pointerdown", (e) => { if (e.button === 0) { add(); hold(e, i + 1); } });
       grip.addEventListener("keydown", (e) => { if (e.key === "Enter" || e.key === " ") { e.preventDefault(); add(); draw(i + 1); } });
     });
   }
@@ -89,7 +90,7 @@ function drawPoints(focus) {
     make("circle", { ...at, r: r * 0.42, class: "dot" }, layer);
     grip.addEventListener("pointerdown", (e) => { if (e.button === 0) { remember(); hold(e, i); } });
     grip.addEventListener("keydown", (e) => key(e, i));
-    if (i === focus) grip.focus();
+    if (i === focus) grip.focus({ preventScroll: true });
   });
 }
 
@@ -132,13 +133,15 @@ function place(e) {
   return [clamp((e.clientX - r.left) / r.width), clamp((e.clientY - r.top) / r.height)];
 }
 
-// Moves are heard on the canvas: the grip itself is redrawn while it is dragged.
+// Moves are heard on the canvas: the grips are redrawn while one of them is dragged.
 function hold(e, i) {
   e.preventDefault();
+  const grip = e.currentTarget;
+  for (const name of ["data-point", "data-add", "role", "tabindex"]) grip.removeAttribute(name);
   point = i;
   const [x, y] = zones[picked].polygon[i];
   const [px, py] = place(e);
-  drag = { id: e.pointerId, dx: x - px, dy: y - py, moved: false };
+  drag = { id: e.pointerId, dx: x - px, dy: y - py, grip };
   canvas.setPointerCapture(e.pointerId);
   draw();
 }
@@ -146,7 +149,6 @@ function hold(e, i) {
 canvas.addEventListener("pointermove", (e) => {
   if (!drag || drag.id !== e.pointerId) return;
   const [x, y] = place(e);
-  drag.moved = true;
   zones[picked].polygon[point] = [round(clamp(x + drag.dx)), round(clamp(y + drag.dy))];
   draw();
 });
