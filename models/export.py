@@ -5,9 +5,9 @@
 The graph that is exported ends where the arithmetic is still the same for every YOLO since v8: for each anchor the four
 distances from its centre to the box's sides (in strides, DFL already applied) and one logit a class. Choosing, decoding
 and scaling boxes is left to the node, which does it only for the few anchors above its threshold. So one layout serves
-all runtimes, no runtime needs a top-k or NMS operator, and height and width stay free: a 16:9 picture costs 416x256, not
-416x416. Of the two heads of a YOLO26 that one is taken which ultralytics' own predict uses (for weights that are not
-marked end-to-end: one-to-many with NMS afterwards), so that a node sees what validation saw.
+all runtimes, no runtime needs a top-k or NMS operator, and height and width stay free: a 16:9 picture costs 416x256,
+not 416x416. Of the two heads of a YOLO26 that one is taken which ultralytics' own predict uses (for weights that are
+not marked end-to-end: one-to-many with NMS afterwards), so that a node sees what validation saw.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 ABOUT = ("version", "source", "licence", "data", "metrics")
 """What the weights themselves cannot tell; taken from `about`, which may be the manifest of an earlier export."""
@@ -52,7 +52,7 @@ def export(
     """Write a model folder from ultralytics detection weights. Needs the `train` extra.
 
     name: of the model; the folder's when left out.
-    image_size: longer side of the network's input in pixels, a multiple of 32; the one it was trained with when left out.
+    image_size: longer side of the network's input in pixels, a multiple of 32; as it was trained when left out.
     about: the keys of `ABOUT`; others are ignored.
     keep_weights: put the `.pt` into the folder too, for the `ultralytics` runtime on a developer's computer.
     Returns the manifest's path. Raises `ExportError`.
@@ -111,6 +111,8 @@ def _load(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         import torch  # noqa: PLC0415 - the node's command line must start without it
         from ultralytics import YOLO  # noqa: PLC0415
+
+        from models.head import CutHead  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ExportError(f"export needs {error.name}; install the `train` extra (see CONTRIBUTING.md)") from error
 
@@ -120,7 +122,7 @@ def _load(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
     network = yolo.model.float().eval()
     network.fuse()
     head = network.model[-1]
-    network.model[-1] = _cut(head)
+    network.model[-1] = CutHead(head)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     torch.set_grad_enabled(False)
@@ -130,26 +132,6 @@ def _load(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
         "nms_iou": None if head.end2end else _NMS_IOU,
         "image_size": int(yolo.overrides.get("imgsz", 640)),
     }
-
-
-def _cut(head: Any) -> nn.Module:
-    """A detection head that stops before anchors: (1, 4 + classes, anchors), levels from fine to coarse, row by row."""
-    import torch  # noqa: PLC0415
-
-    branch = head.one2one if head.end2end else head.one2many
-
-    class Cut(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.f, self.i, self.type = head.f, head.i, head.type  # where ultralytics' network reads a layer's inputs
-            self.box, self.cls, self.dfl = branch["box_head"], branch["cls_head"], head.dfl
-
-        def forward(self, levels: list[Tensor]) -> Tensor:
-            distances = torch.cat([f(x).flatten(2) for f, x in zip(self.box, levels, strict=True)], 2)
-            logits = torch.cat([f(x).flatten(2) for f, x in zip(self.cls, levels, strict=True)], 2)
-            return torch.cat([self.dfl(distances), logits], 1)
-
-    return Cut()
 
 
 def _to_onnx(model: nn.Module, size: int, path: Path) -> None:
@@ -204,6 +186,7 @@ def main(
     weights: Annotated[Path, typer.Argument(help="What training wrote: a .pt of a detection model.")],
     folder: Annotated[Path, typer.Argument(help="Where the model folder is written.")],
     name: Annotated[str | None, typer.Option(help="Name of the model; the folder's when left out.")] = None,
+    *,
     image_size: Annotated[int | None, typer.Option(help="Longer side of the input in pixels.")] = None,
     about: Annotated[Path | None, typer.Option(help="JSON with source, licence, data, metrics, version.")] = None,
     keep_weights: Annotated[bool, typer.Option(help="Put the .pt into the folder too.")] = False,
