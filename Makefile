@@ -49,13 +49,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml requirements.txt
-	@echo "Installing the node (about 240 MB)…"
+	@echo "Installing the node (about 160 MB to fetch)…"
 	$(PIP) install $(PINNED) -e '.[node,demo]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.txt
 	@echo "Installing the node and the test tools…"
-	$(PIP) install $(PINNED) -e '.[node,demo,openvino,server,dev]'
+	$(PIP) install $(PINNED) -e '.[node,demo,ncnn,openvino,server,dev]'
 	@touch $@ $(VENV)/.demo
 
 clean:
