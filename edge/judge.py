@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from edge.capture.reader import CameraReader
@@ -64,7 +65,7 @@ class Judge:
         self._pace = pace
         self._clock = clock
         self._told = told
-        self._asked: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._asked: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._news = threading.Event()
         self.watched: dict[str, Watched] = {}
 
@@ -74,7 +75,7 @@ class Judge:
         """A camera has a new frame."""
         self._news.set()
 
-    def ask(self, work: Callable[[], None]) -> None:
+    def ask(self, work: Callable[[], object]) -> None:
         """Have something done between two frames."""
         self._asked.put(work)
         self._news.set()
@@ -154,12 +155,19 @@ class Judge:
     def record(self, post: Post, event: AlarmEvent, looked: Looked | None) -> None:
         """Into the journal, and only then to anybody else."""
         if looked is not None and event.change is not AlarmChange.CLEARED and event.verdict is Verdict.VIOLATION:
-            event = post.attach(event, self._recorder.snapshot(event.alarm, looked.frame, looked.heads))
+            marks = looked.violators(event.instance)
+            event = post.attach(event, self._recorder.snapshot(event.alarm, looked.frame, looked.heads, marks))
         event = self._journal.alarm(event)
         log.info(
             "alarm %s: %s, %d in violation, verdict %s (%s)",
             event.change, event.instance, event.subjects, event.verdict, event.reason,
         )  # fmt: skip
         if event.change is AlarmChange.RAISED:
-            self._recorder.clip(event.alarm, event.instance.source, event.at)
+            raised = event
+            self._recorder.clip(
+                raised.alarm,
+                raised.instance.source,
+                raised.at,
+                on_done=lambda ref: self.ask(partial(post.attach, raised, ref)),
+            )
         self._told()

@@ -17,7 +17,7 @@ from edge.rules.night import NightState, night
 from edge.rules.rule import Circumstances, Place, Rule, applies
 from edge.site.model import Camera, RuleSettings, SiteFile
 from edge.track import Tracker, persons
-from edge.values import Detections, Finding, Frame, Image, Instance, Reason, Scene
+from edge.values import Box, Detections, Finding, Frame, Image, Instance, Reason, Scene, Verdict
 
 DETECTION_FLOOR = 0.05
 """Lowest confidence asked of the detector: too low to judge by, enough to keep a track or to hide a face."""
@@ -35,6 +35,16 @@ class Looked:
     findings: tuple[Finding, ...]
     heads: tuple[HeadRegion, ...]
     ended: tuple[Instance, ...]  # rule instances that have just stopped to apply
+
+    def violators(self, instance: Instance) -> tuple[Box, ...]:
+        """Where in the picture a rule instance is broken."""
+        return tuple(
+            j.box
+            for finding in self.findings
+            if finding.instance == instance
+            for j in finding.judgements
+            if j.verdict is Verdict.VIOLATION and j.box is not None
+        )
 
 
 def brightness(image: Image) -> float:

@@ -14,7 +14,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -29,13 +28,13 @@ from edge.detect import Detector, ModelError, find_model, load_detector
 from edge.evidence.recorder import Recorder
 from edge.health import MachineWatch, Pace
 from edge.journal.journal import Journal
-from edge.journal.rows import JournalError
+from edge.journal.rows import Compliance, JournalError, StoredEvidence
 from edge.judge import Judge, Watched
 from edge.line import CameraLine
 from edge.live import LiveBoard
 from edge.page.app import create_app
 from edge.page.server import PageError, PageServer
-from edge.page.view import ComplianceRow, EvidenceFile, Health, JournalState, LiveView
+from edge.page.view import Health, LiveView
 from edge.post import Post
 from edge.rules import RULES
 from edge.site.keep import SiteFileKeeper
@@ -43,7 +42,7 @@ from edge.site.load import save_zones
 from edge.site.model import Camera, SiteFile, Zone
 from edge.uplink.evidence import EvidenceUplink
 from edge.uplink.mqtt import MqttUplink
-from edge.values import AlarmEvent, CameraStatus, EvidenceRef, LinkState, PlaceState, Verdict
+from edge.values import AlarmEvent, CameraStatus, LinkState, PlaceState, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +243,7 @@ class Node:
             cpu_percent=health.cpu_percent,
             rss_mb=health.rss_mb,
             disk_free_mb=health.disk_free_mb,
-            journal=health.journal,
+            journal="ok" if health.journal.ok else health.journal.trouble,
             journal_depth=health.journal_depth,
             cameras=tuple(
                 CameraHealth(camera=s.camera, state=s.state, cause=s.cause, since=s.since.wall, fps=s.fps)
@@ -309,25 +308,19 @@ class Node:
         )
 
     def alarms(self, limit: int) -> tuple[AlarmEvent, ...]:
-        return tuple(self._with_evidence(e) for e in self._journal.recent_alarms(limit))
+        return self._journal.recent_alarms(limit)
 
     def alarm(self, alarm: str) -> tuple[AlarmEvent, ...]:
-        return tuple(self._with_evidence(e) for e in self._journal.alarm_history(alarm))
+        return self._journal.alarm_history(alarm)
 
-    def evidence(self, sha256: str) -> EvidenceFile | None:
-        stored = self._journal.evidence_file(sha256)
-        return None if stored is None else EvidenceFile(stored.ref, stored.path)
+    def evidence(self, alarm: str) -> tuple[StoredEvidence, ...]:
+        return self._journal.evidence_of(alarm)
 
-    def compliance(self, hours: int) -> tuple[ComplianceRow, ...]:
-        since = self._clock.now().wall - hours * 3600
-        return tuple(
-            ComplianceRow(c.instance, c.ok_s, c.violation_s, c.unknown_s, c.breach_s)
-            for c in self._journal.compliance(since)
-        )
+    def compliance(self, hours: int) -> tuple[Compliance, ...]:
+        return self._journal.compliance(self._clock.now().wall - hours * 3600)
 
     def health(self) -> Health:
-        speed, machine, journal = self._pace.speed(self._clock.now().mono), self._machine.read(), self._journal.state
-        failed, dropping = not journal.ok, any(journal.dropped.values())
+        speed, machine = self._pace.speed(self._clock.now().mono), self._machine.read()
         return Health(
             version=version("banksman"),
             model=self._model(),
@@ -339,7 +332,7 @@ class Node:
             cpu_temp_c=machine.cpu_temp_c,
             cpu_percent=machine.cpu_percent,
             disk_free_mb=machine.disk_free_mb,
-            journal=JournalState.FAILED if failed else JournalState.DROPPING if dropping else JournalState.OK,
+            journal=self._journal.state,
             journal_depth=self._journal.depth(),
             mqtt=LinkState.OFF if self.mqtt is None else self.mqtt.state,
             mqtt_detail="" if self.mqtt is None else self.mqtt.detail,
@@ -350,11 +343,6 @@ class Node:
     def save_zones(self, camera: str, zones: Sequence[Zone]) -> None:
         save_zones(self._keeper.path, camera, zones, RULES)
         self.look_at_site_file()
-
-    def _with_evidence(self, event: AlarmEvent) -> AlarmEvent:
-        """Only what is still here to be shown, clips included that were made after the event."""
-        refs: tuple[EvidenceRef, ...] = tuple(e.ref for e in self._journal.evidence_of(event.alarm))
-        return replace(event, evidence=refs)
 
 
 def data_dir(site: SiteFile, base: Path) -> Path:

@@ -27,6 +27,7 @@ from edge.values import (
 )
 
 MAX_SUBJECTS = 256
+MAX_EVIDENCE = 16
 _WORST = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
 
 
@@ -193,12 +194,12 @@ class AlarmBook:
         return tuple(d.alarm for d in self._desks.values() if d.alarm is not None)
 
     def attach(self, event: AlarmEvent, refs: tuple[EvidenceRef, ...]) -> AlarmEvent:
-        """The event with evidence added; later events of the same alarm carry it too."""
-        with_refs = replace(event, evidence=event.evidence + refs)
+        """The event with evidence added, the newest `MAX_EVIDENCE`; later events of the same alarm carry it too."""
         desk = self._desks.get(event.instance)
-        if desk is not None and desk.alarm is not None and desk.alarm.alarm == event.alarm:
-            desk.alarm = replace(desk.alarm, evidence=with_refs.evidence)
-        return with_refs
+        if desk is None or desk.alarm is None or desk.alarm.alarm != event.alarm:
+            return replace(event, evidence=(event.evidence + refs)[-MAX_EVIDENCE:])
+        desk.alarm = replace(desk.alarm, evidence=(desk.alarm.evidence + refs)[-MAX_EVIDENCE:])
+        return replace(event, evidence=desk.alarm.evidence)
 
     # -- events ------------------------------------------------------------------------------------------------
 
