@@ -149,9 +149,11 @@ def doctor(
     """Examine camera, detector, broker, clock, disk and heat; say what to do about each."""
     from edge.doctor import examine, report
 
-    findings = examine(site)
-    typer.echo(report(findings, _language(lang)))
-    raise typer.Exit(1 if any(f.bad for f in findings) else 0)
+    language, bad = _language(lang), False
+    for result in examine(site):
+        typer.echo(report([result], language))
+        bad = bad or result.bad
+    raise typer.Exit(1 if bad else 0)
 
 
 @model_app.command("export")

@@ -1,0 +1,6 @@
+"""`banksman doctor`: examines what a node needs, one file an organ, and says what to do about what is wrong."""
+
+from edge.doctor.examine import examine
+from edge.doctor.result import Grade, Result, report
+
+__all__ = ["Grade", "Result", "examine", "report"]
