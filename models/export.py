@@ -156,7 +156,11 @@ def _to_onnx(model: nn.Module, size: int, path: Path) -> None:
 
 
 def _to_ncnn(model: nn.Module, size: int, folder: Path) -> None:
-    """NCNN by pnnx, weights stored as fp16. Two example shapes that differ in both sides keep both sides free."""
+    """NCNN by pnnx. Two example shapes that differ in both sides keep both sides free.
+
+    Weights stay fp32: rounded to fp16 they move a confidence by 0.005 at most, but that is enough to let NMS choose the
+    other of two boxes that are equally good (measured: one photo in 120, overlap 0.89 with what ultralytics chose).
+    """
     import pnnx  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
@@ -173,7 +177,7 @@ def _to_ncnn(model: nn.Module, size: int, folder: Path) -> None:
         model,
         inputs=torch.zeros(1, 3, size, size),
         inputs2=torch.zeros(1, 3, size // 2 // 32 * 32, size // 4 // 32 * 32 or 32),
-        fp16=True,
+        fp16=False,
         ncnnparam=str(folder / param),
         ncnnbin=str(folder / weights),
         **{key: str(folder / file) for key, file in by_products.items()},

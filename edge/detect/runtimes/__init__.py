@@ -35,15 +35,13 @@ class Runtime(Protocol):
 
 def import_runtime(name: str) -> Runtime:
     """The module of a runtime. Raises `ModelError` when its package is not installed."""
-    package = _PACKAGES[name]
     try:
-        importlib.import_module(package)
+        return cast("Runtime", importlib.import_module(f"{__name__}.{name}"))
     except ImportError as error:
         raise ModelError(
-            f"runtime {name!r} needs the package {package} ({error}); install banksman[{_EXTRAS[name]}], "
+            f"runtime {name!r} needs the package {_PACKAGES[name]} ({error}); install banksman[{_EXTRAS[name]}], "
             f"or choose another detector.runtime"
         ) from error
-    return cast("Runtime", importlib.import_module(f"{__name__}.{name}"))
 
 
 def default_runtime() -> RuntimeName:
