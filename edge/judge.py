@@ -84,10 +84,13 @@ class Judge:
 
     def run(self, over: Callable[[], bool]) -> None:
         """Judge until `over` says so, or until every camera is a clip that has ended."""
-        while not over() and not self.ended:
-            if not self.step():
-                self._news.wait(self._idle_s())
-                self._news.clear()
+        while not over():
+            if self.step():
+                continue
+            if self.ended and not self.step():  # once more: the last frame may have come just before the end
+                return
+            self._news.wait(self._idle_s())
+            self._news.clear()
 
     @property
     def ended(self) -> bool:
@@ -122,7 +125,7 @@ class Judge:
 
     def _judge_one(self, watched: Watched, now: Stamp) -> Frame | None:
         # Blind first: the last frame before a camera froze or went dark may still be there, and must not be judged.
-        if not watched.reader.status().state.sees:
+        if not watched.reader.status().state.sees and not watched.reader.ended:
             return None
         frame = watched.reader.take(watched.seq, 0.0)
         if frame is None:

@@ -73,29 +73,29 @@ def tls_context(ca: Path | None, cert: Path | None, key: Path | None, base: Path
 def reach(
     host: str, port: int, context: ssl.SSLContext | None, wall: Callable[[], float] = time.time
 ) -> tuple[str, str, float | None]:
-    """(code, detail, days that the server's certificate has left): ok, dns, refused, timeout, unreachable, expired,
-    name, untrusted or no_tls."""
+    """(code, detail, days that the server's certificate has left): `ok` or a code of `_cause`; days None without TLS."""
     try:
         with socket.create_connection((host, port), CONNECT_S) as plain:
             if context is None:
                 return "ok", "", None
             with context.wrap_socket(plain, server_hostname=host) as secure:
                 certificate = secure.getpeercert() or {}
-                end = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-                return "ok", "", (end - wall()) / 86_400
-    except socket.gaierror as error:
-        return "dns", _plain(error), None
-    except ConnectionRefusedError as error:
-        return "refused", _plain(error), None
-    except TimeoutError as error:
-        return "timeout", _plain(error), None
-    except ssl.SSLCertVerificationError as error:
-        code = {_EXPIRED: "expired", _NAME: "name"}.get(error.verify_code, "untrusted")
-        return code, error.verify_message, None
-    except ssl.SSLError as error:
-        return "no_tls", _plain(error), None
     except OSError as error:
-        return "unreachable", _plain(error), None
+        return *_cause(error), None
+    end = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+    return "ok", "", (end - wall()) / 86_400
+
+
+def _cause(error: OSError) -> tuple[str, str]:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return {_EXPIRED: "expired", _NAME: "name"}.get(error.verify_code, "untrusted"), error.verify_message
+    causes: tuple[tuple[type[OSError], str], ...] = (
+        (socket.gaierror, "dns"),
+        (ConnectionRefusedError, "refused"),
+        (TimeoutError, "timeout"),
+        (ssl.SSLError, "no_tls"),
+    )
+    return next((code for kind, code in causes if isinstance(error, kind)), "unreachable"), _plain(error)
 
 
 def _log_in(settings: Mqtt, context: ssl.SSLContext | None) -> str:

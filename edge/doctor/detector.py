@@ -112,7 +112,7 @@ def try_runtime(folder: Path, runtime: RuntimeName, threads: int, pictures: Sequ
     if "error" in answer:
         return Trial(runtime, error=answer["error"])
     names = tuple(answer["names"])
-    seen = tuple(Detections.build(*rows, names=names) for rows in answer["seen"])
+    seen = tuple(Detections.build(boxes, confidence, ids, names) for boxes, confidence, ids in answer["seen"])
     return Trial(runtime, seen=seen, **answer["speed"])
 
 

@@ -21,7 +21,7 @@ class Result:
     """One finding.
 
     organ: what was examined: site_file, camera, detector, broker, evidence, clock, disk, memory, heat.
-    code: what was found; texts under `doctor.<organ>.<code>`, advice under `doctor_do.<organ>.<code>` where there is any.
+    code: what was found; texts under `doctor.<organ>.<code>`, advice, where there is any, under `doctor_do.…`.
         The causes of a camera have their texts in `cause.*` and `cause_do.*`.
     about: which one, e.g. the camera's id. fields: for the texts.
     """
