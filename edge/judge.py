@@ -11,10 +11,11 @@ from queue import Empty, SimpleQueue
 
 from edge.capture.reader import CameraReader
 from edge.clock import Clock, Stamp
+from edge.detect import Detector
 from edge.evidence.recorder import Recorder
 from edge.health import Pace
 from edge.journal.journal import Journal
-from edge.line import Looked
+from edge.line import DETECTION_FLOOR, Looked
 from edge.live import LiveBoard
 from edge.post import Post
 from edge.values import AlarmChange, AlarmEvent, Frame, Verdict
@@ -52,6 +53,7 @@ class Judge:
     def __init__(
         self,
         *,
+        detector: Detector,
         journal: Journal,
         recorder: Recorder,
         board: LiveBoard,
@@ -59,6 +61,7 @@ class Judge:
         clock: Clock,
         told: Callable[[], None],
     ) -> None:
+        self._detector = detector
         self._journal = journal
         self._recorder = recorder
         self._board = board
@@ -134,7 +137,7 @@ class Judge:
         if not watched.replay:
             # On a grid, so that a slow look does not lower the rate; not further back than now, so that none pile up.
             watched.due = max(watched.due + watched.period_s, now.mono)
-        looked, events = watched.post.judge(frame)
+        looked, events = watched.post.judge(frame, self._detector.detect(frame.image, DETECTION_FLOOR))
         self._recorder.judged(frame, looked.heads)
         for event in events:
             self.record(watched.post, event, looked)

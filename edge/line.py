@@ -1,6 +1,6 @@
-"""One camera's way through the node: a frame in, findings out. Pure but for the detector it is handed.
+"""One camera's way through the node: a frame and what the detector saw in it, findings out. Pure but for its memory.
 
-`Frame -> Detections -> Tracks -> Scene -> Findings`; what becomes of the findings is `edge.alarm`'s business.
+`Frame + Detections -> Tracks -> Scene -> Findings`; what becomes of the findings is `edge.alarm`'s business.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.clock import Stamp
-from edge.detect import Detector
 from edge.evidence.heads import HeadRegion, heads_of
 from edge.rules.night import NightState, night
 from edge.rules.rule import Circumstances, Place, Rule, applies
@@ -54,13 +53,15 @@ def brightness(image: Image) -> float:
 
 
 class CameraLine:
-    """Keeps what one camera's judging needs from frame to frame: its tracks, and when each rule looked last."""
+    """Keeps what one camera's judging needs from frame to frame: its tracks, and when each rule looked last.
 
-    def __init__(self, site_file: SiteFile, camera: Camera, detector: Detector, rules: Mapping[str, Rule]) -> None:
+    names: the classes that the model knows.
+    """
+
+    def __init__(self, site_file: SiteFile, camera: Camera, names: tuple[str, ...], rules: Mapping[str, Rule]) -> None:
         self.camera = camera
         self._site_file = site_file
-        self._detector = detector
-        self._tracker = Tracker(detector.names)
+        self._tracker = Tracker(names)
         self._places: list[tuple[Instance, Rule, Place, RuleSettings]] = [
             (Instance(camera.id, place.id, rule.id), rule, place, site_file.rule(rule.id))
             for rule in rules.values()
@@ -76,12 +77,8 @@ class CameraLine:
     def instances(self) -> tuple[Instance, ...]:
         return tuple(i for i, *_ in self._places)
 
-    def judge(self, frame: Frame) -> Looked:
-        """Judge one frame. Raises what the detector raises; a frame that it cannot take is the camera's fault."""
-        return self.judge_detections(frame, self._detector.detect(frame.image, DETECTION_FLOOR))
-
-    def judge_detections(self, frame: Frame, seen: Detections) -> Looked:
-        """The same from detections that somebody else made: replays and tests."""
+    def judge(self, frame: Frame, seen: Detections) -> Looked:
+        """Judge one frame by what the detector saw in it, down to `DETECTION_FLOOR`."""
         tracked = self._tracker.update(seen, frame.stamp.mono)
         judged = tracked[tracked.confidence >= np.float32(self._site_file.detector.confidence)]
         people = persons(judged, frame.width, frame.height)

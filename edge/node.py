@@ -99,7 +99,13 @@ class Node:
         self._board = LiveBoard()
         self._machine = MachineWatch(data_dir(site, base))
         self._judge = Judge(
-            journal=journal, recorder=recorder, board=self._board, pace=self._pace, clock=clock, told=self._wake_uplink
+            detector=detector,
+            journal=journal,
+            recorder=recorder,
+            board=self._board,
+            pace=self._pace,
+            clock=clock,
+            told=self._wake_uplink,
         )
         self._over = threading.Event()  # this node is over, though nobody asked the program to stop
         self._clock_was_ok = self._started.synced
@@ -143,7 +149,7 @@ class Node:
         reader.start()
 
     def _line(self, site: SiteFile, camera: Camera) -> CameraLine:
-        return CameraLine(site, camera, self._detector, RULES)
+        return CameraLine(site, camera, self._detector.names, RULES)
 
     def _wake_uplink(self) -> None:
         if self.mqtt is not None:

@@ -13,7 +13,7 @@ from edge.alarm.tally import Tallies
 from edge.alarm.terms import Terms
 from edge.clock import Stamp
 from edge.line import CameraLine, Looked
-from edge.values import AlarmEvent, EvidenceRef, Finding, Frame, Instance, PlaceState, Tally
+from edge.values import AlarmEvent, Detections, EvidenceRef, Finding, Frame, Instance, PlaceState, Tally
 
 
 class Post:
@@ -28,9 +28,9 @@ class Post:
         """What the start itself has to tell: restored alarms are unverified, and some places are gone."""
         return self._book.keep_only(self.line.instances, stamp) + self._book.restart(stamp)
 
-    def judge(self, frame: Frame) -> tuple[Looked, list[AlarmEvent]]:
-        """Judge one frame. Returns what was seen, and the alarm events that follow, oldest first."""
-        looked = self.line.judge(frame)
+    def judge(self, frame: Frame, seen: Detections) -> tuple[Looked, list[AlarmEvent]]:
+        """Judge one frame by what the detector saw in it. Returns what was seen, and the alarm events that follow, oldest first."""
+        looked = self.line.judge(frame, seen)
         return looked, self._settle(looked.findings, looked.ended, frame.stamp)
 
     def blind(self, stamp: Stamp) -> list[AlarmEvent]:

@@ -73,7 +73,7 @@ def tls_context(ca: Path | None, cert: Path | None, key: Path | None, base: Path
 def reach(
     host: str, port: int, context: ssl.SSLContext | None, wall: Callable[[], float] = time.time
 ) -> tuple[str, str, float | None]:
-    """(code, detail, days that the server's certificate has left): `ok` or a code of `_cause`; days None without TLS."""
+    """(code, detail, days that the certificate there has left): `ok` or a code of `_cause`; days None without TLS."""
     try:
         with socket.create_connection((host, port), CONNECT_S) as plain:
             if context is None:
