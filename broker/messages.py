@@ -26,6 +26,10 @@ MAX_PACKET = 64 * 1024
 MAX_PAYLOAD = MAX_PACKET - 1024
 """Bytes of a payload: what topic and properties may take is left free."""
 CONTENT_TYPE = "application/json"
+MAX_CLAUSES = 16
+MAX_EVIDENCE = 64
+MAX_IDS = 500
+"""Of events in one ack."""
 
 _IDENT = r"[a-z0-9][a-z0-9-]{0,31}"
 _NAME = r"[a-z0-9][a-z0-9_-]{0,63}"  # rules, commands and sensors are named by the program: underscores too
@@ -110,7 +114,9 @@ class AlarmMessage(Message):
     source: Ident = Field(description="Camera or sensor.")
     place: PlaceId = Field(description="Zone, fixture or line; `-` for the whole picture.")
     rule: Name = Field(description="Rule id.")
-    clause: tuple[Word, ...] = Field((), max_length=16, description="Clauses of the norm that the rule comes from.")
+    clause: tuple[Word, ...] = Field(
+        (), max_length=MAX_CLAUSES, description="Clauses of the norm that the rule comes from."
+    )
     severity: Literal["info", "warning", "critical"] = Field(description="How bad it is.")
     verdict: Literal["ok", "violation", "unknown"] = Field(
         description="`violation` while it lasts; `unknown` where nobody can see whether it does."
@@ -125,7 +131,9 @@ class AlarmMessage(Message):
         description="Seconds between `at` and this sending, measured anew each time. Received - age_s = true `at`."
     )
     clock_ok: bool = Field(description="Whether the node's clock was right when the times above were taken.")
-    evidence: tuple[EvidenceItem, ...] = Field((), max_length=64, description="Known when the event was made.")
+    evidence: tuple[EvidenceItem, ...] = Field(
+        (), max_length=MAX_EVIDENCE, description="Known when the event was made."
+    )
 
 
 class Status(Message):
@@ -173,7 +181,7 @@ class Health(Message):
 class Ack(Message):
     """Ids of alarm events that dispatch has stored: sent after its commit."""
 
-    ids: tuple[EventId, ...] = Field(max_length=500, description="Ids of events, in any order.")
+    ids: tuple[EventId, ...] = Field(max_length=MAX_IDS, description="Ids of events, in any order.")
 
 
 class SensorMessage(Message):
