@@ -29,7 +29,7 @@ class Post:
         return self._book.keep_only(self.line.instances, stamp) + self._book.restart(stamp)
 
     def judge(self, frame: Frame, seen: Detections) -> tuple[Looked, list[AlarmEvent]]:
-        """Judge one frame by what the detector saw in it. Returns what was seen, and the alarm events that follow, oldest first."""
+        """Judge one frame by what the detector saw in it. Also gives the alarm events that follow, oldest first."""
         looked = self.line.judge(frame, seen)
         return looked, self._settle(looked.findings, looked.ended, frame.stamp)
 

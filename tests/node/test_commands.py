@@ -1,0 +1,130 @@
+"""`banksman run`, `check`, `doctor` and `demo` as a person starts them: real processes."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import REPO
+from tests.node.test_node import SiteOnDisk, disk, street
+
+__all__ = ["disk", "street"]
+
+BANKSMAN = str(Path(sys.executable).with_name("banksman"))
+
+
+def banksman(*words: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([BANKSMAN, *words], capture_output=True, text=True, timeout=timeout, check=False, cwd=REPO)
+
+
+class Lines:
+    """What a process prints, line by line, as it comes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.lines: list[str] = []
+        self._more = threading.Condition()
+        self._ended = False
+        self._process = process
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._more:
+                self.lines.append(line)
+                self._more.notify_all()
+        with self._more:
+            self._ended = True
+            self._more.notify_all()
+
+    def wait(self, pattern: str, patience_s: float) -> re.Match[str]:
+        """The first line that matches. Fails with all that was printed when none comes."""
+        end = time.monotonic() + patience_s
+        with self._more:
+            while True:
+                for line in self.lines:
+                    if match := re.search(pattern, line):
+                        return match
+                assert not self._ended, f"it ended:\n{''.join(self.lines)}"
+                assert self._more.wait(end - time.monotonic()), f"no {pattern!r} in:\n{''.join(self.lines)}"
+
+
+@contextmanager
+def started(*words: str) -> Iterator[tuple[subprocess.Popen[str], Lines]]:
+    process = subprocess.Popen(
+        [BANKSMAN, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPO
+    )  # fmt: skip
+    try:
+        yield process, Lines(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_run_watches_until_sigterm_and_ends_in_order(disk: SiteOnDisk) -> None:
+    with started("run", str(disk.path)) as (process, lines):
+        lines.wait("alarm raised: gate/street/helmet", 60.0)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20.0) == 0
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("site: {id: North}", "site"),
+        ("site: [", "1:"),
+        ("", "empty"),
+    ],
+)
+def test_a_bad_site_file_is_explained_without_a_traceback(
+    tmp_path: Path, command: str, content: str, says: str
+) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(content)
+    done = banksman(command, str(path), *(["--lang", "en"] if command == "check" else []))
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert says in done.stdout + done.stderr
+
+
+def test_check_is_silent_about_a_good_file_but_for_one_word(disk: SiteOnDisk) -> None:
+    done = banksman("check", str(disk.path), "--lang", "en")
+    assert done.returncode == 0, done.stdout
+    assert len(done.stdout.splitlines()) <= 1
+
+
+def test_doctor_examines_everything_and_chooses_a_runtime(disk: SiteOnDisk) -> None:
+    disk.write(uplinks={"mqtt": {"host": "127.0.0.1", "port": 1, "tls": False}})
+    done = banksman("doctor", str(disk.path), "--lang", "en", timeout=150.0)
+    assert "Traceback" not in done.stderr
+    assert "+ Site file" in done.stdout
+    assert "+ Camera gate: 1280×720" in done.stdout
+    assert "+ Detector onnx:" in done.stdout
+    assert re.search(r"\+ Detector (onnx|ncnn|openvino): is the fastest", done.stdout)
+    assert "x Broker 127.0.0.1:1: nothing listens there" in done.stdout
+    assert done.returncode == 1
+
+
+def test_demo_shows_alarms_of_a_real_detector_within_a_minute(unused_port: int) -> None:
+    with started("demo", "--port", str(unused_port), "--for", "120", "--lang", "en") as (process, lines):
+        began = time.monotonic()
+        url = lines.wait(r"http://127\.0\.0\.1:\d+", 30.0).group()
+        raised = lines.wait(r"banksman/1/demo/desk/alarm/helmet", 60.0)
+        assert raised
+        assert time.monotonic() - began < 60.0
+        with httpx.Client(base_url=url, trust_env=False, timeout=20.0) as client:
+            page = client.get("/alarms?lang=en").text
+            assert "/evidence/" in page
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20.0) == 0

@@ -1,0 +1,219 @@
+"""The whole node, with the shipped model, on photos of a street: alarms, evidence, a changing site file."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from edge.clock import SystemClock
+from edge.node import Node, NodeError, Outcome, open_node
+from edge.rules import RULES
+from edge.site.keep import SiteFileKeeper
+from edge.site.model import Zone
+from edge.values import CameraState, Image
+from tests.conftest import need
+from tests.node.builders import RIGHT, WHOLE
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def street() -> Path:
+    """The photos that `make demo` shows."""
+    spec = find_spec("ultralytics")
+    need(spec, "ultralytics, whose package brings the street photos, is not installed (make train-env)")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "assets"
+
+
+class SiteOnDisk:
+    """A site file that a test writes anew as it goes."""
+
+    def __init__(self, folder: Path, photos: Path) -> None:
+        self.path = folder / "site.yaml"
+        self.content: dict[str, Any] = {
+            "site": {"id": "north-yard", "latitude": 39.91, "longitude": 116.4},
+            "node": {"id": "gate-03", "data_dir": "data", "clock_trusted": True},
+            "cameras": [
+                {
+                    "id": "gate",
+                    "source": {"type": "pan", "path": str(photos), "seconds": 600},
+                    "zones": [{"id": "street", "kind": "work", "polygon": WHOLE}],
+                }
+            ],
+            "detector": {"runtime": "onnx", "threads": 1},
+            "page": None,
+        }
+        self.write()
+
+    def write(self, **sections: Any) -> None:
+        self.content |= sections
+        text = StringIO()
+        YAML().dump(self.content, text)
+        self.path.write_text(text.getvalue(), encoding="utf-8")
+
+
+@pytest.fixture
+def disk(tmp_path: Path, street: Path) -> SiteOnDisk:
+    return SiteOnDisk(tmp_path, street)
+
+
+class Running:
+    """A node in a thread, and how its run ended."""
+
+    def __init__(self, node: Node, stop: threading.Event, keeper: SiteFileKeeper) -> None:
+        self.node = node
+        self.keeper = keeper
+        self.outcome: Outcome | None = None
+        self._stop = stop
+        self._thread = threading.Thread(target=self._run, name="judge")
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.outcome = self.node.run()
+
+    def end(self) -> Outcome | None:
+        self._stop.set()
+        return self.join()
+
+    def join(self) -> Outcome | None:
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive(), "the judging loop does not end"
+        return self.outcome
+
+
+@contextmanager
+def running(disk: SiteOnDisk) -> Iterator[Running]:
+    stop = threading.Event()
+    keeper = SiteFileKeeper(disk.path, RULES)
+    with open_node(keeper, keeper.current, disk.path.parent, SystemClock(trusted=True), stop) as node:
+        run = Running(node, stop, keeper)
+        try:
+            yield run
+        finally:
+            run.end()
+
+
+def wait_for(what: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    """Until `what` is true: for what comes out of a running node's threads."""
+    end = time.monotonic() + patience_s
+    pause = threading.Event()
+    while not what():
+        assert time.monotonic() < end, "it did not come"
+        pause.wait(0.05)
+
+
+def test_people_without_helmets_in_the_street_raise_an_alarm_with_a_picture(disk: SiteOnDisk) -> None:
+    with running(disk) as run:
+        wait_for(lambda: run.node.alarms(10))
+        (alarm, *_) = run.node.alarms(10)
+        assert alarm.instance.source == "gate"
+        assert alarm.instance.place == "street"
+        assert alarm.seq > 0
+        wait_for(lambda: run.node.evidence(alarm.alarm))
+        (stored, *_) = run.node.evidence(alarm.alarm)
+        assert stored.ref == alarm.evidence[0]
+        picture = cv2.imread(str(stored.path))
+        assert picture is not None
+        assert picture.shape == (720, 1280, 3)
+        (status,) = run.node.cameras()
+        assert status.state is CameraState.LIVE
+        assert run.node.health().fps > 0
+        wait_for(lambda: run.node.compliance(1))
+        assert run.end() is Outcome.STOPPED
+
+
+def test_a_bad_site_file_is_refused_and_the_last_good_one_stays_in_force(disk: SiteOnDisk) -> None:
+    with running(disk) as run:
+        good = run.node.status().site_file_hash
+        disk.write(cameras=[])
+        wait_for(run.node.site_error)
+        assert run.node.site().cameras[0].id == "gate"
+        status = run.node.status()
+        assert status.site_file_hash == good
+        assert status.site_file_error is not None
+        assert "cameras" in status.site_file_error
+
+
+def test_zones_saved_on_the_page_are_in_force_at_once(disk: SiteOnDisk) -> None:
+    with running(disk) as run:
+        closed = Zone.model_validate({"id": "closed", "kind": "no_entry", "polygon": RIGHT})
+        run.node.save_zones("gate", [closed])
+        assert [z.id for z in run.node.site().cameras[0].zones] == ["closed"]
+        assert {s.instance.place for s in run.node.states()} == {"closed"}
+        assert run.outcome is None
+
+
+def test_another_camera_is_taken_over_without_a_restart(disk: SiteOnDisk, tmp_path: Path, street: Path) -> None:
+    with running(disk) as run:
+        wait_for(lambda: run.node.cameras()[0].state is CameraState.LIVE)
+        other = {"id": "yard", "source": {"type": "folder", "path": str(street), "loop": True}}
+        disk.write(cameras=[*disk.content["cameras"], other])
+        wait_for(lambda: [s.camera for s in run.node.cameras()] == ["gate", "yard"])
+        wait_for(lambda: run.node.live("yard", 0, 1.0))
+        disk.write(cameras=[other])
+        wait_for(lambda: [s.camera for s in run.node.cameras()] == ["yard"])
+        assert run.node.live("gate", 0, 0.1) is None
+        assert all(s.instance.source == "yard" for s in run.node.states())
+
+
+def test_what_the_node_is_built_on_asks_for_another_node(disk: SiteOnDisk) -> None:
+    with running(disk) as run:
+        disk.write(detector={"runtime": "onnx", "threads": 2})
+        assert run.join() is Outcome.RENEW
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"detector": {"model": "no-such-model"}}, "no-such-model"),
+        ({"detector": {"runtime": "ultralytics"}}, "ultralytics"),
+        ({"node": {"id": "gate-03", "data_dir": "site.yaml/data"}}, "node.data_dir"),
+    ],
+)
+def test_a_part_that_cannot_be_opened_is_named(disk: SiteOnDisk, sections: dict[str, Any], says: str) -> None:
+    disk.write(**sections)
+    with pytest.raises(NodeError, match=says), running(disk):
+        pass
+
+
+def test_a_clip_is_judged_to_its_end(disk: SiteOnDisk, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for n in range(12):
+        cv2.imwrite(str(folder / f"{n:02}.png"), cv2.GaussianBlur(_noise(n), (0, 0), 3))
+    source = {"type": "folder", "path": str(folder), "fps": 5, "realtime": False}
+    disk.write(cameras=[{"id": "clip", "source": source}])
+    with running(disk) as run:
+        assert run.join() is Outcome.ENDED
+        view = run.node.live("clip", 0, 0.0)
+        assert view is not None
+        assert view.seq == 12
+
+
+def _noise(seed: int) -> Image:
+    return np.random.default_rng(seed).integers(0, 255, (360, 640, 3), dtype=np.uint8)
+
+
+def test_the_page_of_a_running_node_answers(disk: SiteOnDisk, unused_port: int) -> None:
+    disk.write(page={"port": unused_port})
+    with running(disk) as run:
+        url = f"http://127.0.0.1:{unused_port}"
+        wait_for(lambda: run.node.live("gate", 0, 1.0))
+        with httpx.Client(base_url=url, trust_env=False, timeout=20.0) as client:
+            for path in ("/", "/alarms", "/compliance", "/health", "/zones/gate"):
+                for language in ("zh-CN", "en"):
+                    assert client.get(path, params={"lang": language}).status_code == 200, path

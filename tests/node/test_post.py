@@ -1,0 +1,134 @@
+"""A post end to end, from what the detector sees to alarms and seconds, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge.values import Reason
+from tests.node.builders import LEFT, RIGHT, WHOLE, Guard, Sight, site_file, told, worker
+
+CORRECT = worker()
+BARE = worker(helmet=False)
+NO_VEST = worker(vest=False)
+ELSEWHERE = worker(900)
+TRENCH = {"id": "trench", "kind": "work", "polygon": WHOLE}
+CLOSED = {"id": "pit", "kind": "no_entry", "polygon": RIGHT}
+
+
+@pytest.mark.parametrize(
+    ("people", "alarms"),
+    [
+        pytest.param([], [], id="nobody"),
+        pytest.param([CORRECT], [], id="all in order"),
+        pytest.param([BARE], ["raised helmet violation"], id="a bare head"),
+        pytest.param([NO_VEST], ["raised hi_vis violation"], id="no vest"),
+        pytest.param(
+            [worker(helmet=False, vest=False)], ["raised helmet violation", "raised hi_vis violation"], id="both"
+        ),
+        pytest.param([CORRECT, worker(900, helmet=False)], ["raised helmet violation"], id="one of two"),
+        pytest.param([worker(helmet=None, vest=None)], [], id="neither seen nor absent"),
+        pytest.param([worker(foot=320)], [], id="head at the upper edge"),
+    ],
+)
+def test_what_two_seconds_raise(people: list[list[Sight]], alarms: list[str]) -> None:
+    assert sorted(told(Guard().see(2.0, *people))) == alarms
+
+
+def test_less_than_the_confirmation_time_raises_nothing() -> None:
+    guard = Guard()
+    assert not guard.see(0.8, BARE)
+    assert not guard.see(3.0, CORRECT)
+
+
+def test_a_breach_is_raised_as_soon_as_it_is_confirmed() -> None:
+    guard = Guard()
+    began = guard.clock.mono
+    (raised,) = guard.see(2.0, BARE)
+    assert raised.at.mono - began == pytest.approx(1.2)  # the first look at 0.2 s, and a second from it
+    assert raised.first_seen.mono - began == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("gap_s", [0.4, 1.0, 1.8])
+def test_a_short_occlusion_is_no_new_alarm(gap_s: float) -> None:
+    guard = Guard()
+    guard.see(2.0, BARE)
+    assert not guard.see(gap_s)
+    assert not guard.see(3.0, BARE)
+
+
+def test_seconds_are_counted_per_person() -> None:
+    guard = Guard()
+    guard.see(2.0, CORRECT, worker(900, helmet=False))  # both confirmed
+    guard.tallies.clear()
+    guard.see(10.0, CORRECT, worker(900, helmet=False))
+    assert guard.seconds("helmet") == (10, 10, 0, 10)
+    assert guard.seconds("hi_vis") == (20, 0, 0, 0)
+
+
+def test_nobody_there_adds_nothing() -> None:
+    guard = Guard()
+    guard.see(10.0)
+    assert not guard.tallies
+
+
+def test_a_blind_camera_adds_one_unknown_a_second_and_casts_doubt_on_its_alarms() -> None:
+    guard = Guard(site_file(rules={"helmet": {"quiet_s": 0}}))
+    guard.see(2.0, BARE)
+    guard.tallies.clear()
+    events = guard.blind(10)
+    assert told(events) == ["updated helmet unknown"]
+    assert events[0].reason is Reason.CAMERA_BLIND
+    assert guard.seconds("helmet")[2] >= 10
+
+
+def test_put_right_is_cleared_as_in_order_and_gone_is_cleared_as_unknown() -> None:
+    put_right, gone = Guard(), Guard()
+    put_right.see(2.0, BARE)
+    gone.see(2.0, BARE)
+    assert told(put_right.see(40.0, CORRECT)) == ["cleared helmet ok"]
+    assert told(gone.see(40.0)) == ["cleared helmet unknown"]
+
+
+def test_leaving_a_closed_zone_ends_the_intrusion_well() -> None:
+    guard = Guard(site_file(CLOSED))
+    assert told(guard.see(2.0, ELSEWHERE)) == ["raised intrusion violation"]
+    assert told(guard.see(60.0, worker(200))) == ["cleared intrusion ok"]
+
+
+def test_the_end_of_working_hours_ends_alarms_and_counting() -> None:
+    # The clock of these tests stands at 21:13 in Beijing.
+    guard = Guard(site_file(site={"id": "y", "latitude": 39.91, "longitude": 116.4,
+                                        "working_hours": [{"start": "07:00", "end": "21:15"}]}))  # fmt: skip
+    assert told(guard.see(2.0, BARE)) == ["raised helmet violation"]
+    guard.clock.advance(180.0)
+    assert told(guard.see(15.0, BARE)) == ["cleared helmet unknown"]
+    guard.tallies.clear()
+    guard.see(5.0, BARE)
+    assert not [t for t in guard.tallies if t.instance.rule == "helmet"]
+
+
+def test_a_new_site_file_ends_alarms_of_zones_that_are_gone_and_keeps_the_others() -> None:
+    here, there = ({"id": i, "kind": "work", "polygon": p} for i, p in (("west", LEFT), ("east", RIGHT)))
+    guard = Guard(site_file(here, there))
+    guard.see(2.0, BARE, worker(900, helmet=False))
+    (ended,) = guard.renew(site_file(here))
+    assert (ended.instance.place, ended.verdict.value) == ("east", "unknown")
+    assert not guard.see(3.0, BARE)  # the one in the west goes on, and is not raised again
+
+
+def test_alarms_from_before_a_restart_are_unknown_until_judged_again() -> None:
+    before = Guard()
+    (raised,) = before.see(2.0, BARE)
+    after = Guard(restored=[raised], clock=before.clock)
+    assert told(after.events) == ["updated helmet unknown"]
+    assert after.events[0].reason is Reason.RESTARTED
+    assert after.events[0].alarm == raised.alarm
+    assert told(after.see(2.0, BARE)) == ["updated helmet violation"]
+
+
+def test_a_class_that_the_model_lacks_gives_unknown_and_never_silence() -> None:
+    guard = Guard(names=("person", "helmet", "no_helmet"))
+    guard.see(5.0, CORRECT)
+    assert guard.seconds("helmet")[0] > 0
+    assert guard.seconds("hi_vis")[:2] == (0, 0)
+    assert guard.seconds("hi_vis")[2] >= 4
