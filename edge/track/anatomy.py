@@ -28,14 +28,14 @@ HAT_SIZE_DEVIATION = 0.3
 
 HAT_DROP = 0.045
 """Upper edge of the hat below that of the body, in hat widths: the mean. 0.5 % and 99.5 % quantiles are -0.22 and 0.64
-(a raised arm, a bent back), for narrow and for wide boxes alike; only who lies (wider than high) gets more room. Held before the chest a hat is 1.3 or more below, under
-the arm or at the hip 3."""
+(a raised arm, a bent back), for narrow and for wide boxes alike; only who lies (wider than high) gets more room. Held
+before the chest a hat is 1.3 or more below, under the arm or at the hip 3."""
 HAT_DROP_DEVIATION = 0.25
 
 HAT_ASIDE_DEVIATION = 0.12, 0.12
-"""Middle of the hat beside that of the body, in body widths: 0.12 and 0.12 more for each body height of body width.
-Measured 0.12 for people more than three times as high as wide, 0.14, 0.16, 0.17 up to square boxes (bent, sitting), 0.27
-beyond (lying); widened by a quarter for the tails, since who bends has the head at the very edge."""
+"""Middle of the hat beside that of the body, in body widths: 0.12, and 0.12 more for each body height of body width.
+Measured 0.12 for people three times as high as wide, rising over 0.14 and 0.16 to 0.17 for square boxes (who bends or
+sits), 0.27 beyond (who lies); widened by a quarter for the tails, since who bends has the head at the very edge."""
 
 VEST_WIDTH = 0.795
 """Vest width in body widths, in the median; log standard deviation 0.22."""

@@ -107,7 +107,7 @@ def _hidden(row: int, bodies: Floats, share: float) -> float:
 
 
 def _union(boxes: npt.NDArray[np.float64]) -> float:
-    """Area covered by boxes (n, 4) together: every cell between two neighbouring edges is covered whole or not at all."""
+    """Area that boxes (n, 4) cover together: cell by cell between neighbouring edges, each covered whole or not."""
     xs, ys = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
     across = (boxes[:, None, 0] <= xs[None, :-1]) & (boxes[:, None, 2] >= xs[None, 1:])
     down = (boxes[:, None, 1] <= ys[None, :-1]) & (boxes[:, None, 3] >= ys[None, 1:])
