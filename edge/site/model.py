@@ -1,54 +1,171 @@
-"""The site file: what this node watches, typed. Loading, line numbers and `banksman check` are in `edge.site.load`."""
+"""The site file: what this node watches, typed. Loading, line numbers and `banksman check` are in `edge.site.load`.
+
+Every field has a title, a description with its unit, and an example; `edge/site/fields.zh-CN.toml` holds the Chinese of
+the first two, the catalogues `edge/text/*/site.toml` what is said when a value is wrong.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from datetime import time
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SecretStr,
     StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
+from edge.text import catalogue
 from edge.values import Severity
 
-Ident = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_NO_AREA = 1e-5  # share of the picture: some nine pixels of 1280 × 720
+
+
+def wrong(code: str, *at: str | int, **fields: object) -> PydanticCustomError:
+    """The error of a validator. The text is `site.wrong.<code>` of the catalogues: told in both languages.
+
+    at: where exactly, below the value that is being validated. Values of the file are never among the fields: they
+    may be secrets.
+    """
+    text = catalogue("en")(f"site.wrong.{code}", **fields)
+    return PydanticCustomError("value_error", text, {"code": code, "at": at, "fields": fields})
 
 
 def _polygon(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     area = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(points, points[1:] + points[:1], strict=True))
-    if abs(area) / 2 < 1e-5:
-        raise ValueError("the corners enclose no area; give at least three that are not on one line")
+    if abs(area) / 2 < _NO_AREA:
+        raise wrong("no_area")
     return points
 
 
+_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
+
+
+def _time_of_day(value: object) -> object:
+    """HH:MM or HH:MM:SS, nothing else: Pydantic alone would take 7 for seven seconds past midnight."""
+    if isinstance(value, time) and value.tzinfo is None:
+        return value
+    if not isinstance(value, str) or not (read := _TIME.fullmatch(value)):
+        raise wrong("time")
+    return time(int(read[1]), int(read[2]), int(read[3] or 0))
+
+
+def _written_path(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise wrong("empty_path")
+    return value
+
+
+def _beside_site_file(path: Path, info: ValidationInfo) -> Path:
+    """Paths are relative to the site file; `edge.site.load` says where that is."""
+    return info.context["base"] / path if info.context else path
+
+
+def _first_twice(values: Iterable[object]) -> tuple[int, int] | None:
+    """Positions of the first value that is there twice: of its second and of its first appearance."""
+    seen: dict[object, int] = {}
+    for position, value in enumerate(values):
+        if value in seen:
+            return position, seen[value]
+        seen[value] = position
+    return None
+
+
+def _on_one_line(points: Sequence[tuple[float, float]]) -> bool:
+    (x0, y0), *rest = points
+    return all(
+        abs((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)) < _NO_AREA for (x1, y1), (x2, y2) in combinations(rest, 2)
+    )
+
+
+def _camera_url(url: SecretStr, *schemes: str) -> SecretStr:
+    text = url.get_secret_value()
+    if not text.startswith(tuple(f"{s}://" for s in schemes)):
+        raise wrong("scheme", schemes=" / ".join(f"{s}://" for s in schemes))
+    if not _has_host(text):
+        raise wrong("url")
+    return url
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:  # urllib says so of a port that is no number and of half an IPv6 address
+        return False
+
+
+def _host(host: str) -> str:
+    """A name or address alone; two colons or more are IPv6."""
+    if re.search(r"[\s/@\[\]]", host) or host.count(":") == 1:
+        raise wrong("host")
+    return host
+
+
+IDENT = r"^[a-z0-9][a-z0-9-]{0,31}$"
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+HTTPS = r"^https://[^\s@?#]+$"
+Ident = Annotated[str, StringConstraints(pattern=IDENT)]
+Name = Annotated[str, StringConstraints(max_length=80, pattern=ONE_LINE)]
+Host = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_host)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 RelativePoint = tuple[Share, Share]
 Polygon = Annotated[list[RelativePoint], Field(min_length=3, max_length=64), AfterValidator(_polygon)]
+SitePath = Annotated[Path, BeforeValidator(_written_path), AfterValidator(_beside_site_file)]
+TimeOfDay = Annotated[
+    time,
+    BeforeValidator(_time_of_day),
+    PlainSerializer(lambda t: t.isoformat("seconds" if t.second else "minutes"), str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_TIME.pattern}$"}),
+]
 
 
 class Strict(BaseModel):
-    """Base of every section: unknown keys are errors, values do not change after loading."""
+    """Base of every section: unknown keys are errors, values do not change after loading, errors do not quote them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+def _together(section: Strict, cert: str, key: str) -> None:
+    for given, missing in ((cert, key), (key, cert)):
+        if getattr(section, given) is not None and getattr(section, missing) is None:
+            raise wrong("pair", given, given=given, missing=missing)
 
 
 class TimeSpan(Strict):
-    """Hours of the day at the site; a span whose end is before its start runs over midnight."""
+    """Hours of the day at the site.
 
-    start: time = Field(title="Start", description="Local time, HH:MM.", examples=["07:00"])
-    end: time = Field(title="End", description="Local time, HH:MM; exclusive.", examples=["18:00"])
+    The start belongs to the span, the end does not. An end before the start runs over midnight; an end equal to the
+    start is the whole day round, so that `00:00` to `00:00` never means "never": what is to be off is left out.
+    """
+
+    start: TimeOfDay = Field(title="Start", description="Local time, HH:MM.", examples=["07:00"])
+    end: TimeOfDay = Field(
+        title="End",
+        description="Local time, HH:MM; exclusive. Before the start: next day. Same as the start: 24 hours.",
+        examples=["18:00"],
+    )
 
     def holds(self, moment: time) -> bool:
-        if self.start <= self.end:
+        """Whether a local time of day (without time zone) lies in the span."""
+        if self.start < self.end:
             return self.start <= moment < self.end
         return moment >= self.start or moment < self.end
 
@@ -57,7 +174,7 @@ class Site(Strict):
     """The building site."""
 
     id: Ident = Field(title="Site id", description="Part of every topic and record.", examples=["north-yard"])
-    name: str = Field("", title="Name", description="As people call it; shown on pages.", examples=["北苑路抢修"])
+    name: Name = Field("", title="Name", description="As people call it; shown on pages.", examples=["北苑路抢修"])
     timezone: str = Field("Asia/Shanghai", title="Time zone", description="IANA name.", examples=["Asia/Shanghai"])
     latitude: float = Field(title="Latitude", description="Degrees, north positive.", ge=-90, le=90, examples=[39.91])
     longitude: float = Field(
@@ -82,7 +199,7 @@ class Site(Strict):
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"no such IANA time zone: {name!r}; for example Asia/Shanghai") from error
+            raise wrong("timezone") from error
         return name
 
 
@@ -101,8 +218,10 @@ class Night(Strict):
 
     @model_validator(mode="after")
     def _hours_for_schedule(self) -> Self:
-        if (self.mode == "schedule") != (self.hours is not None):
-            raise ValueError("mode schedule needs hours, and mode sun takes none")
+        if self.mode == "schedule" and self.hours is None:
+            raise wrong("night_hours_missing")
+        if self.mode == "sun" and self.hours is not None:
+            raise wrong("night_hours_unused", "hours")
         return self
 
 
@@ -110,7 +229,7 @@ class Node(Strict):
     """This computer. The id names the place, not the box."""
 
     id: Ident = Field(title="Node id", description="Part of every topic and record.", examples=["gate-03"])
-    data_dir: Path = Field(
+    data_dir: SitePath = Field(
         Path("/var/lib/banksman"),
         title="Data folder",
         description="Journal and evidence.",
@@ -129,12 +248,14 @@ class Lens(Strict):
 
     image: list[RelativePoint] = Field(
         min_length=4,
+        max_length=64,
         title="Points in the picture",
         description="Relative, 0..1.",
         examples=[[[0.1, 0.9], [0.9, 0.9], [0.7, 0.5], [0.3, 0.5]]],
     )
     ground: list[tuple[float, float]] = Field(
         min_length=4,
+        max_length=64,
         title="The same points on the ground",
         description="Metres.",
         examples=[[[0, 0], [6, 0], [6, 9], [0, 9]]],
@@ -143,7 +264,10 @@ class Lens(Strict):
     @model_validator(mode="after")
     def _pairs(self) -> Self:
         if len(self.image) != len(self.ground):
-            raise ValueError("image and ground must list the same number of points")
+            raise wrong("lens_pairs", "ground", image=len(self.image), ground=len(self.ground))
+        for field in ("image", "ground"):
+            if _on_one_line(getattr(self, field)):
+                raise wrong("lens_line", field)
         return self
 
 
@@ -154,7 +278,7 @@ class Zone(Strict):
     """A part of the picture with a meaning."""
 
     id: Ident = Field(title="Zone id", description="The place in alarms and reports.", examples=["trench"])
-    name: str = Field("", title="Name", description="Shown to people.", examples=["沟槽"])
+    name: Name = Field("", title="Name", description="Shown to people.", examples=["沟槽"])
     kind: ZoneKind = Field(title="Kind", description="Decides which rules look here.", examples=["work"])
     polygon: Polygon = Field(
         title="Corners",
@@ -176,7 +300,7 @@ class BarrierFixture(Strict):
         "barrier", title="Kind", description="A barrier along a line.", examples=["barrier"]
     )
     id: Ident = Field(title="Fixture id", description="The place in alarms.", examples=["north-fence"])
-    name: str = Field("", title="Name", description="Shown to people.", examples=["北侧围挡"])
+    name: Name = Field("", title="Name", description="Shown to people.", examples=["北侧围挡"])
     line: list[RelativePoint] = Field(
         min_length=2,
         max_length=64,
@@ -207,6 +331,13 @@ class BarrierFixture(Strict):
         examples=[["barrier", "cone"]],
     )
 
+    @field_validator("line")
+    @classmethod
+    def _has_length(cls, line: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        if len(set(line)) < 2:
+            raise wrong("no_length")
+        return line
+
 
 class LampFixture(Strict):
     """A warning lamp that must be lit at night."""
@@ -215,7 +346,7 @@ class LampFixture(Strict):
         "warning_light", title="Kind", description="A lamp.", examples=["warning_light"]
     )
     id: Ident = Field(title="Fixture id", description="The place in alarms.", examples=["lamp-1"])
-    name: str = Field("", title="Name", description="Shown to people.", examples=["一号警示灯"])
+    name: Name = Field("", title="Name", description="Shown to people.", examples=["一号警示灯"])
     polygon: Polygon = Field(
         title="Region",
         description="Tight around the lamp; relative points.",
@@ -251,9 +382,7 @@ class RtspSource(Strict):
     @field_validator("url")
     @classmethod
     def _scheme(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("rtsp://", "rtsps://")):
-            raise ValueError("must start with rtsp:// or rtsps://")
-        return url
+        return _camera_url(url, "rtsp", "rtsps")
 
 
 class MjpegSource(Strict):
@@ -267,9 +396,7 @@ class MjpegSource(Strict):
     @field_validator("url")
     @classmethod
     def _scheme(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        return url
+        return _camera_url(url, "http", "https")
 
 
 class UsbSource(Strict):
@@ -294,7 +421,9 @@ class FileSource(Strict):
     """A video file, for trials and replays."""
 
     type: Literal["file"] = Field("file", title="Type", description="Video file.", examples=["file"])
-    path: Path = Field(title="Path", description="Relative to the site file, or absolute.", examples=["clips/site.mp4"])
+    path: SitePath = Field(
+        title="Path", description="Relative to the site file, or absolute.", examples=["clips/site.mp4"]
+    )
     realtime: bool = Field(
         True, title="Real time", description="Off: as fast as it can be judged, no frame dropped.", examples=[True]
     )
@@ -305,7 +434,7 @@ class FolderSource(Strict):
     """A folder of pictures, shown in the order of their names."""
 
     type: Literal["folder"] = Field("folder", title="Type", description="Image folder.", examples=["folder"])
-    path: Path = Field(title="Path", description="Relative to the site file, or absolute.", examples=["photos"])
+    path: SitePath = Field(title="Path", description="Relative to the site file, or absolute.", examples=["photos"])
     fps: float = Field(
         1.0, title="Pictures a second", description="How fast they follow each other.", gt=0, le=120, examples=[1.0]
     )
@@ -319,7 +448,7 @@ class PanSource(Strict):
     """A slow pan and zoom over still photos: a moving picture where there is no camera (the demo)."""
 
     type: Literal["pan"] = Field("pan", title="Type", description="Pan over photos.", examples=["pan"])
-    path: Path = Field(
+    path: SitePath = Field(
         title="Folder of photos", description="Relative to the site file, or absolute.", examples=["photos"]
     )
     fps: float = Field(10.0, title="Frames a second", description="Of the made picture.", gt=0, le=60, examples=[10.0])
@@ -340,7 +469,7 @@ class Camera(Strict):
     """A camera and what it should see."""
 
     id: Ident = Field(title="Camera id", description="The source in alarms.", examples=["gate"])
-    name: str = Field("", title="Name", description="Shown to people.", examples=["大门"])
+    name: Name = Field("", title="Name", description="Shown to people.", examples=["大门"])
     source: Source = Field(
         title="Source",
         description="Where the picture comes from.",
@@ -365,10 +494,10 @@ class Camera(Strict):
 
     @model_validator(mode="after")
     def _unique_places(self) -> Self:
-        ids = [z.id for z in self.zones] + [f.id for f in self.fixtures]
-        twice = sorted({i for i in ids if ids.count(i) > 1})
-        if twice:
-            raise ValueError(f"zone and fixture ids must differ within a camera; used twice: {', '.join(twice)}")
+        places = [("zones", i, z.id) for i, z in enumerate(self.zones)]
+        places += [("fixtures", i, f.id) for i, f in enumerate(self.fixtures)]
+        if twice := _first_twice(place_id for *_, place_id in places):
+            raise wrong("place_twice", *places[twice[0]][:2], "id")
         return self
 
 
@@ -391,6 +520,11 @@ class Detector(Strict):
         description="Below it a detection is not judged (it still helps tracking and pixelation).",
         examples=[0.35],
     )
+
+    @field_validator("model")
+    @classmethod
+    def _shipped_or_beside(cls, model: Path, info: ValidationInfo) -> Path:
+        return model if len(model.parts) == 1 else _beside_site_file(model, info)
 
 
 class RuleSettings(Strict):
@@ -438,16 +572,16 @@ class RuleSettings(Strict):
 class Mqtt(Strict):
     """The broker."""
 
-    host: str = Field(
-        title="Host", description="Name or address.", min_length=1, max_length=253, examples=["broker.example.cn"]
-    )
+    host: Host = Field(title="Host", description="Name or address, without port.", examples=["broker.example.cn"])
     port: int = Field(8883, title="Port", description="8883 with TLS.", ge=1, le=65535, examples=[8883])
     tls: bool = Field(True, title="TLS", description="Off only on a loopback broker.", examples=[True])
-    ca: Path | None = Field(
+    ca: SitePath | None = Field(
         None, title="CA certificate", description="PEM; the system's when left out.", examples=["/etc/banksman/ca.pem"]
     )
-    cert: Path | None = Field(None, title="Node certificate", description="PEM.", examples=["/etc/banksman/node.pem"])
-    key: Path | None = Field(
+    cert: SitePath | None = Field(
+        None, title="Node certificate", description="PEM.", examples=["/etc/banksman/node.pem"]
+    )
+    key: SitePath | None = Field(
         None, title="Node key", description="PEM, readable by the service only.", examples=["/etc/banksman/node.key"]
     )
     username: str | None = Field(
@@ -466,10 +600,13 @@ class Mqtt(Strict):
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
-        if not self.tls and self.host not in ("127.0.0.1", "::1", "localhost"):
-            raise ValueError("tls may be off only for a broker on this computer (127.0.0.1, ::1, localhost)")
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("cert and key belong together")
+        if not self.tls and self.host not in LOOPBACK:
+            raise wrong("tls_off", "tls")
+        if not self.tls and (unused := next((f for f in ("ca", "cert", "key") if getattr(self, f) is not None), None)):
+            raise wrong("tls_unused", unused)
+        if self.password is not None and self.username is None:
+            raise wrong("password_alone", "password")
+        _together(self, "cert", "key")
         return self
 
 
@@ -479,14 +616,28 @@ class EvidenceUplink(Strict):
     url: str = Field(
         title="URL",
         description="https://host[:port]; /evidence/… is added.",
-        pattern=r"^https://[^\s@]+$",
+        pattern=HTTPS,
         examples=["https://dispatch.example.cn:8443"],
     )
-    ca: Path | None = Field(
+    ca: SitePath | None = Field(
         None, title="CA certificate", description="PEM; the system's when left out.", examples=["/etc/banksman/ca.pem"]
     )
-    cert: Path | None = Field(None, title="Node certificate", description="PEM.", examples=["/etc/banksman/node.pem"])
-    key: Path | None = Field(None, title="Node key", description="PEM.", examples=["/etc/banksman/node.key"])
+    cert: SitePath | None = Field(
+        None, title="Node certificate", description="PEM.", examples=["/etc/banksman/node.pem"]
+    )
+    key: SitePath | None = Field(None, title="Node key", description="PEM.", examples=["/etc/banksman/node.key"])
+
+    @field_validator("url")
+    @classmethod
+    def _names_a_host(cls, url: str) -> str:
+        if not _has_host(url):
+            raise wrong("url")
+        return url
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        _together(self, "cert", "key")
+        return self
 
 
 class Uplinks(Strict):
@@ -506,24 +657,25 @@ class Uplinks(Strict):
 class Page(Strict):
     """The node's own page."""
 
-    host: str = Field(
+    host: Host = Field(
         "127.0.0.1", title="Address", description="Another than loopback needs a password.", examples=["127.0.0.1"]
     )
     port: int = Field(8080, title="Port", description="TCP.", ge=1, le=65535, examples=[8080])
     password: SecretStr | None = Field(
         None, title="Password", description="At least eight characters; never shown.", examples=["a long phrase"]
     )
-    tls_cert: Path | None = Field(
+    tls_cert: SitePath | None = Field(
         None, title="Certificate", description="PEM; serves HTTPS.", examples=["/etc/banksman/page.pem"]
     )
-    tls_key: Path | None = Field(None, title="Key", description="PEM.", examples=["/etc/banksman/page.key"])
+    tls_key: SitePath | None = Field(None, title="Key", description="PEM.", examples=["/etc/banksman/page.key"])
 
     @model_validator(mode="after")
     def _password_off_loopback(self) -> Self:
         if self.password is not None and len(self.password.get_secret_value()) < 8:
-            raise ValueError("the page's password must have at least eight characters")
-        if self.password is None and self.host not in ("127.0.0.1", "::1", "localhost"):
-            raise ValueError(f"a page bound to {self.host} needs a password; without one only 127.0.0.1 is allowed")
+            raise wrong("short_password", "password")
+        if self.password is None and self.host not in LOOPBACK:
+            raise wrong("open_page", "host")
+        _together(self, "tls_cert", "tls_key")
         return self
 
 
@@ -612,17 +764,31 @@ class SiteFile(Strict):
 
     @model_validator(mode="after")
     def _unique_cameras(self) -> Self:
-        ids = [c.id for c in self.cameras]
-        twice = sorted({i for i in ids if ids.count(i) > 1})
-        if twice:
-            raise ValueError(f"camera ids must differ; used twice: {', '.join(twice)}")
+        if twice := _first_twice(c.id for c in self.cameras):
+            raise wrong("camera_twice", "cameras", twice[0], "id")
+        return self
+
+    @model_validator(mode="after")
+    def _unique_devices(self) -> Self:
+        """A device can be opened once only."""
+        devices = [
+            (c.source.type, c.source.index) if isinstance(c.source, UsbSource | CsiSource) else c.id
+            for c in self.cameras
+        ]
+        if twice := _first_twice(devices):
+            raise wrong("device_twice", "cameras", twice[0], "source")
         return self
 
     def rule(self, rule_id: str) -> RuleSettings:
+        """What is set for a rule; the defaults where the file does not name it."""
         return self.rules.get(rule_id, _DEFAULT_RULE)
 
     def camera(self, camera_id: str) -> Camera:
-        return next(c for c in self.cameras if c.id == camera_id)
+        """The camera of this id. Raises KeyError where there is none."""
+        for camera in self.cameras:
+            if camera.id == camera_id:
+                return camera
+        raise KeyError(camera_id)
 
 
 _DEFAULT_RULE = RuleSettings()
