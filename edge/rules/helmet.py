@@ -16,5 +16,5 @@ RULE = Rule(
     every_s=0.0,
     hours="working",
     places=people.working_places,
-    look=people.wearing(lambda p: p.helmet, part=lambda p: p.head),
+    look=people.wearing_helmet,
 )

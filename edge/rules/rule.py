@@ -18,8 +18,10 @@ WHOLE_PICTURE = "-"
 """Id of the place that is the whole picture."""
 CAMERA = "camera"
 """Subject of a judgement about nobody in particular: the picture, or the model, does not let anybody be judged."""
-TOO_DARK = 0.06
-"""Mean luma of a picture, 0..1; in a darker one nothing is absent only because it is not seen."""
+TOO_DARK = 0.1
+"""Mean luma of a picture, 0..1, below which what is not seen is not absent. Measured with site-v0 on 400 photos of the
+Hard Hat Workers set, darkened in linear light, with shot noise: of the hats that the model decided about it called bare
+none in daylight, 0.6 % at 0.2, 0.7 % at 0.12, but 8 % at 0.08."""
 
 Corners: TypeAlias = tuple[Point, ...]
 """A polygon in relative points, 0..1."""

@@ -20,7 +20,7 @@ EXPOSURE_PARTS = 8
 
 def steady(ripple: float = 0.0, hz: float = 100.0) -> Light:
     """A lamp that shines all the time; `ripple` of its light is switched off and on by mains or PWM."""
-    return lambda t: 1.0 - ripple * (np.mod(t * hz, 1.0) < 0.5)
+    return lambda t: np.where(np.mod(t * hz, 1.0) < 0.5, 1.0 - ripple, 1.0)
 
 
 def flashing(hz: float = 1.0, duty: float = 0.5, phase: float = 0.0, pulses: int = 1) -> Light:
@@ -49,8 +49,8 @@ class Sampler:
     """A camera that watches a lamp for `seconds`, the last sample at `until`.
 
     jitter: of the times, share of a frame. dropped: share of the frames. noise: of the brightness, one deviation.
-    full, surround: brightness of the lamp at full light and of its surround; drift: how much the exposure takes away from
-    both by the end, 0..1.
+    full, surround: brightness of the lamp at full light and of its surround. drift: share of both that the exposure
+    takes away by the end.
     """
 
     fps: float = 25.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,8 +33,8 @@ def barriers(*boxes: Box) -> list[tuple[str, Box]]:
 
 
 def look(things: list[tuple[str, Box]], *, brightness: float = 0.5, names: tuple[str, ...] = MODEL,
-         **more: object) -> Judgement:  # fmt: skip
-    place = only_place(RULE, camera(fixtures=[fence(**more)]))  # type: ignore[arg-type]
+         **more: Any) -> Judgement:  # fmt: skip
+    place = only_place(RULE, camera(fixtures=[fence(**more)]))
     (judgement,) = judge(RULE, scene(things=things, brightness=brightness, names=names), place)
     assert judgement.subject == "north-fence"
     assert 0 <= judgement.confidence <= 1
@@ -64,10 +66,10 @@ SEEN, ABSENT, OCCLUDED = (OK, Reason.SEEN), (BAD, Reason.ABSENT), (DIM, Reason.O
         (barriers(unit(0, 1, foot=FOOT + 300)), ABSENT),  # so far that it does not even hide it
         ([("cone", unit(0, 1))], ABSENT),  # of a class that does not count
         ([("vehicle", unit(0, 1))], OCCLUDED),
-        (barriers(unit(0, 0.42), unit(0.58, 1)) + [MAN], OCCLUDED),  # somebody stands in the gap
-        (barriers(unit(0, 0.5), unit(0.5, 1)) + [MAN], SEEN),  # or before a closed fence
-        (barriers(unit(0, 0.3), unit(0.58, 1)) + [MAN], OCCLUDED),  # what is open beside them is short enough
-        (barriers(unit(0, 0.2), unit(0.58, 1)) + [MAN], ABSENT),  # what is open beside them is too long
+        ([*barriers(unit(0, 0.42), unit(0.58, 1)), MAN], OCCLUDED),  # somebody stands in the gap
+        ([*barriers(unit(0, 0.5), unit(0.5, 1)), MAN], SEEN),  # or before a closed fence
+        ([*barriers(unit(0, 0.3), unit(0.58, 1)), MAN], OCCLUDED),  # what is open beside them is short enough
+        ([*barriers(unit(0, 0.2), unit(0.58, 1)), MAN], ABSENT),  # what is open beside them is too long
         ([MAN], ABSENT),
         ([("person", (600.0, 100.0, 680.0, FOOT - 20)), *barriers(unit(0, 0.42), unit(0.58, 1))], ABSENT),  # behind it
         ([("machinery", unit(0.4, 0.6, foot=FOOT + 80)), *barriers(unit(0, 0.42), unit(0.58, 1))], OCCLUDED),
@@ -90,7 +92,7 @@ def test_a_line_is_closed_open_or_hidden(things: list[tuple[str, Box]], expected
     ],
 )
 def test_what_is_asked_for_is_declared(
-    things: list[tuple[str, Box]], more: dict[str, object], expected: tuple[Verdict, Reason]
+    things: list[tuple[str, Box]], more: dict[str, Any], expected: tuple[Verdict, Reason]
 ) -> None:
     judgement = look(things, **more)
     assert (judgement.verdict, judgement.reason) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,11 +30,11 @@ PATTERNS = ("steady", "flashing", "any")
 
 
 def look(
-    seen: LampSamples | None, pattern: str = "any", night: NightState = NightState.NIGHT, **more: object
+    seen: LampSamples | None, pattern: str = "any", night: NightState = NightState.NIGHT, **more: Any
 ) -> Judgement:
     place = only_place(RULE, camera(fixtures=[lamp(pattern)]))
     lamps = [seen] if seen is not None else []
-    (judgement,) = judge(RULE, scene(lamps=lamps, **more), place, night)  # type: ignore[arg-type]
+    (judgement,) = judge(RULE, scene(lamps=lamps, **more), place, night)
     assert judgement.subject == "lamp-1"
     return judgement
 
