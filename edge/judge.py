@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
-from edge.capture.reader import CameraReader
 from edge.clock import Clock, Stamp
 from edge.detect import Detector
 from edge.evidence.recorder import Recorder
@@ -18,12 +18,22 @@ from edge.journal.journal import Journal
 from edge.line import DETECTION_FLOOR, Looked
 from edge.live import LiveBoard
 from edge.post import Post
-from edge.values import AlarmChange, AlarmEvent, Frame, Verdict
+from edge.values import AlarmChange, AlarmEvent, CameraStatus, Frame, Verdict
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 _IDLE_S = 0.25  # longest wait: a camera that goes blind wakes nobody
+
+
+class Eye(Protocol):
+    """What the judge asks of a camera; `edge.capture.reader.CameraReader` is one."""
+
+    def take(self, after: int, timeout: float) -> Frame | None: ...
+    def status(self) -> CameraStatus: ...
+    def stop(self) -> None: ...
+    @property
+    def ended(self) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -34,7 +44,7 @@ class Watched:
     due: monotonic time of the next look. seq: of the frame judged last. now: the post's time.
     """
 
-    reader: CameraReader
+    reader: Eye
     post: Post
     period_s: float
     replay: bool
