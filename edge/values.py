@@ -137,8 +137,8 @@ class Detections:
 
     def of(self, *names: str) -> Self:
         """Only the rows of these classes; none for a class that the model lacks."""
-        ids = [self.names.index(n) for n in names if n in self.names]
-        return self[np.isin(self.class_id, ids)]
+        wanted = np.array([name in names for name in self.names], dtype=np.bool_)
+        return self[wanted[self.class_id]]
 
     def with_tracks(self, track_id: Ints) -> Self:
         return replace(self, track_id=track_id)
