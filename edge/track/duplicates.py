@@ -30,13 +30,12 @@ def distinct(detections: Detections) -> Detections:
     ordered = canonical(detections)
     if len(ordered) < 2:
         return ordered
-    same = _same_thing(ordered)
-    if not same.any():
+    surer, other = np.nonzero(np.triu(_same_thing(ordered), 1))
+    if not len(surer):
         return ordered
     keep = np.ones(len(ordered), dtype=np.bool_)
-    for row in range(len(ordered)):
-        if keep[row]:
-            keep[row + 1 :] &= ~same[row, row + 1 :]
+    for row, again in zip(surer.tolist(), other.tolist(), strict=True):  # by rising row: a dropped box drops no other
+        keep[again] &= not keep[row]
     return ordered[keep]
 
 
@@ -46,9 +45,9 @@ def _same_thing(detections: Detections) -> npt.NDArray[np.bool_]:
     areas = area(boxes)
     shared = intersection(boxes, boxes)
     overlap = shared / np.maximum(areas[:, None] + areas[None, :] - shared, 1e-9)
-    part = np.isin(detections.class_id, [i for i, name in enumerate(detections.names) if name in _PARTS])
-    person = np.isin(detections.class_id, [i for i, name in enumerate(detections.names) if name == "person"])
-    same = overlap > np.where(part, PART_IOU, BODY_IOU)[:, None]
+    limit = np.array([PART_IOU if name in _PARTS else BODY_IOU for name in detections.names], dtype=np.float32)
+    person = np.array([name == "person" for name in detections.names], dtype=np.bool_)[detections.class_id]
+    same = overlap > limit[detections.class_id][:, None]
     same |= person[:, None] & _one_head(boxes, shared / np.maximum(np.minimum(areas[:, None], areas[None, :]), 1e-9))
     return np.asarray(same & (detections.class_id[:, None] == detections.class_id[None, :]))
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edge.geometry import area, as_array, intersection
+from edge.geometry import area, intersection
 from edge.track.anatomy import LIMIT, hat_misfit, likely_head, vest_misfit
 from edge.track.assign import best_pairs
-from edge.track.duplicates import distinct
+from edge.track.duplicates import canonical
 from edge.values import UNSEEN, Box, Detections, Floats, Person, Wear, WearState
 
 MARGIN = 1.5
@@ -21,21 +21,23 @@ UPPER = 1 / 3
 """The upper part of a person, of whose hiding `Person.upper_hidden` tells."""
 
 _Misfit = Callable[[Floats, Floats], npt.NDArray[np.float64]]
-_Claims = dict[int, tuple[float, Wear]]
+_Claim = tuple[float, Wear]
+_NO_CLAIM: _Claim = (0.0, UNSEEN)
 
 
 def persons(detections: Detections, width: int, height: int) -> tuple[Person, ...]:
     """The persons in a frame of width x height pixels, by rising track id, with what each of them wears.
 
     Every part is worn by one person at most. A part that fits no person where it should be worn (a helmet in the hand,
-    a neighbour's head) is worn by nobody.
+    a neighbour's head) is worn by nobody. The detections are those of `Tracker.update`: no box is there twice.
     """
-    seen = distinct(detections)
+    seen = canonical(detections)
     found = seen.of("person")
     found = found[np.argsort(found.track_id, kind="stable")]
     bodies = found.xyxy
     helmets, heads = _worn(bodies, seen, "helmet", "no_helmet", hat_misfit)
     vests, _ = _worn(bodies, seen, "vest", "no_vest", vest_misfit)
+    occluded, upper_hidden = _hidden(bodies, 1.0), _hidden(bodies, UPPER)
     people = []
     for row in range(len(found)):
         box = found.box(row)
@@ -47,8 +49,8 @@ def persons(detections: Detections, width: int, height: int) -> tuple[Person, ..
                 head=heads.get(row) or likely_head(box, width, height),
                 helmet=helmets.get(row, UNSEEN),
                 vest=vests.get(row, UNSEEN),
-                occluded=_hidden(row, bodies, share=1.0),
-                upper_hidden=_hidden(row, bodies, share=UPPER),
+                occluded=occluded[row],
+                upper_hidden=upper_hidden[row],
             )
         )
     return tuple(people)
@@ -63,12 +65,13 @@ def _worn(
     against each other, instead of the second one going to the neighbour.
     """
     worn, boxes = {}, {}
-    claims_on = _claims(bodies, seen.of(on), WearState.ON, misfit)
-    claims_off = _claims(bodies, seen.of(off), WearState.OFF, misfit)
+    parts = seen.of(on, off)
+    is_on = parts.class_id == parts.names.index(on) if on in parts.names else np.zeros(len(parts), dtype=np.bool_)
+    cost = misfit(bodies, parts.xyxy)
+    claims_on = _claims(cost, parts, is_on, WearState.ON)
+    claims_off = _claims(cost, parts, ~is_on, WearState.OFF)
     for row in claims_on.keys() | claims_off.keys():
-        weaker, stronger = sorted(
-            (claims.get(row, (0.0, UNSEEN)) for claims in (claims_on, claims_off)), key=lambda claim: claim[0]
-        )
+        weaker, stronger = sorted((claims.get(row, _NO_CLAIM) for claims in (claims_on, claims_off)), key=_strength)
         if stronger[1].box is not None:
             boxes[row] = stronger[1].box
         if stronger[0] >= MARGIN * weaker[0]:
@@ -76,37 +79,41 @@ def _worn(
     return worn, boxes
 
 
-def _claims(bodies: Floats, parts: Detections, state: WearState, misfit: _Misfit) -> _Claims:
-    """Strength and claim by row of `bodies`: confidence, less for a part that is not quite where it belongs."""
-    cost = misfit(bodies, parts.xyxy)
-    return {
-        row: (
-            float(parts.confidence[part]) * (1 - float(cost[row, part]) / (2 * LIMIT)),
-            Wear(state, float(parts.confidence[part]), parts.box(part)),
-        )
-        for row, part in best_pairs(cost, LIMIT)
-    }
+def _claims(
+    cost: npt.NDArray[np.float64], parts: Detections, which: npt.NDArray[np.bool_], state: WearState
+) -> dict[int, _Claim]:
+    """Claim by body: as strong as the part is sure, less for one that is not quite where it belongs."""
+    columns = np.flatnonzero(which)
+    claims = {}
+    for body, column in best_pairs(cost[:, columns], LIMIT):
+        part = int(columns[column])
+        sure = float(parts.confidence[part])
+        claims[body] = sure * (1 - float(cost[body, part]) / (2 * LIMIT)), Wear(state, sure, parts.box(part))
+    return claims
 
 
-def _hidden(row: int, bodies: Floats, share: float) -> float:
-    """How much of the upper `share` of a body's box lies behind the boxes of people nearer to the camera, 0..1.
+def _strength(claim: _Claim) -> float:
+    return claim[0]
+
+
+def _hidden(bodies: Floats, share: float) -> list[float]:
+    """How much of the upper `share` of each body's box lies behind the boxes of people nearer to the camera, 0..1.
 
     Nearer is who stands lower in the picture; of two whose feet are level (cut off by the frame's edge), the taller.
     """
-    x1, y1, x2, y2 = (float(v) for v in bodies[row])
-    low = y1 + (y2 - y1) * share
-    tall = bodies[:, 3] - bodies[:, 1]
-    nearer = (bodies[:, 3] > bodies[row, 3]) | ((bodies[:, 3] == bodies[row, 3]) & (tall > tall[row]))
-    part = as_array([(x1, y1, x2, low)])
-    nearer &= intersection(part, bodies)[0] > 0
-    whole = float(area(part)[0])
-    if not nearer.any() or whole <= 0:
-        return 0.0
-    limits = np.array([[x1, y1, x1, y1], [x2, low, x2, low]], dtype=np.float64)
-    return min(1.0, _union(np.clip(bodies[nearer].astype(np.float64), *limits)) / whole)
+    top, foot = bodies[:, 1], bodies[:, 3]
+    parts = bodies.copy()
+    parts[:, 3] = top + (foot - top) * np.float32(share)
+    nearer = (foot[None, :] > foot[:, None]) | ((foot[None, :] == foot[:, None]) & (top[None, :] < top[:, None]))
+    covered = np.where(nearer, intersection(parts, bodies), 0)
+    hidden = covered.sum(axis=1, dtype=np.float64)
+    for row in np.flatnonzero(np.count_nonzero(covered, axis=1) > 1):  # those may overlap one another
+        x1, y1, x2, y2 = parts[row]
+        hidden[row] = _union(np.clip(bodies[covered[row] > 0], (x1, y1, x1, y1), (x2, y2, x2, y2)))
+    return [float(v) for v in np.clip(hidden / np.maximum(area(parts), 1e-9), 0, 1)]
 
 
-def _union(boxes: npt.NDArray[np.float64]) -> float:
+def _union(boxes: Floats) -> float:
     """Area that boxes (n, 4) cover together: cell by cell between neighbouring edges, each covered whole or not."""
     xs, ys = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
     across = (boxes[:, None, 0] <= xs[None, :-1]) & (boxes[:, None, 2] >= xs[None, 1:])

@@ -40,7 +40,7 @@ class Tracker:
         self._names = names
         self._confidence = np.float32(confidence)
         self._memory_s = memory_s
-        self._tracked_classes = [i for i, name in enumerate(names) if name in TRACKED]
+        self._is_tracked = np.array([name in TRACKED for name in names], dtype=np.bool_)
         self._next_id = 1
         self._mono = -math.inf
         self._forget_all()
@@ -65,9 +65,9 @@ class Tracker:
         self._advance(mono)
         seen = distinct(detections)
         track_id = np.full(len(seen), NO_TRACK, dtype=np.int32)
-        rows = np.flatnonzero(np.isin(seen.class_id, self._tracked_classes))
-        strong = rows[seen.confidence[rows] >= self._confidence]
-        weak = rows[seen.confidence[rows] < self._confidence]
+        tracked = self._is_tracked[seen.class_id]
+        sure = seen.confidence >= self._confidence
+        strong, weak = np.flatnonzero(tracked & sure), np.flatnonzero(tracked & ~sure)
 
         everything = np.arange(len(self._motion))
         self._continue(seen, strong, everything, _GATE, track_id)
