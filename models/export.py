@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -116,7 +117,10 @@ def _load(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
     except ModuleNotFoundError as error:
         raise ExportError(f"export needs {error.name}; install the `train` extra (see CONTRIBUTING.md)") from error
 
-    yolo = YOLO(weights)
+    try:
+        yolo = YOLO(weights)
+    except (RuntimeError, OSError, EOFError, TypeError, AttributeError, KeyError, ValueError, UnpicklingError) as error:
+        raise ExportError(f"{weights}: ultralytics cannot load it: {error}") from error
     if yolo.task != "detect":
         raise ExportError(f"{weights}: the task is {yolo.task!r}; only `detect` weights can be exported")
     network = yolo.model.float().eval()

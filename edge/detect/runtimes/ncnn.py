@@ -12,10 +12,10 @@ from edge.detect.errors import ModelError
 from edge.values import Floats
 
 # NCNN's threads otherwise wait for each other by spinning: wherever another process wants a core too they burn their
-# own time slices (measured: 9 times slower on a busy machine). Read once, when its OpenMP library is loaded.
+# own time slices (measured on a busy machine: 9 times slower). Read once, when its OpenMP library is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import ncnn  # noqa: E402
+import ncnn
 
 
 class NcnnSession:

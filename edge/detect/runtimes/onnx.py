@@ -52,8 +52,11 @@ def open_session(files: Sequence[Path], threads: int) -> OnnxSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Spinning keeps the cores at full load between two frames: heat on a box without a fan, and it starves the readers.
+    # Spinning keeps the cores busy between two frames: measured, twice the processor time a picture, so heat on a box
+    # without a fan, and the camera readers starve.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Plans memory a shape at a time; with a shape for each kind of camera that only costs memory.
+    options.enable_mem_pattern = False
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except _LOAD_ERRORS as error:

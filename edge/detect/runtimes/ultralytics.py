@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def open_detector(path: Path, threads: int) -> UltralyticsDetector:
 def _load(weights: Path) -> YOLO:
     try:
         yolo = YOLO(weights)
-    except (RuntimeError, OSError, EOFError, TypeError, AttributeError, KeyError, ValueError) as error:
+    except (RuntimeError, OSError, EOFError, TypeError, AttributeError, KeyError, ValueError, UnpicklingError) as error:
         raise ModelError(f"{weights}: ultralytics cannot load it: {error}") from error
     if yolo.task != "detect":
         raise ModelError(f"{weights}: the task is {yolo.task!r}; only `detect` weights can be used")

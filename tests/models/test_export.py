@@ -1,0 +1,151 @@
+"""Training's `.pt` to a folder that a node loads."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import models
+from edge.detect import load_detector, read_manifest
+from edge.detect.parity import SAME, compare
+from edge.values import Image
+from models.export import ABOUT, ExportError, export
+from tests.conftest import need
+
+PACKAGE = Path(models.__path__[0])
+SITE_V0 = PACKAGE / "weights" / "site-v0"
+RUNTIMES = ("onnx", "ncnn", "openvino")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tools() -> None:
+    os.environ.setdefault("YOLO_OFFLINE", "true")
+    for package in ("ultralytics", "pnnx", "onnxslim"):
+        need(importlib.util.find_spec(package), f"{package} is not installed (make train-env)")
+
+
+@pytest.fixture(scope="module")
+def street() -> Iterator[list[Image]]:
+    """The two photos that come inside the ultralytics wheel."""
+    spec = importlib.util.find_spec("ultralytics")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0]) / "assets"
+    yield [np.asarray(cv2.imread(str(folder / name)), np.uint8) for name in ("bus.jpg", "zidane.jpg")]
+
+
+def end_to_end(weights: Path, tmp_path: Path) -> Path:
+    """The same weights, marked to be used through their one-to-one head."""
+    from ultralytics import YOLO  # noqa: PLC0415 - brings torch
+
+    yolo = YOLO(weights)
+    yolo.model.end2end = True
+    marked = tmp_path / "end2end.pt"
+    yolo.save(marked)
+    return marked
+
+
+@pytest.mark.parametrize(
+    ("weights", "one_to_one"),
+    [
+        pytest.param("site-v0", False, id="YOLO26, one-to-many head"),
+        pytest.param("yolo26n-coco-deq", True, id="YOLO26, one-to-one head"),
+        pytest.param("yolo11n-coco-deq", False, id="YOLO11, distances as distributions"),
+    ],
+)
+def test_what_is_exported_sees_what_the_weights_see(
+    shared: Path, tmp_path: Path, street: list[Image], weights: str, one_to_one: bool
+) -> None:
+    trained = shared / "data/weights" / f"{weights}.pt"
+    if one_to_one:
+        trained = end_to_end(trained, tmp_path)
+    folder = export(trained, tmp_path / "made", name="made", image_size=416, keep_weights=True).parent
+    manifest = read_manifest(folder)
+    assert manifest.name == "made"
+    assert (manifest.output.nms_iou is None) is one_to_one
+    itself = load_detector(folder, "ultralytics", 1)
+    assert itself.names == manifest.classes
+    wanted = [itself.detect(image) for image in street]
+    for runtime in RUNTIMES:
+        detector = load_detector(folder, runtime, 1)
+        parity = sum((compare(w, detector.detect(i)) for w, i in zip(wanted, street, strict=True)), SAME)
+        assert parity.holds, (runtime, parity)
+        assert parity.pairs >= 5
+        detector.close()
+
+
+def test_the_shipped_manifest_is_right() -> None:
+    told = json.loads((SITE_V0 / "manifest.json").read_text(encoding="utf-8"))
+    assert read_manifest(SITE_V0).model_dump(mode="json") == told
+    for listed in told["files"].values():
+        for name, checksum in listed.items():
+            assert hashlib.sha256((SITE_V0 / name).read_bytes()).hexdigest() == checksum
+    in_folder = {p.name for p in SITE_V0.iterdir()}
+    assert in_folder == {"manifest.json"} | {name for listed in told["files"].values() for name in listed}
+    assert told["licence"] == "AGPL-3.0-only"
+    assert set(told["metrics"]["map50"]) == set(told["classes"])
+    assert told["metrics"]["caveat"]
+
+
+def test_exporting_again_keeps_what_is_known_of_the_model(shared: Path, tmp_path: Path) -> None:
+    about = json.loads((SITE_V0 / "manifest.json").read_text(encoding="utf-8"))
+    again = export(shared / "data/weights/site-v0.pt", tmp_path / "site-v0", about=about)
+    told = json.loads(again.read_text(encoding="utf-8"))
+    assert {key: told[key] for key in ABOUT} == {key: about[key] for key in ABOUT}
+    assert {k: v for k, v in told.items() if k != "files"} == {k: v for k, v in about.items() if k != "files"}
+
+
+def test_weights_that_cannot_be_exported(shared: Path, tmp_path: Path) -> None:
+    from ultralytics import YOLO  # noqa: PLC0415 - brings torch
+
+    with pytest.raises(ExportError, match=r"gone\.pt: no such file; give the \.pt that training wrote"):
+        export(tmp_path / "gone.pt", tmp_path / "x")
+    for size in (400, 32, 4096):
+        with pytest.raises(ExportError, match=f"image size {size}: must be a multiple of 32 from 64 to 1280"):
+            export(shared / "data/weights/site-v0.pt", tmp_path / "x", image_size=size)
+    other = tmp_path / "classify.pt"
+    YOLO("yolo26n-cls.yaml").save(other)
+    with pytest.raises(ExportError, match="the task is 'classify'; only `detect` weights"):
+        export(other, tmp_path / "x")
+    noise = tmp_path / "noise.pt"
+    noise.write_bytes(b"not weights")
+    with pytest.raises(ExportError, match=r"noise\.pt: ultralytics cannot load it"):
+        export(noise, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "models.export", str(tmp_path / "gone.pt"), str(tmp_path / "x")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_models_imports_nothing_of_the_node() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"edge", "broker", "dashboards", "deploy"}, file
+
+
+def test_importing_the_export_brings_no_torch() -> None:
+    code = "import sys, models.export; print('torch' in sys.modules or 'ultralytics' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
