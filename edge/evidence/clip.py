@@ -11,7 +11,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from edge.evidence.between import Look, regions_at
-from edge.evidence.pixelate import pixelate, scaled
+from edge.evidence.mosaic import pixelate, scaled
 from edge.evidence.ring import FPS, Small
 from edge.values import Image
 

@@ -22,7 +22,7 @@ from edge.clock import Clock, Stamp
 from edge.evidence.between import HOLD_S, Look, regions_now
 from edge.evidence.clip import make_clip
 from edge.evidence.heads import HeadRegion
-from edge.evidence.pixelate import pixelate
+from edge.evidence.mosaic import pixelate
 from edge.evidence.ring import Ring, Small, encode, shrink
 from edge.evidence.store import Store, named, trouble_of
 from edge.geometry import clip_box

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.evidence.pixelate import CELLS, MIN_CELL_PX, pixelate
+from edge.evidence.mosaic import CELLS, MIN_CELL_PX, pixelate
 from edge.values import Box, Image
 
 NOISE: Image = np.random.default_rng(1).integers(0, 256, (240, 320, 3), np.uint8)
