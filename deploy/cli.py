@@ -131,10 +131,13 @@ def check(site: SitePath, lang: Language = "") -> None:
     """Say everything that is wrong with a site file, with line and column."""
     from edge.rules import RULES
     from edge.site.load import check as check_site_file
-    from edge.site.words import lines
+    from edge.site.load import load, missing_files, report
 
-    problems = check_site_file(site, RULES)
-    for line in lines(problems, _language(lang)):
+    language = _language(lang)
+    problems = check_site_file(site, RULES, language)
+    if not problems:
+        problems = missing_files(load(site, RULES, language), site, language)
+    for line in report(str(site), problems, language):
         typer.echo(line)
     raise typer.Exit(1 if problems else 0)
 

@@ -21,9 +21,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from broker.embedded import BrokerError, EmbeddedBroker
+from broker.embedded import EmbeddedBroker, EmbeddedBrokerError
 from broker.messages import AlarmMessage, MessageError, parse_topic
-from edge.capture.reader import PHOTO_SUFFIXES
+from edge.capture.folder import pictures_in
+from edge.capture.source import SourceError
 from edge.node import NodeError, run_site
 from edge.text import Catalogue, catalogue
 
@@ -87,8 +88,10 @@ def source_of(text: str) -> dict[str, Any]:
         return {"type": "mjpeg", "url": text}
     path = Path(text).expanduser().resolve()
     if path.is_dir():
-        if not any(p.suffix.lower() in PHOTO_SUFFIXES for p in path.iterdir()):
-            raise DemoError(f"there is no photo in the folder {path}")
+        try:
+            pictures_in(path)
+        except SourceError as error:
+            raise DemoError(str(error)) from error
         return {"type": "pan", "path": str(path)}
     if path.is_file():
         return {"type": "file", "path": str(path), "loop": True}
@@ -176,7 +179,7 @@ def run_demo(source: str, port: int, seconds: float, language: str, stop: thread
     broker = EmbeddedBroker()
     try:
         broker.start()
-    except BrokerError as error:
+    except EmbeddedBrokerError as error:
         raise DemoError(str(error)) from error
     if seconds:
         timer = threading.Timer(seconds, stop.set)

@@ -14,6 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +38,7 @@ from edge.page.server import PageError, PageServer
 from edge.page.view import Health, LiveView
 from edge.post import Post
 from edge.rules import RULES
-from edge.site.keep import SiteFileKeeper
+from edge.site.keep import SiteFileKeeper, last_good_beside
 from edge.site.load import save_zones
 from edge.site.model import Camera, SiteFile, Zone
 from edge.uplink.evidence import EvidenceUplink
@@ -59,6 +60,15 @@ class NodeError(Exception):
     """The node cannot start; the text says what is wrong, where, and what would be right."""
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The site file that a node works on: its content, its SHA-256, and why a newer one was not taken, if so."""
+
+    site: SiteFile
+    hash: str
+    refused: str | None = None
+
+
 class Outcome(StrEnum):
     """Why `Node.run` returned."""
 
@@ -70,25 +80,26 @@ class Outcome(StrEnum):
 class Node:
     """A whole node on one site file. Implements `edge.page.view.NodeView` for its page. Made by `open_node`.
 
+    path: of the site file; relative paths start from its folder.
     stop: set by whoever wants the node to end (a signal handler, a test).
     """
 
     def __init__(
         self,
         *,
+        path: Path,
         keeper: SiteFileKeeper,
-        site: SiteFile,
-        base: Path,
+        in_force: InForce,
         clock: Clock,
         stop: threading.Event,
         detector: Detector,
         journal: Journal,
         recorder: Recorder,
     ) -> None:
+        self._path = path
         self._keeper = keeper
         self._keeping = threading.Lock()
-        self._site = site
-        self._base = base
+        self._in_force = in_force
         self._clock = clock
         self._stop = stop
         self._detector = detector
@@ -97,7 +108,7 @@ class Node:
         self._started = clock.now()
         self._pace = Pace()
         self._board = LiveBoard()
-        self._machine = MachineWatch(data_dir(site, base))
+        self._machine = MachineWatch(data_dir(in_force.site, path))
         self._judge = Judge(
             detector=detector,
             journal=journal,
@@ -119,11 +130,11 @@ class Node:
         """Post a watch at each camera, with its open alarms from before; end those whose camera or rule is gone."""
         now = self._clock.now()
         restored = self._journal.open_alarms()
-        cameras = {c.id for c in self._site.cameras}
+        cameras = {c.id for c in self.site().cameras}
         for event in restored:
             if event.instance.source not in cameras or event.instance.rule not in RULES:
                 self._journal.alarm(cleared(event, now, Verdict.UNKNOWN))
-        for camera in self._site.cameras:
+        for camera in self.site().cameras:
             mine = [e for e in restored if e.instance.source == camera.id and e.instance.rule in RULES]
             self._watch(camera, mine, now)
 
@@ -140,8 +151,10 @@ class Node:
             watched.reader.stop()
 
     def _watch(self, camera: Camera, restored: Sequence[AlarmEvent], now: Stamp) -> None:
-        post = Post(self._line(self._site, camera), all_terms(self._site), restored)
-        reader = CameraReader(camera, self._clock, self._base, sinks=(self._recorder.offer,), wake=self._judge.wake)
+        post = Post(self._line(self.site(), camera), all_terms(self.site()), restored)
+        reader = CameraReader(
+            camera, self._clock, self._path.parent, sinks=(self._recorder.offer,), wake=self._judge.wake
+        )
         replay = not getattr(camera.source, "realtime", True)
         self._judge.watched[camera.id] = Watched(reader, post, 1.0 / camera.judge_fps, replay)
         for event in post.begin(now):
@@ -172,19 +185,16 @@ class Node:
     def look_at_site_file(self) -> None:
         """Take over a new site file; keep the last good one where the new one is bad, and say so."""
         with self._keeping:
-            before = self._keeper.error
+            before = self.site_error()
             new = self._keeper.poll()
             if new is not None:
-                self._take_over(new)
-            if self.mqtt is not None and (new is not None or self._keeper.error != before):
+                self._take_over(InForce(new, self._keeper.hash))
+            if self.mqtt is not None and (new is not None or self.site_error() != before):
                 self.mqtt.status_changed()
 
-    def _take_over(self, new: SiteFile) -> None:
-        old = self._site
-        if (
-            any(getattr(old, section) != getattr(new, section) for section in _RESTART_FOR)
-            or old.site.id != new.site.id
-        ):
+    def _take_over(self, new_file: InForce) -> None:
+        old, new = self.site(), new_file.site
+        if old.site.id != new.site.id or any(getattr(old, part) != getattr(new, part) for part in _RESTART_FOR):
             log.info("the new site file asks for a restart of the node")
             self._over.set()
             self._judge.wake()
@@ -192,16 +202,16 @@ class Node:
         done = threading.Event()
 
         def apply() -> None:
-            self._renew(new)
+            self._renew(new_file)
             done.set()
 
         self._judge.ask(apply)
         done.wait(_APPLY_S)
 
-    def _renew(self, new: SiteFile) -> None:
+    def _renew(self, new_file: InForce) -> None:
         """Between two frames: the new site file is in force."""
-        now, old = self._clock.now(), self._site
-        self._site = new
+        now, old, new = self._clock.now(), self.site(), new_file.site
+        self._in_force = new_file
         kept = {c.id: c for c in new.cameras}
         for camera in old.cameras:
             watched = self._judge.watched[camera.id]
@@ -220,7 +230,7 @@ class Node:
         for camera in new.cameras:
             if camera.id not in self._judge.watched:
                 self._watch(camera, [e for e in still_open if e.instance.source == camera.id], now)
-        log.info("new site file in force: %s", self._keeper.hash[:12])
+        log.info("new site file in force: %s", new_file.hash[:12])
 
     # -- what it says of itself --------------------------------------------------------------------------------
 
@@ -231,8 +241,8 @@ class Node:
             since=now.wall - (now.mono - self._started.mono),
             version=version("banksman"),
             model=self._model(),
-            site_file_hash=self._keeper.hash,
-            site_file_error=None if self._keeper.error is None else self._keeper.error[:500],
+            site_file_hash=self._in_force.hash,
+            site_file_error=_line(self.site_error()),
             clock_ok=now.synced,
         )
 
@@ -268,9 +278,9 @@ class Node:
     def _reload(self, command: Command) -> Reply:
         del command
         self.look_at_site_file()
-        if self._keeper.error is not None:
-            return Reply(ok=False, code="site_file", message=self._keeper.error[:500])
-        return Reply(ok=True, result={"site_file_hash": self._keeper.hash})
+        if error := _line(self.site_error()):
+            return Reply(ok=False, code="site_file", message=error)
+        return Reply(ok=True, result={"site_file_hash": self._in_force.hash})
 
     def _model(self) -> str:
         manifest = self._detector.manifest
@@ -293,14 +303,14 @@ class Node:
     # -- NodeView ----------------------------------------------------------------------------------------------
 
     def site(self) -> SiteFile:
-        return self._site
+        return self._in_force.site
 
     def site_error(self) -> str | None:
-        return self._keeper.error
+        return self._keeper.error or self._in_force.refused
 
     def cameras(self) -> tuple[CameraStatus, ...]:
         watched = dict(self._judge.watched)
-        return tuple(watched[c.id].reader.status() for c in self._site.cameras if c.id in watched)
+        return tuple(watched[c.id].reader.status() for c in self.site().cameras if c.id in watched)
 
     def live(self, camera: str, after: int, timeout: float) -> LiveView | None:
         return self._board.wait(camera, after, timeout) if camera in self._judge.watched else None
@@ -347,12 +357,18 @@ class Node:
         )
 
     def save_zones(self, camera: str, zones: Sequence[Zone]) -> None:
-        save_zones(self._keeper.path, camera, zones, RULES)
+        save_zones(self._path, camera, zones, RULES)
         self.look_at_site_file()
 
 
-def data_dir(site: SiteFile, base: Path) -> Path:
-    return base / site.node.data_dir
+def data_dir(site: SiteFile, path: Path) -> Path:
+    """Where a node on the site file at `path` keeps its journal and evidence."""
+    return path.parent / site.node.data_dir
+
+
+def _line(error: str | None) -> str | None:
+    """An error as the wire takes it: one line, not too long."""
+    return None if error is None else " ".join(error.split())[:500]
 
 
 def all_terms(site: SiteFile) -> Mapping[str, Terms]:
@@ -367,7 +383,7 @@ def _same_eye(a: Camera, b: Camera) -> bool:
 
 @contextmanager
 def open_node(
-    keeper: SiteFileKeeper, site: SiteFile, base: Path, clock: Clock, stop: threading.Event
+    path: Path, keeper: SiteFileKeeper, in_force: InForce, clock: Clock, stop: threading.Event
 ) -> Iterator[Node]:
     """A running node; on leaving, everything is closed in the order in which nothing is lost.
 
@@ -375,28 +391,28 @@ def open_node(
     """
     with ExitStack() as parts:
         try:
-            node = _assemble(parts, keeper=keeper, site=site, base=base, clock=clock, stop=stop)
+            node = _assemble(parts, path=path, keeper=keeper, in_force=in_force, clock=clock, stop=stop)
         except (ModelError, JournalError, PageError) as error:
             raise NodeError(str(error)) from error
         yield node
 
 
 def _assemble(
-    parts: ExitStack, *, keeper: SiteFileKeeper, site: SiteFile, base: Path, clock: Clock, stop: threading.Event
+    parts: ExitStack, *, path: Path, keeper: SiteFileKeeper, in_force: InForce, clock: Clock, stop: threading.Event
 ) -> Node:
-    data = data_dir(site, base)
+    site, data = in_force.site, data_dir(in_force.site, path)
     try:
         data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NodeError(f"node.data_dir: cannot use {data}: {error.strerror}; choose another folder") from error
     settings = site.detector
-    detector = load_detector(find_model(settings.model, base), settings.runtime, settings.threads)
+    detector = load_detector(find_model(settings.model, path.parent), settings.runtime, settings.threads)
     parts.callback(detector.close)
     journal = Journal(data / "journal.db", clock, site.journal, confirm_alarms=site.uplinks.mqtt is not None)
     parts.callback(journal.close)
     recorder = Recorder(site.evidence, journal, clock, data / "evidence")
     node = Node(
-        keeper=keeper, site=site, base=base, clock=clock, stop=stop,
+        path=path, keeper=keeper, in_force=in_force, clock=clock, stop=stop,
         detector=detector, journal=journal, recorder=recorder,
     )  # fmt: skip
     if site.uplinks.mqtt is not None:
@@ -454,19 +470,25 @@ def run_site(path: Path, stop: threading.Event, *, once: bool = False) -> None:
     Where a new site file asks for parts that cannot be opened, the node goes on with the last one that could, and says
     so. Raises SiteFileError or NodeError where not even the first start is possible.
     """
-    keeper = SiteFileKeeper(path, RULES)
-    site, base = keeper.start(), path.resolve().parent
+    path = path.absolute()
+    keeper = SiteFileKeeper(path, RULES, last_good_beside(path))
+    keeper.poll()
+    proven: InForce | None = None  # the last one that a node could be built on
+    in_force = InForce(keeper.current, keeper.hash)
     while not stop.is_set():
-        clock = SystemClock(trusted=site.node.clock_trusted)
+        clock = SystemClock(trusted=in_force.site.node.clock_trusted)
         try:
-            with open_node(keeper, site, base, clock, stop) as node:
-                keeper.proven(site)
+            with open_node(path, keeper, in_force, clock, stop) as node:
+                proven = in_force
                 outcome = node.run()
+                if outcome is Outcome.ENDED and not once:
+                    stop.wait()  # the page still shows what was found
         except NodeError as error:
-            site = keeper.fall_back(str(error))
+            if proven is None or proven.site is in_force.site:
+                raise
+            log.error("the new site file cannot be used, the last one stays in force: %s", error)  # noqa: TRY400
+            in_force = replace(proven, refused=str(error))
             continue
-        if outcome is Outcome.ENDED and once:
+        if outcome is not Outcome.RENEW:
             return
-        if outcome is Outcome.ENDED:
-            stop.wait()
-        site = keeper.current
+        in_force = InForce(keeper.current, keeper.hash)

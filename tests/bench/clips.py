@@ -2,7 +2,7 @@
 
     python -m tests.bench.clips OUT [CLIP...]     pictures and a table go to the folder OUT
 
-Each clip is judged whole, every frame, as one camera whose whole picture is a work zone, in broad daylight and at night.
+Each clip is judged whole, every frame, as one camera whose whole picture is a work zone, at noon and at night.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 from edge.clock import Clock, Stamp
-from edge.node import open_node
+from edge.node import InForce, open_node
 from edge.rules import RULES
 from edge.site.keep import SiteFileKeeper
 from tests.conftest import SHARED
@@ -70,7 +70,8 @@ def judge(clip: Path, out: Path, clock: Clock, when: str) -> list[tuple[str, ...
     folder.mkdir(parents=True)
     path = write_site(folder, clip)
     keeper = SiteFileKeeper(path, RULES)
-    with open_node(keeper, keeper.current, folder, clock, threading.Event()) as node:
+    keeper.poll()
+    with open_node(path, keeper, InForce(keeper.current, keeper.hash), clock, threading.Event()) as node:
         node.run()
         # The journal is closed with the node; its pictures are on disk then.
         alarms = sorted(node.alarms(200), key=lambda e: e.first_seen.mono)

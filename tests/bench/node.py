@@ -78,7 +78,8 @@ def street_photo() -> Image:
 def decoded_frames(count: int) -> list[Image]:
     """720p frames of a clip with two workers, one without a vest; of a moving street photo where there is no clip."""
     if CLIP.is_file():
-        video, frames = cv2.VideoCapture(str(CLIP)), []
+        video = cv2.VideoCapture(str(CLIP))
+        frames: list[Image] = []
         while len(frames) < count:
             fine, image = video.read()
             if not fine:
@@ -395,10 +396,10 @@ class Camera:
         self.server.shutdown()
 
 
-def _noisy(image: npt.ArrayLike) -> list[bytes]:
+def _noisy(image: npt.NDArray[Any]) -> list[bytes]:
     """The picture as a sensor gives it: never twice the same."""
     noise = np.random.default_rng(0)
-    return [_jpeg(np.clip(image + noise.normal(0, 3, np.shape(image)), 0, 255).astype(np.uint8)) for _ in range(7)]
+    return [_jpeg(np.clip(image + noise.normal(0, 3, image.shape), 0, 255).astype(np.uint8)) for _ in range(7)]
 
 
 def _jpeg(image: Image) -> bytes:

@@ -16,6 +16,8 @@ from edge.site.model import SiteFile
 from edge.values import AlarmEvent, Box, Detections, Frame, Tally
 
 W, H = 1280, 720
+NOON = 1_789_963_200.0
+"""2026-09-21 12:00 in Beijing, Unix s."""
 MODEL = ("person", "helmet", "no_helmet", "vest", "no_vest", "cone", "machinery", "vehicle")
 WHOLE = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
 LEFT = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]
@@ -72,7 +74,7 @@ class Guard:
         names: tuple[str, ...] = MODEL,
     ) -> None:
         self.site = site or site_file()
-        self.clock = clock or ManualClock()
+        self.clock = clock or ManualClock(wall=NOON)
         self.names = names
         self.post = Post(self._line(self.site), all_terms(self.site), restored)
         self.events: list[AlarmEvent] = list(self.post.begin(self.clock.now()))

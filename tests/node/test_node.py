@@ -18,7 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from edge.clock import SystemClock
-from edge.node import Node, NodeError, Outcome, open_node
+from edge.node import InForce, Node, NodeError, Outcome, open_node
 from edge.rules import RULES
 from edge.site.keep import SiteFileKeeper
 from edge.site.model import Zone
@@ -99,7 +99,9 @@ class Running:
 def running(disk: SiteOnDisk) -> Iterator[Running]:
     stop = threading.Event()
     keeper = SiteFileKeeper(disk.path, RULES)
-    with open_node(keeper, keeper.current, disk.path.parent, SystemClock(trusted=True), stop) as node:
+    keeper.poll()
+    in_force = InForce(keeper.current, keeper.hash)
+    with open_node(disk.path, keeper, in_force, SystemClock(trusted=True), stop) as node:
         run = Running(node, stop, keeper)
         try:
             yield run
