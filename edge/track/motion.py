@@ -27,6 +27,11 @@ SIZE_NOISE = 0.2
 """Standard deviation of log width and log height: arms move, legs vanish behind things."""
 SIZE_DRIFT = 0.3
 """Growth of the same per square root of a second."""
+REACH = 1.25
+"""Body scales from where a track is expected within which it can be found, however long it was out of sight: farther
+away it is more likely somebody else. Running at 3 m/s, half a second takes 0.9."""
+MOST_VAGUE = 8.0
+"""What a vague prediction costs at most against a sharp one."""
 _MIN_SIDE = 1.0
 
 
@@ -92,18 +97,19 @@ class Motion:
     def surprise(self, boxes: Floats) -> Doubles:
         """(n, m) how unlikely each box (m, 4) is for each track: twice the negative log-likelihood, from 0 up.
 
-        Squared Mahalanobis distance of place and log size, plus what a vague prediction costs against a sharp one.
+        Squared Mahalanobis distance of place and log size, plus what a vague prediction costs against a sharp one;
+        `inf` out of reach.
         """
         place, log_size = _measured(boxes)
         variance = self.pp + POSITION_NOISE**2
         away = (place[None] - self.place[:, None]) / self.scale[:, None, None]
         grown = log_size[None] - self.log_size[:, None]
-        vague = 2 * np.log(variance / POSITION_NOISE**2)
-        return np.asarray(
-            (away**2).sum(axis=2) / variance[:, None]
-            + (grown**2).sum(axis=2) / (self.ss + SIZE_NOISE**2)[:, None]
-            + vague[:, None]
-        )
+        vague = np.minimum(2 * np.log(variance / POSITION_NOISE**2), MOST_VAGUE)
+        square = (away**2).sum(axis=2)
+        cost = square / variance[:, None] + vague[:, None]
+        cost += (grown**2).sum(axis=2) / (self.ss + SIZE_NOISE**2)[:, None]
+        cost[square > REACH**2] = np.inf
+        return np.asarray(cost)
 
     def correct(self, rows: npt.NDArray[np.intp], boxes: Floats) -> None:
         """Take in what was seen: boxes (k, 4) of tracks `rows` (k,)."""

@@ -19,8 +19,8 @@ from edge.values import NO_TRACK, Detections, Ints
 TRACKED = ("person", "machinery", "vehicle")
 """Classes that get ids; what belongs to a person is found by `edge.track.persons` instead."""
 
-_GATE = 16.0  # most surprise at which a box still continues a track: 99.7 % of chi-square with 4 degrees of freedom
-_WEAK_GATE = 9.0  # the same for a box of low confidence: 94 %
+_GATE = 16.0  # most surprise at which a box still continues a track
+_WEAK_GATE = 10.0  # the same for a box of low confidence
 _WEAK_AFTER_S = 1.0  # such a box may not wake a track that has been out of sight for longer
 _MAX_HIDDEN = 256  # tracks out of sight that are remembered at most
 
