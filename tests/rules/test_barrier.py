@@ -149,6 +149,7 @@ def test_the_box_frames_the_gap_and_confidence_is_what_is_in_clear_sight() -> No
     assert gap.box[3] == pytest.approx(FOOT)
     assert gap.confidence == pytest.approx(1.0)
     assert look([MAN]).confidence == pytest.approx(1 - 160 / LONG, abs=0.01)
+    assert look([MAN, *barriers(unit(0.3, 0.7))]).confidence == pytest.approx(1.0)  # what is covered needs no sight
 
 
 def test_it_applies_day_and_night_and_outside_of_working_hours() -> None:

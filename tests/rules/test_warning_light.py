@@ -76,6 +76,7 @@ FAST = Sampler(fps=25)
         (flashing(1.0), Sampler(noise=0.08), WRONG, SEEN, SEEN),
         (flashing(1.0), Sampler(dropped=0.3), WRONG, SEEN, SEEN),
         (flashing(1.0), Sampler(full=0.45), WRONG, SEEN, SEEN),
+        *((flashing(3.3, phase=0.1), Sampler(fps=11, dropped=0.3, seed=n), WRONG, SEEN, SEEN) for n in range(5)),
         # dark lamps
         (dark, FAST, UNLIT, UNLIT, UNLIT),
         (dark, Sampler(noise=0.08), UNLIT, UNLIT, UNLIT),
@@ -179,12 +180,12 @@ cameras = st.builds(
     fps=st.floats(4, 30),
     seconds=st.floats(4, 12),
     exposure_s=st.floats(0.001, 0.03),
-    noise=st.floats(0, 0.05),
+    noise=st.floats(0, 0.02),
     jitter=st.floats(0, 0.9),
     dropped=st.floats(0, 0.3),
-    surround=st.floats(0, 0.4),
+    surround=st.floats(0, 0.2),
     full=st.floats(0.75, 1.0),
-    drift=st.floats(0, 0.3),
+    drift=st.floats(0, 0.15),
     seed=st.integers(0, 2**16),
 )
 blinks = st.builds(flashing, hz=st.floats(0.4, 4.0), duty=st.floats(0.3, 0.7), phase=st.floats(0, 1))
@@ -197,7 +198,12 @@ def test_a_flashing_lamp_is_never_a_violation_where_it_may_flash(light: Light, c
     assert as_any[0] is not BAD
 
 
-@given(cameras, st.floats(0, 0.4), st.floats(90, 130))
+@given(blinks, cameras.filter(lambda c: c.fps >= 10 and c.seconds >= 9 and c.dropped <= 0.2))
+def test_a_flashing_lamp_that_is_seen_well_is_always_told(light: Light, camera: Sampler) -> None:
+    assert verdicts(light, camera) == (WRONG, SEEN, SEEN)
+
+
+@given(cameras, st.floats(0, 0.25), st.floats(90, 130))
 def test_a_steady_lamp_is_never_a_violation_where_it_may_be_steady(camera: Sampler, ripple: float, hz: float) -> None:
     as_steady, _, as_any = verdicts(steady(ripple, hz), camera)
     assert as_steady[0] is not BAD
@@ -210,8 +216,8 @@ def test_a_dark_lamp_is_never_ok(camera: Sampler) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=400),
-    st.lists(st.floats(0.0, 3.0), min_size=400, max_size=400),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=80),
+    st.lists(st.floats(0.0, 3.0), min_size=80, max_size=80),
     st.sampled_from(PATTERNS),
     st.floats(0, 1),
 )
