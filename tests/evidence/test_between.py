@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.evidence.between import HOLD_S, Look, regions_at, regions_now
@@ -78,6 +78,7 @@ def test_a_held_region_grows_with_the_time_nobody_looked() -> None:
 tracks = st.dictionaries(st.integers(0, 5), st.floats(0, 600), max_size=4)
 
 
+@settings(deadline=None)
 @given(st.lists(tracks, min_size=2, max_size=6), st.floats(0, 1))
 def test_whoever_the_looks_around_a_frame_show_is_hidden_in_it(seen: list[dict[int, float]], share: float) -> None:
     looks = [look(10 + n / 5, **{f"t{t}": x for t, x in heads.items()}) for n, heads in enumerate(seen)]
