@@ -103,7 +103,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MAX_BODY:
-            raise HTTPException(413, "too long")
+            raise HTTPException(413, "too long", headers={"Connection": "close"})  # the rest is not even read
     return bytes(body)
 
 
@@ -172,7 +172,7 @@ class _Pages:
 
 def create_app(view: NodeView, page: Page, clock: Clock) -> FastAPI:
     """The page as an application; `PageServer` serves it. `app.state.stopping` (an Event) ends its long polls."""
-    app = FastAPI(title="Banksman", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Banksman", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     pages = _Pages(view, page, clock)
     app.state.stopping = pages.stopping
     app.add_middleware(Guard, page=page)
@@ -213,7 +213,11 @@ def _add_login(app: FastAPI, pages: _Pages) -> None:
 
     @app.post("/login")
     async def log_in(request: Request) -> Response:
-        form = parse_qs((await _body(request)).decode(errors="replace"), max_num_fields=8)
+        body = (await _body(request)).decode(errors="replace")
+        try:
+            form = parse_qs(body, max_num_fields=8)
+        except ValueError as too_many:
+            raise HTTPException(400, "not our form") from too_many
         after = local_path(form.get("next", [""])[0])
         if pages.gate is None:
             return RedirectResponse(after, 303)
@@ -342,7 +346,7 @@ def _add_zones(app: FastAPI, pages: _Pages) -> None:
         try:
             with one_at_a_time:  # or two who began from the same zones would both be let through
                 known = pages.camera(pages.view.site(), camera)
-                pages.view.save_zones(camera, read_zones(words, known, asked))
+                pages.view.save_zones(camera, read_zones(words, known, asked), words.text.language)
                 return JSONResponse({"base": zones_version(pages.camera(pages.view.site(), camera))})
         except RefusedError as refused:
             return JSONResponse({"errors": refused.errors}, refused.status)
@@ -404,7 +408,7 @@ def zone_errors(words: Words, asked: Any, error: ValidationError) -> list[str]:
         field = str(place[1]) if len(place) > 1 else ""
         zone = asked[index] if isinstance(asked, list) and index is not None and index < len(asked) else None
         name = zone.get("id") if isinstance(zone, dict) else None
-        kind = field if field in ("id", "kind", "polygon") else "format"
+        kind = field if field in ("id", "name", "kind", "polygon") else "format"
         if field == "polygon" and problem["type"] == "value_error":
             kind = "area"
         line = words.text(f"page.zone_error.{kind}", zone=str(name or (index or 0) + 1))

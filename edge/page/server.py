@@ -49,8 +49,6 @@ class PageServer:
     def start(self) -> None:
         """Returns once the page answers. Raises PageError where the address or the certificate cannot be used."""
         page = self._page
-        if (page.tls_cert is None) != (page.tls_key is None):
-            raise PageError("page: tls_cert and tls_key belong together; give both or neither")
         config = uvicorn.Config(
             self._app,
             loop="asyncio",

@@ -116,10 +116,10 @@ class NodeView(Protocol):
 
     def health(self) -> Health: ...
 
-    def save_zones(self, camera: str, zones: Sequence[Zone]) -> None:
+    def save_zones(self, camera: str, zones: Sequence[Zone], language: str) -> None:
         """Write these zones of a camera to the site file; when it returns, `site()` has them.
 
-        Raises edge.site.load.SiteFileError where the file as a whole would not be right, OSError where it cannot be
-        written.
+        Raises edge.site.load.SiteFileError, told in `language`, where the file as a whole would not be right, OSError
+        where it cannot be written.
         """
         ...

@@ -17,6 +17,7 @@ let saved = JSON.stringify(zones);
 let picked = zones.length ? 0 : -1; // index of the zone, and of its point
 let point = -1;
 let drag = null;
+let typing = ""; // the field that the last step was typed into
 const past = [];
 
 function make(name, attributes, parent) {
@@ -33,6 +34,7 @@ const corners = (points) => points.map(([x, y]) => `${x * width},${y * height}`)
 const dirty = () => JSON.stringify(zones) !== saved;
 
 function remember() {
+  typing = "";
   past.push(JSON.stringify(zones));
   if (past.length > 50) past.shift();
 }
@@ -146,6 +148,8 @@ function hold(e, i) {
   draw();
 }
 
+// A finger on a grip drags it and does not scroll the page. `touch-action` does not do: Chromium heeds it on no circle.
+canvas.addEventListener("touchstart", (e) => { if (e.target.closest(".grip")) e.preventDefault(); }, { passive: false });
 canvas.addEventListener("pointermove", (e) => {
   if (!drag || drag.id !== e.pointerId) return;
   const [x, y] = place(e);
@@ -210,12 +214,15 @@ $("remove").addEventListener("click", () => {
 });
 $("remove-point").addEventListener("click", removePoint);
 $("undo").addEventListener("click", () => {
+  typing = "";
   zones = JSON.parse(past.pop());
   pick(Math.min(Math.max(picked, 0), zones.length - 1));
 });
 for (const field of ["kind", "name", "id"]) {
-  $(field).addEventListener("focus", () => { if (past.at(-1) !== JSON.stringify(zones)) remember(); });
   $(field).addEventListener("input", () => {
+    const what = `${picked} ${field}`;
+    if (typing !== what) remember(); // a whole word is one step to undo, not each letter
+    typing = what;
     zones[picked][field] = $(field).value;
     draw();
   });

@@ -1,0 +1,258 @@
+"""Pages that are read: every one in both languages, alarms with their pictures, compliance, health."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import unescape
+
+import pytest
+
+from edge.clock import ManualClock
+from edge.journal.rows import JournalState, Trouble
+from edge.page.words import Words, percent
+from edge.text import LANGUAGES, catalogue
+from edge.values import AlarmChange, CameraCause, CameraState, Instance, LinkState, Reason, Severity, Verdict
+from tests.page.builders import FENCE, HELMET, HI_VIS, INTRUSION, BenchNode, clip, jpeg, place
+from tests.page.conftest import Reader
+
+PATHS = ("/", "/zones/gate", "/zones/yard", "/alarms", "/compliance", "/health", "/nothing")
+
+
+def words_of(html: str) -> str:
+    """What is to be read on a page."""
+    main = re.sub(r"<script.*?</script>|<svg.*?</svg>|<style.*?</style>", " ", html, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", main)).split())
+
+
+def fill(node: BenchNode) -> str:
+    """Something to show on every page; gives the id of an alarm."""
+    node.look()
+    node.places = (
+        place(HELMET, Verdict.VIOLATION, Reason.BARE, subjects=3, violating=1),
+        place(HI_VIS, Verdict.UNKNOWN, Reason.TOO_DARK),
+        place(FENCE, Verdict.OK, Reason.SEEN),
+        place(INTRUSION, None, None),
+    )
+    alarm = node.raise_alarm()
+    node.keep_evidence(alarm, "snapshot", jpeg())
+    node.tally(HELMET, 600, 30, 70)
+    node.camera("yard", CameraState.LOST, CameraCause.REFUSED, "10.0.0.21:554 refused")
+    return alarm.alarm
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", [*PATHS, "/alarms/{alarm}"])
+def test_every_page_in_both_languages(reader: Reader, node: BenchNode, path: str, language: str) -> None:
+    path = path.format(alarm=fill(node))
+    answer = reader.get(path, params={"lang": language}, follow_redirects=True)
+    assert answer.status_code == (404 if path == "/nothing" else 200)
+    assert f'<html lang="{language}">' in answer.text
+    assert words_of(answer.text).count(catalogue(language)("page.nav.live"))
+    assert not re.search(r"\b(page|rule|reason|verdict|cause|camera_state)\.[a-z_]+\b", words_of(answer.text))
+    assert not re.search(r"\{\w*\}", words_of(answer.text).replace("{n}", ""))
+    for address in re.findall(r'(?:src|href|action)="([^"]*)"', answer.text):
+        assert address.startswith(("/", "?", "#")), f"{path} loads {address} from elsewhere"
+    assert " style=" not in answer.text
+    assert not re.search(r"\son\w+=", re.sub(r">[^<]*<", "><", answer.text))
+
+
+def test_language_is_remembered(reader: Reader) -> None:
+    assert 'lang="en"' in reader.get("/health").text  # of the site file
+    assert 'lang="zh-CN"' in reader.get("/health?lang=zh-CN").text
+    assert 'lang="zh-CN"' in reader.get("/alarms").text
+    assert 'lang="zh-CN"' in reader.get("/alarms?lang=tlh").text
+
+
+def test_both_catalogues_say_the_same_things_with_the_same_fields() -> None:
+    zh, en = (catalogue(language).texts for language in ("zh-CN", "en"))
+    assert zh.keys() == en.keys()
+    fields: Callable[[str], list[str]] = lambda text: sorted(re.findall(r"\{(\w+)", text))  # noqa: E731
+    assert {k: fields(v) for k, v in zh.items()} == {k: fields(v) for k, v in en.items()}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_value_has_its_words(node: BenchNode, language: str) -> None:
+    words = Words(catalogue(language), node.site(), node.clock.now())
+    for reason in Reason:
+        assert words.state(place(HELMET, Verdict.VIOLATION, reason)).reason
+    for verdict in (*Verdict, None):
+        assert words.state(place(HELMET, verdict, None)).word
+    for state in CameraState:
+        for cause in CameraCause:
+            node.camera("gate", state, cause)
+            told = words.status(node.cameras()[0])
+            assert told.title
+            assert told.ok or told.todo
+    for trouble in Trouble:
+        assert words.journal(JournalState(trouble=trouble, held=1, lost=1))[1]
+    for change in AlarmChange:
+        for verdict in Verdict:
+            for severity in Severity:
+                event = node.change_alarm(
+                    node.raise_alarm(), change, verdict=verdict, severity=severity, instance=INTRUSION
+                )
+                assert words.alarm(event, ()).state
+                assert all(words.step(event))
+
+
+# -- alarms ------------------------------------------------------------------------------------------------------
+
+
+def test_open_alarms_come_first_with_picture_place_and_clause(reader: Reader, node: BenchNode) -> None:
+    shown = node.raise_alarm(HELMET)
+    ref = node.keep_evidence(shown, "snapshot", jpeg())
+    ended = node.raise_alarm(INTRUSION)
+    node.change_alarm(ended, AlarmChange.CLEARED, verdict=Verdict.OK)
+    html = reader.get("/alarms").text
+    assert html.index(shown.alarm) < html.index(ended.alarm)
+    assert f'<img src="/alarms/{shown.alarm}/{ref.sha256}"' in html
+    read = words_of(html)
+    assert "Main gate · Trench" in read
+    assert "I.1.2, I.6.1" in read
+    assert read.index("Open now 1") < read.index("Earlier")
+
+
+def test_picture_and_clip_of_an_alarm(reader: Reader, node: BenchNode) -> None:
+    alarm = node.raise_alarm()
+    picture, film = jpeg(), clip()
+    snapshot = node.keep_evidence(alarm, "snapshot", picture)
+    video = node.keep_evidence(alarm, "clip", film)
+    html = reader.get(f"/alarms/{alarm.alarm}").text
+    for ref, content, kind in ((snapshot, picture, "image/jpeg"), (video, film, "video/mp4")):
+        address = f"/alarms/{alarm.alarm}/{ref.sha256}"
+        assert address in html
+        answer = reader.get(address)
+        assert answer.content == content
+        assert answer.headers["content-type"] == kind
+    part = reader.get(f"/alarms/{alarm.alarm}/{video.sha256}", headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, film[100:200])  # phones ask for films in pieces
+
+
+def test_evidence_that_is_gone_is_said_and_not_linked(reader: Reader, node: BenchNode) -> None:
+    alarm = node.raise_alarm()
+    ref = node.keep_evidence(alarm, "snapshot", jpeg())
+    node.journal.evidence_delivered(ref.sha256)
+    for path in ("/alarms", f"/alarms/{alarm.alarm}"):
+        html = reader.get(path).text
+        assert ref.sha256 not in html
+        assert "No picture" in html
+    assert reader.get(f"/alarms/{alarm.alarm}/{ref.sha256}").status_code == 404
+
+
+def test_evidence_of_another_alarm_or_no_evidence(reader: Reader, node: BenchNode) -> None:
+    one, other = node.raise_alarm(HELMET), node.raise_alarm(INTRUSION)
+    ref = node.keep_evidence(one, "snapshot", jpeg())
+    (node.folder / "evidence" / "secret").write_text("not evidence")
+    for path in (
+        f"/alarms/{other.alarm}/{ref.sha256}",
+        f"/alarms/{one.alarm}/{'0' * 64}",
+        f"/alarms/{one.alarm}/secret",
+        f"/alarms/{one.alarm}/..%2Fsite.yaml",
+        f"/alarms/{one.alarm}/..%2F..%2F..%2Fetc%2Fpasswd",
+        "/alarms/nothing",
+        "/alarms/01890a5d-ac96-774b-bcce-b302099a8057",
+        "/alarms?limit=0",
+        "/alarms?limit=x",
+        "/static/..%2Fapp.py",
+        "/static/nothing.js",
+    ):
+        assert reader.get(path).status_code == 404, path
+
+
+def test_history_of_an_alarm_newest_first(reader: Reader, node: BenchNode, clock: ManualClock) -> None:
+    alarm = node.raise_alarm()
+    clock.advance(60)
+    node.change_alarm(alarm, AlarmChange.UPDATED, subjects=4)
+    clock.advance(60)
+    node.change_alarm(alarm, AlarmChange.CLEARED, verdict=Verdict.UNKNOWN, subjects=4)
+    read = words_of(reader.get(f"/alarms/{alarm.alarm}").text)
+    history = read[read.index("What happened") :]
+    assert history.index("Cleared") < history.index("Changed") < history.index("Raised")
+    assert "Ended out of sight" in read
+    assert "2 min 2 s" in read
+
+
+def test_an_alarm_before_the_clock_was_right_says_so(reader: Reader, node: BenchNode, clock: ManualClock) -> None:
+    clock.synced = False
+    alarm = node.raise_alarm()
+    assert "clock was not set" in reader.get(f"/alarms/{alarm.alarm}").text
+
+
+def test_no_alarms_yet(reader: Reader) -> None:
+    assert "No alarms yet" in reader.get("/alarms").text
+
+
+# -- compliance --------------------------------------------------------------------------------------------------
+
+
+def test_shares_are_those_of_the_journal(reader: Reader, node: BenchNode) -> None:
+    node.tally(HELMET, 540, 60, 400)
+    node.tally(Instance("gate", "pit-edge", "helmet"), 300, 0, 0, minutes_ago=3)
+    node.tally(HI_VIS, 0, 0, 60)
+    node.tally(INTRUSION, 60, 0, 0, minutes_ago=90)
+    html = reader.get("/compliance?hours=1").text
+    read = words_of(html)
+    assert "93.3 % compliant" in read  # 840 of 900
+    assert "30.7 %" in read  # 400 of 1300 could not be judged
+    bars = re.findall(r'class="(ok|violation|unknown)" x="([\d.]+)%" width="([\d.]+)%"', html)
+    assert [(k, float(x), float(w)) for k, x, w in bars[:3]] == [
+        ("ok", 0.0, 64.615),
+        ("violation", 64.615, 4.615),
+        ("unknown", 69.231, 30.769),
+    ]
+    assert "— compliant" in read  # nothing of HI_VIS could be judged: no compliance, not 100 %
+    assert len(re.findall('class="card rule"', html)) == 2
+    assert len(re.findall('class="card rule"', reader.get("/compliance?hours=8").text)) == 3
+
+
+@pytest.mark.parametrize("hours", ["0", "8761", "x", "-1"])
+def test_periods_that_are_none(reader: Reader, hours: str) -> None:
+    assert reader.get(f"/compliance?hours={hours}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(1, 1, "100.0 %"), (99_999, 100_000, "99.9 %"), (1, 100_000, "< 0.1 %"), (0, 5, "0.0 %"), (0, 0, "—")],
+)
+def test_percent_never_flatters(part: int, whole: int, text: str) -> None:
+    assert percent(part, whole) == text
+
+
+# -- health ------------------------------------------------------------------------------------------------------
+
+
+def test_health_names_what_is_wrong(reader: Reader, node: BenchNode, clock: ManualClock) -> None:
+    clock.synced = False
+    node.link = LinkState.DOWN
+    node.broken = "site.yaml, line 3: cameras: at least one"
+    node.camera("yard", CameraState.LOST, CameraCause.REFUSED, "10.0.0.21:554 refused")
+    read = words_of(reader.get("/health").text)
+    for piece in (
+        "Not connected; records wait in the journal",
+        "127.0.0.1:1883",
+        "Not synchronised",
+        "the last good one is in force",
+        "site.yaml, line 3: cameras: at least one",
+        "10.0.0.21:554 refused",
+        "61 ms typical, 95 % within 88 ms",
+        "1 d 2 h",
+    ):
+        assert piece in read
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "pieces"),
+    [
+        (JournalState(), "ok", ["Writing"]),
+        (JournalState(dropped={"clip": 3, "confirmation": 9}), "unknown", ["dropped: 3 clips"]),
+        (JournalState(trouble=Trouble.DISK_FULL, held=2), "violation", ["disk is full", "2 alarm events wait"]),
+        (JournalState(lost=1), "violation", ["1 alarm events were lost"]),
+    ],
+)
+def test_journal_in_words(node: BenchNode, state: JournalState, verdict: str, pieces: list[str]) -> None:
+    words = Words(catalogue("en"), node.site(), node.clock.now())
+    told, said = words.journal(state)
+    assert told == verdict
+    assert len(said) == len(pieces)
+    assert all(piece in line for piece, line in zip(pieces, said, strict=True))
