@@ -5,13 +5,12 @@ Looks at all detections, however unsure: a stray patch costs little, a face left
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from edge.geometry import area, as_array, clip_box, intersection
-from edge.track.anatomy import HEAD_LENGTH, LIMIT, hat_misfit, likely_head
+from edge.geometry import area, as_array, intersection
+from edge.track.anatomy import HEAD_LENGTH, LIMIT, hat_misfit, in_frame, likely_head
 from edge.track.assign import best_pairs
 from edge.values import NO_TRACK, Box, Detections, Person, WearState
 
@@ -99,7 +98,7 @@ def _owners(heads: Detections, bodies: Detections, people: tuple[Person, ...]) -
 def _wider(head: Box, width: int, height: int) -> Box:
     """A head of which only the body is known, with room for where it may be instead."""
     aside, down = UNSURE[0] * (head[2] - head[0]), UNSURE[1] * (head[3] - head[1])
-    return _in_frame((head[0] - aside, head[1], head[2] + aside, head[3] + down), width, height)
+    return in_frame((head[0] - aside, head[1], head[2] + aside, head[3] + down), width, height)
 
 
 def _crowns(heads: Detections, people: tuple[Person, ...]) -> list[Box]:
@@ -119,42 +118,50 @@ def _crowns(heads: Detections, people: tuple[Person, ...]) -> list[Box]:
 
 def _beside(box: Box, crowns: list[Box]) -> list[Box]:
     """The parts of a box that cover none of the crowns, largest first; slivers are left out."""
-    parts = [box]
-    for x1, y1, x2, y2 in crowns:
-        for part in list(parts):
-            a, b, c, d = part
-            if a < x2 and x1 < c and b < y2 and y1 < d:
-                parts.remove(part)
-                low, high = max(b, y1), min(d, y2)
-                parts += [(a, b, c, low), (a, high, c, d), (a, low, x1, high), (x2, low, c, high)]
-    return sorted((p for p in parts if _size(p) > _SLIVER * _size(box)), key=lambda p: (-_size(p), p))
+    parts, least = [box], _SLIVER * _size(box)
+    for crown in crowns:
+        if _touch(box, crown):
+            parts = [piece for part in parts for piece in _around_crown(part, crown) if _size(piece) > least]
+    return sorted(parts, key=lambda p: (-_size(p), p)) if least else []
+
+
+def _around_crown(box: Box, crown: Box) -> list[Box]:
+    """A box without a crown: above it, below it, and to its left and right."""
+    if not _touch(box, crown):
+        return [box]
+    a, b, c, d = box
+    x1, y1, x2, y2 = crown
+    low, high = max(b, y1), min(d, y2)
+    return [(a, b, c, low), (a, high, c, d), (a, low, x1, high), (x2, low, c, high)]
+
+
+def _touch(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _face(heads: Detections, row: int, width: int, height: int) -> Box:
-    """From below the brow to the chin, in whole pixels inside the frame."""
+    """From below the brow to the chin, as far as it lies in the frame."""
     x1, y1, x2, y2 = heads.box(row)
     across = x2 - x1
     brow = HAT_BROW if heads.names[heads.class_id[row]] == "helmet" else BARE_BROW
     top = y1 + min(y2 - y1, brow * across)
     chin = max(y2, y1 + HEAD_LENGTH * across) + MARGIN * across
-    return _in_frame((x1 - MARGIN * across, top, x2 + MARGIN * across, chin), width, height)
+    return in_frame((x1 - MARGIN * across, top, x2 + MARGIN * across, chin), width, height)
 
 
-def _in_frame(box: Box, width: int, height: int) -> Box:
-    a, b, c, d = clip_box(box, width, height)
-    return float(a), float(b), float(c), float(d)
-
-
-def _needed(loose: list[Box], others: Iterable[Box]) -> list[Box]:
+def _needed(loose: list[Box], others: list[Box]) -> list[Box]:
     """Those that do not lie in one of the others or in a larger one of their own, largest first."""
-    kept = list(others)
+    ordered = sorted(loose, key=lambda b: (-_size(b), b))
+    if not ordered:
+        return []
+    own, every = as_array(ordered), as_array(others + ordered)
+    within = intersection(own, every) >= _INSIDE * area(own)[:, None]
+    kept = [True] * len(others) + [False] * len(ordered)
     needed = []
-    for box in sorted(loose, key=lambda b: (-_size(b), b)):
-        size = _size(box)
-        if not size or (kept and float(intersection(as_array([box]), as_array(kept)).max()) >= _INSIDE * size):
-            continue
-        kept.append(box)
-        needed.append(box)
+    for row, box in enumerate(ordered):
+        if not (within[row] & kept).any():
+            kept[len(others) + row] = True
+            needed.append(box)
     return needed
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.geometry import clip_box
 from edge.values import Box, Floats
 
 Doubles = npt.NDArray[np.float64]
@@ -79,7 +78,8 @@ def hat_misfit(bodies: Floats, hats: Floats) -> Doubles:
     drop /= HAT_DROP_DEVIATION * np.maximum(stooping, 1.0)
     aside = (hat.centre[None] - body.centre[:, None]) / body.width[:, None]
     aside /= HAT_ASIDE_DEVIATION[0] + HAT_ASIDE_DEVIATION[1] * stooping
-    size = np.log(hat.width[None] / _hat_width(body)[:, None])
+    expected = HAT_SCALE * body.width**0.7 * body.height**0.3
+    size = np.log(hat.width[None] / expected[:, None])
     return _limited(drop**2 + aside**2 + (size / HAT_SIZE_DEVIATION) ** 2)
 
 
@@ -99,15 +99,16 @@ def likely_head(body: Box, width: int, height: int) -> Box:
 
     Where the frame's edge cuts the head off, what is left of the box touches that edge.
     """
-    across = float(_hat_width(_Boxes.of(np.asarray([body], dtype=np.float32)))[0])
+    across = HAT_SCALE * max(body[2] - body[0], 1.0) ** 0.7 * max(body[3] - body[1], 1.0) ** 0.3
     centre, top = (body[0] + body[2]) / 2, body[1]
-    low = min(body[3], top + HEAD_LENGTH * across)
-    x1, y1, x2, y2 = clip_box((centre - across / 2, top, centre + across / 2, max(top, low)), width, height)
-    return float(x1), float(y1), float(x2), float(y2)
+    chin = max(top, min(body[3], top + HEAD_LENGTH * across))
+    return in_frame((centre - across / 2, top, centre + across / 2, chin), width, height)
 
 
-def _hat_width(body: _Boxes) -> Doubles:
-    return np.asarray(HAT_SCALE * body.width**0.7 * body.height**0.3)
+def in_frame(box: Box, width: int, height: int) -> Box:
+    """The part of a box that lies in a frame; without area where none does."""
+    x1, y1 = min(max(box[0], 0.0), width), min(max(box[1], 0.0), height)
+    return x1, y1, max(x1, min(box[2], width)), max(y1, min(box[3], height))
 
 
 def _limited(misfit: Doubles) -> Doubles:
