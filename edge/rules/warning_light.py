@@ -45,8 +45,8 @@ MAX_BURST = 3
 """A lamp may flash twice or thrice in quick succession, then pause; the bursts are what comes evenly then."""
 RAGGED = 0.15
 """Typical deviation of the time between flashes, as a share of it and beside the time between two samples, above which
-they are not a lamp's but, say, passing headlights. (Simulated: 5 % of random passes before a dead lamp look even for one
-look; of flashing lamps at 10 to 30 samples a second all are told, with three frames in ten dropped 99.9 %.)"""
+they are not a lamp's but, say, passing headlights. (Simulated, one look each: 3 % of random passes before a dead lamp
+seem even; of flashing lamps at 10 to 30 samples a second 99.9 % are told, 99.8 % with three frames in ten dropped.)"""
 COVERED_SHARE = 0.2
 """Of the lamp's region behind somebody or something that may hide it, or shine in its stead."""
 
