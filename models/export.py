@@ -6,8 +6,8 @@ The graph that is exported ends where the arithmetic is still the same for every
 distances from its centre to the box's sides (in strides, DFL already applied) and one logit a class. Choosing, decoding
 and scaling boxes is left to the node, which does it only for the few anchors above its threshold. So one layout serves
 all runtimes, no runtime needs a top-k or NMS operator, and height and width stay free: a 16:9 picture costs 416x256,
-not 416x416. Of the two heads of a YOLO26 that one is taken which ultralytics' own predict uses (for weights that are
-not marked end-to-end: one-to-many with NMS afterwards), so that a node sees what validation saw.
+not 416x416. Of the two heads of a YOLO26 the one-to-many head with NMS afterwards is taken, as ultralytics' own predict
+and val do, so that a node sees what validation saw; `nms_free` takes the other.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def export(
     name: str | None = None,
     image_size: int | None = None,
     about: Mapping[str, Any] | None = None,
+    nms_free: bool = False,
     keep_weights: bool = False,
 ) -> Path:
     """Write a model folder from ultralytics detection weights. Needs the `train` extra.
@@ -55,12 +56,13 @@ def export(
     name: of the model; the folder's when left out.
     image_size: longer side of the network's input in pixels, a multiple of 32; as it was trained when left out.
     about: the keys of `ABOUT`; others are ignored.
+    nms_free: take the one-to-one head, where there is one (YOLO26), that needs no NMS.
     keep_weights: put the `.pt` into the folder too, for the `ultralytics` runtime on a developer's computer.
     Returns the manifest's path. Raises `ExportError`.
     """
     if not weights.is_file():
         raise ExportError(f"{weights}: no such file; give the .pt that training wrote")
-    model, facts = _load(weights)
+    model, facts = _load(weights, nms_free=nms_free)
     size = image_size or facts["image_size"]
     if size % 32 or not 64 <= size <= 1280:
         raise ExportError(f"image size {size}: must be a multiple of 32 from 64 to 1280")
@@ -106,12 +108,11 @@ def export(
     return path
 
 
-def _load(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
+def _load(weights: Path, *, nms_free: bool) -> tuple[nn.Module, dict[str, Any]]:
     """The fused network with its head cut as the module's docstring says, and what the manifest wants to know of it."""
     os.environ.setdefault("YOLO_OFFLINE", "true")  # ultralytics otherwise asks the network at import
     try:
-        import torch  # noqa: PLC0415 - the node's command line must start without it
-        from ultralytics import YOLO  # noqa: PLC0415
+        from ultralytics import YOLO  # noqa: PLC0415 - the node's command line must start without it
 
         from models.head import CutHead  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -124,12 +125,14 @@ def _load(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
     if yolo.task != "detect":
         raise ExportError(f"{weights}: the task is {yolo.task!r}; only `detect` weights can be exported")
     network = yolo.model.float().eval()
-    network.fuse()
     head = network.model[-1]
+    head.end2end = nms_free
+    if head.end2end != nms_free:
+        raise ExportError(f"{weights}: has {'no' if nms_free else 'only a'} one-to-one head; change nms_free")
+    network.fuse()
     network.model[-1] = CutHead(head)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
-    torch.set_grad_enabled(False)
     return network, {
         "classes": [network.names[i] for i in range(head.nc)],
         "strides": [int(s) for s in head.stride],
@@ -196,13 +199,16 @@ def main(
     name: Annotated[str | None, typer.Option(help="Name of the model; the folder's when left out.")] = None,
     *,
     image_size: Annotated[int | None, typer.Option(help="Longer side of the input in pixels.")] = None,
+    nms_free: Annotated[bool, typer.Option(help="Take the one-to-one head of a YOLO26, which needs no NMS.")] = False,
     about: Annotated[Path | None, typer.Option(help="JSON with source, licence, data, metrics, version.")] = None,
     keep_weights: Annotated[bool, typer.Option(help="Put the .pt into the folder too.")] = False,
 ) -> None:
     """Export trained weights to a model folder."""
     facts = json.loads(about.read_text(encoding="utf-8")) if about else None
     try:
-        manifest = export(weights, folder, name=name, image_size=image_size, about=facts, keep_weights=keep_weights)
+        manifest = export(
+            weights, folder, name=name, image_size=image_size, about=facts, nms_free=nms_free, keep_weights=keep_weights
+        )
     except ExportError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

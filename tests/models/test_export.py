@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -18,7 +17,7 @@ import pytest
 
 import models
 from edge.detect import load_detector, read_manifest
-from edge.detect.parity import SAME, compare
+from edge.detect.parity import compare, total
 from edge.values import Image
 from models.export import ABOUT, ExportError, export
 from tests.conftest import need
@@ -36,53 +35,53 @@ def _tools() -> None:
 
 
 @pytest.fixture(scope="module")
-def street() -> Iterator[list[Image]]:
+def street() -> list[Image]:
     """The two photos that come inside the ultralytics wheel."""
     spec = importlib.util.find_spec("ultralytics")
     assert spec is not None
     assert spec.submodule_search_locations
     folder = Path(spec.submodule_search_locations[0]) / "assets"
-    yield [np.asarray(cv2.imread(str(folder / name)), np.uint8) for name in ("bus.jpg", "zidane.jpg")]
+    return [np.asarray(cv2.imread(str(folder / name)), np.uint8) for name in ("bus.jpg", "zidane.jpg")]
 
 
-def end_to_end(weights: Path, tmp_path: Path) -> Path:
-    """The same weights, marked to be used through their one-to-one head."""
-    from ultralytics import YOLO  # noqa: PLC0415 - brings torch
-
-    yolo = YOLO(weights)
-    yolo.model.end2end = True
-    marked = tmp_path / "end2end.pt"
-    yolo.save(marked)
-    return marked
-
-
-@pytest.mark.parametrize(
-    ("weights", "one_to_one"),
-    [
-        pytest.param("site-v0", False, id="YOLO26, one-to-many head"),
-        pytest.param("yolo26n-coco-deq", True, id="YOLO26, one-to-one head"),
-        pytest.param("yolo11n-coco-deq", False, id="YOLO11, distances as distributions"),
-    ],
-)
-def test_what_is_exported_sees_what_the_weights_see(
-    shared: Path, tmp_path: Path, street: list[Image], weights: str, one_to_one: bool
-) -> None:
-    trained = shared / "data/weights" / f"{weights}.pt"
-    if one_to_one:
-        trained = end_to_end(trained, tmp_path)
-    folder = export(trained, tmp_path / "made", name="made", image_size=416, keep_weights=True).parent
+def check(trained: Path, folder: Path, street: list[Image], *, nms_free: bool = False) -> None:
+    """Export, and compare each runtime with what ultralytics sees with the same weights."""
+    about = json.loads((SITE_V0 / "manifest.json").read_text(encoding="utf-8"))
+    export(trained, folder, name="made", image_size=416, nms_free=nms_free, keep_weights=True, about=about)
     manifest = read_manifest(folder)
     assert manifest.name == "made"
-    assert (manifest.output.nms_iou is None) is one_to_one
+    assert (manifest.output.nms_iou is None) is nms_free
+    told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert {key: told[key] for key in ABOUT} == {key: about[key] for key in ABOUT}
     itself = load_detector(folder, "ultralytics", 1)
     assert itself.names == manifest.classes
     wanted = [itself.detect(image) for image in street]
     for runtime in RUNTIMES:
         detector = load_detector(folder, runtime, 1)
-        parity = sum((compare(w, detector.detect(i)) for w, i in zip(wanted, street, strict=True)), SAME)
+        parity = total(compare(w, detector.detect(i)) for w, i in zip(wanted, street, strict=True))
         assert parity.holds, (runtime, parity)
         assert parity.pairs >= 5
         detector.close()
+
+
+def test_what_is_exported_sees_what_the_weights_see(shared: Path, tmp_path: Path, street: list[Image]) -> None:
+    check(shared / "data/weights/site-v0.pt", tmp_path / "made", street)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(
+    ("weights", "nms_free"),
+    [
+        pytest.param("yolo26n-coco-deq", True, id="YOLO26, head without NMS"),
+        pytest.param("yolo11n-coco-deq", False, id="YOLO11, distances as distributions"),
+    ],
+)
+def test_other_networks(  # noqa: PLR0917 - fixtures
+    shared: Path, tmp_path: Path, street: list[Image], proof: bool, weights: str, nms_free: bool
+) -> None:
+    if not proof:
+        pytest.skip("a quarter of a minute each: in the full-size run only (make proof)")
+    check(shared / "data/weights" / f"{weights}.pt", tmp_path / "made", street, nms_free=nms_free)
 
 
 def test_the_shipped_manifest_is_right() -> None:
@@ -98,14 +97,6 @@ def test_the_shipped_manifest_is_right() -> None:
     assert told["metrics"]["caveat"]
 
 
-def test_exporting_again_keeps_what_is_known_of_the_model(shared: Path, tmp_path: Path) -> None:
-    about = json.loads((SITE_V0 / "manifest.json").read_text(encoding="utf-8"))
-    again = export(shared / "data/weights/site-v0.pt", tmp_path / "site-v0", about=about)
-    told = json.loads(again.read_text(encoding="utf-8"))
-    assert {key: told[key] for key in ABOUT} == {key: about[key] for key in ABOUT}
-    assert {k: v for k, v in told.items() if k != "files"} == {k: v for k, v in about.items() if k != "files"}
-
-
 def test_weights_that_cannot_be_exported(shared: Path, tmp_path: Path) -> None:
     from ultralytics import YOLO  # noqa: PLC0415 - brings torch
 
@@ -118,6 +109,8 @@ def test_weights_that_cannot_be_exported(shared: Path, tmp_path: Path) -> None:
     YOLO("yolo26n-cls.yaml").save(other)
     with pytest.raises(ExportError, match="the task is 'classify'; only `detect` weights"):
         export(other, tmp_path / "x")
+    with pytest.raises(ExportError, match="has no one-to-one head; change nms_free"):
+        export(shared / "data/weights/yolo11n-coco-deq.pt", tmp_path / "x", nms_free=True)
     noise = tmp_path / "noise.pt"
     noise.write_bytes(b"not weights")
     with pytest.raises(ExportError, match=r"noise\.pt: ultralytics cannot load it"):

@@ -20,6 +20,8 @@ os.environ.setdefault("YOLO_OFFLINE", "true")  # read at import; without it the 
 import torch
 from ultralytics import YOLO
 
+_NMS_IOU = 0.7  # predict's own default
+
 
 class UltralyticsDetector:
     """`YOLO.predict` behind the node's interface."""
@@ -46,8 +48,11 @@ class UltralyticsDetector:
         if self._yolo is None:
             raise RuntimeError("the detector is closed")
         size = self._manifest.input
+        nms_iou = self._manifest.output.nms_iou
+        # To ultralytics nms=False means the head that needs none, None the other one with NMS afterwards.
+        how = {"nms": False} if nms_iou is None else {"iou": nms_iou}
         (result,) = self._yolo.predict(
-            image, conf=floor, imgsz=(size.height, size.width), max_det=MOST, device="cpu", verbose=False
+            image, conf=floor, imgsz=(size.height, size.width), max_det=MOST, device="cpu", verbose=False, **how
         )
         rows = result.boxes.data.numpy()
         real = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])
@@ -105,7 +110,7 @@ def _manifest(weights: Path, yolo: YOLO) -> Manifest:
         preprocessing=Preprocessing(
             resize="letterbox", free_shape=True, stride=32, padding=114, colour="RGB", scale=255
         ),
-        output=Output(layout="distances-logits", strides=strides, nms_iou=None if head.end2end else 0.7),
+        output=Output(layout="distances-logits", strides=strides, nms_iou=_NMS_IOU),
         files={"ultralytics": {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}},
         source=str(weights.name),
         licence="AGPL-3.0-only",
