@@ -5,7 +5,7 @@ Each is started by the test that wants it, listens on loopback on a free port, a
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 import select
@@ -67,6 +67,7 @@ class Authority:
     def __init__(self, folder: Path, name: str = "Test CA") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._issued = 0
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         cert = (
@@ -94,15 +95,17 @@ class Authority:
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[int, int] = (-1, 30)
     ) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now + datetime.timedelta(days=days[0]))
-            .not_valid_after(now + datetime.timedelta(days=days[1]))
+            .not_valid_before(now + dt.timedelta(days=days[0]))
+            .not_valid_after(now + dt.timedelta(days=days[1]))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
     def issue(
@@ -124,7 +127,8 @@ class Authority:
             except ValueError:
                 alternative = x509.DNSName(host)
             builder = builder.add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        stem = name.replace("/", "_")
+        self._issued += 1
+        stem = f"{self._issued}-{name.replace('/', '_')}"
         files = Certificate(self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
         files.cert.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()

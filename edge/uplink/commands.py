@@ -88,12 +88,9 @@ class CommandDesk:
         if self._thread.is_alive():
             log.warning("a command is still being carried out; it is left behind")
 
-    def answers(self) -> list[Answer]:
-        """Those that came since the last call."""
-        taken = []
-        while self._answers:
-            taken.append(self._answers.popleft())
-        return taken
+    def answers(self, limit: int) -> list[Answer]:
+        """The oldest that were not taken yet."""
+        return [self._answers.popleft() for _ in range(min(limit, len(self._answers)))]
 
     def take(self, inbound: Inbound) -> None:
         """Take in a message that came on this node's command topics. Never raises and never waits."""

@@ -184,6 +184,7 @@ class Link:
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(MAX_INFLIGHT)  # whoever publishes asks for `room`, so paho never queues
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -254,7 +255,7 @@ class Link:
 
     @property
     def room(self) -> int:
-        """How many more messages may be published before the broker confirms one."""
+        """How many more messages may be published before the broker confirms one; publish no more than that."""
         return self._window - len(self._open_publishes) if self.up else 0
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes | None = None) -> int:
@@ -296,12 +297,11 @@ class Link:
     def _ended(self, cause: LinkCause, text: str) -> None:
         self._end = self._end or LinkError(cause, f"{self._where}: {text}")
 
-    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, props: Any) -> None:
+    def _on_connect(self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, props: Any) -> None:
         if reason.is_failure:
             self._ended(_CAUSES.get(reason.value, LinkCause.CLOSED), f"the broker said: {reason}")
             return
         self._window = max(1, min(MAX_INFLIGHT, getattr(props, "ReceiveMaximum", MAX_INFLIGHT)))
-        client.max_inflight_messages_set(self._window)
         packet = getattr(props, "MaximumPacketSize", MAX_PACKET)
         self.max_payload = min(self.max_payload, packet - _TOPIC_AND_PROPERTIES)
         self.up = True

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from broker.messages import Ack, Health, Message, MessageError, NodeTopics, Status
-from edge.clock import Clock
+from edge.clock import Clock, Stamp
 from edge.journal.journal import Journal
 from edge.site.model import Mqtt
 from edge.uplink.commands import CommandDesk, Handler
@@ -31,7 +31,9 @@ BACKOFF_S = (1.0, 30.0)
 STEADY_S = 10.0
 """A connection that lasted so long begins the pauses anew."""
 BROKER_PATIENCE_S = 60.0
-"""A broker that answers pings but confirms nothing for so long is left."""
+"""A broker that answers pings but confirms nothing for so long, and for so many turns, is left. The turns are there for
+a computer that slept: its clock has moved, what came in the meantime is still to be read."""
+_PATIENT_TURNS = 50
 GOODBYE_S = 2.0
 _TURN_S = 1.0
 
@@ -83,6 +85,7 @@ class MqttUplink:
         self._trouble: LinkError | None = None
         # Of the present connection:
         self._sent: dict[int, _Sent] = {}
+        self._turns_unheard = 0
         self._complaints: dict[str, str] = {}  # topic -> why the broker does not take it
         self._status_due = threading.Event()
         self._last_status: bytes | None = None
@@ -164,6 +167,7 @@ class MqttUplink:
     def _connection(self) -> None:
         """One connection from its beginning to its end. Returns only when the node stops."""
         self._sent.clear()
+        self._turns_unheard = 0
         client_id = f"{self._topics.site}/{self._topics.node}"  # unique: neither part may hold a slash
         with Link(self._settings, client_id, self._will(), self._keepalive_s) as link:
             link.open()
@@ -206,7 +210,9 @@ class MqttUplink:
     def _take_in(self, link: Link) -> None:
         now = self._clock.now().mono
         confirmed: list[str] = []
-        for receipt in link.receipts():
+        receipts = link.receipts()
+        self._turns_unheard = 0 if receipts or not self._sent else self._turns_unheard + 1
+        for receipt in receipts:
             sent = self._sent.pop(receipt.number, None)
             if sent is None:
                 continue
@@ -226,7 +232,8 @@ class MqttUplink:
             elif not inbound.retain:
                 confirmed += self._acked(inbound.payload)
         self._outbox.stored(confirmed, now)
-        if self._sent and now - next(iter(self._sent.values())).at > BROKER_PATIENCE_S:
+        oldest = min((sent.at for sent in self._sent.values()), default=now)
+        if now - oldest > BROKER_PATIENCE_S and self._turns_unheard > _PATIENT_TURNS:
             raise LinkError(LinkCause.TIMEOUT, f"the broker has confirmed nothing for {BROKER_PATIENCE_S:g} s")
 
     def _acked(self, payload: bytes) -> tuple[str, ...]:
@@ -253,13 +260,13 @@ class MqttUplink:
         if link.room and now.mono >= self._health_at:
             self._health_at = now.mono + self._health_period_s
             self._send_message(link, self._topics.health, _guarded(self._health, "health"))
-        for answer in self._desk.answers():
+        for answer in self._desk.answers(link.room):
             if len(answer.payload) <= link.max_payload:
                 self._publish(link, answer.topic, answer.payload, correlation=answer.correlation)
             else:
                 log.error("a reply of %d bytes is more than this broker takes", len(answer.payload))
         for event in self._outbox.due(now.mono, link.room):
-            self._send_alarm(link, event)
+            self._send_alarm(link, event, now)
 
     def _send_status(self, link: Link) -> None:
         status = _guarded(self._status, "status")
@@ -277,9 +284,9 @@ class MqttUplink:
             return
         self._publish(link, topic, payload, retain=True)
 
-    def _send_alarm(self, link: Link, event: AlarmEvent) -> None:
+    def _send_alarm(self, link: Link, event: AlarmEvent, now: Stamp) -> None:
         try:
-            message = alarm_message(event, self._clock.now())
+            message = alarm_message(event, now)
             topic = self._topics.alarm(event.instance.rule)
             payload = message.to_payload()
             if len(payload) > link.max_payload:
@@ -290,8 +297,8 @@ class MqttUplink:
         if len(payload) > link.max_payload:
             self._outbox.set_aside(event.id, f"{len(payload)} bytes, this broker takes at most {link.max_payload}")
             return
+        self._outbox.sent(event.id, now.mono)
         self._publish(link, topic, payload, event_id=event.id)
-        self._outbox.sent(event.id, self._clock.now().mono)
 
     def _publish(
         self,
@@ -320,13 +327,14 @@ class MqttUplink:
 
     def _say_goodbye(self, link: Link) -> None:
         payload = self._offline(since=self._clock.now().wall)
-        if payload is not None:
-            self._publish(link, self._topics.status, payload, retain=True)
-            for _ in range(int(GOODBYE_S / 0.1)):
-                if not self._sent:
-                    break
-                link.turn(self._waker, 0.1)
-                self._take_in(link)
+        for _ in range(int(GOODBYE_S / 0.1)):
+            if payload is not None and link.room:
+                self._publish(link, self._topics.status, payload, retain=True)
+                payload = None
+            if payload is None and not self._sent:
+                break
+            link.turn(self._waker, 0.1)
+            self._take_in(link)
         link.say_goodbye()
 
 
