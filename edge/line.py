@@ -61,7 +61,7 @@ class CameraLine:
     def __init__(self, site_file: SiteFile, camera: Camera, names: tuple[str, ...], rules: Mapping[str, Rule]) -> None:
         self.camera = camera
         self._site_file = site_file
-        self._tracker = Tracker(names)
+        self._tracker = Tracker(names, site_file.detector.confidence)
         self._places: list[tuple[Instance, Rule, Place, RuleSettings]] = [
             (Instance(camera.id, place.id, rule.id), rule, place, site_file.rule(rule.id))
             for rule in rules.values()

@@ -168,7 +168,7 @@ class MqttUplink:
         """One connection from its beginning to its end. Returns only when the node stops."""
         self._sent.clear()
         self._turns_unheard = 0
-        client_id = f"{self._topics.site}/{self._topics.node}"  # unique: neither part may hold a slash
+        client_id = f"{self._topics.site}:{self._topics.node}"  # unique; a slash is refused by some brokers
         with Link(self._settings, client_id, self._will(), self._keepalive_s) as link:
             link.open()
             began = self._clock.now().mono
