@@ -105,7 +105,7 @@ def _flashes(mono: npt.NDArray[np.float64], lit: npt.NDArray[np.bool_]) -> bool:
         periods = on[burst:] - on[:-burst], off[burst:] - off[:-burst]
         period = float(np.median(periods[0]))
         if all(float(np.median(np.abs(p - period))) <= RAGGED * period + slack for p in periods):
-            return bool(1 / FASTEST_HZ - slack <= period <= 1 / SLOWEST_HZ)
+            return bool(1 / FASTEST_HZ - slack <= period <= 1 / SLOWEST_HZ + slack)
     return False
 
 
