@@ -50,7 +50,7 @@ class Frame:
     """One picture as a camera gave it.
 
     seq: counts the frames that the reader decoded, from 1, gaps where older ones were dropped.
-    image: (height, width, 3) uint8, BGR. Never written to: whoever draws copies.
+    image: (height, width, 3) uint8, BGR, in one piece (C-contiguous). Never written to: whoever draws copies.
     lamps: samples of every declared lamp of this camera up to this frame.
     """
 
@@ -66,6 +66,8 @@ class Frame:
                 f"camera {self.camera!r}: a frame is (height, width, 3) uint8, "
                 f"got {self.image.shape} {self.image.dtype}"
             )
+        if not self.image.flags.c_contiguous:
+            raise ValueError(f"camera {self.camera!r}: a frame must lie in one piece; use np.ascontiguousarray")
 
     @property
     def width(self) -> int:

@@ -77,9 +77,10 @@ class VideoFile:
     def picture(self) -> Image | None:
         if self._frame is None:
             raise RuntimeError("picture() before advance()")
-        image = np.asarray(self._frame.to_ndarray(format="bgr24"), np.uint8)
+        image = self._frame.to_ndarray(format="bgr24")
         turn = _TURNS.get(self._frame.rotation)
-        return np.ascontiguousarray(cv2.rotate(image, turn), np.uint8) if turn is not None else image
+        # Rows of an odd width come with padding; a picture lies in one piece.
+        return np.ascontiguousarray(image if turn is None else cv2.rotate(image, turn), np.uint8)
 
     def close(self) -> None:
         self._frames, self._frame = iter(()), None
