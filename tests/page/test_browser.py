@@ -305,6 +305,8 @@ def test_a_blind_camera_says_so_over_the_picture_and_comes_back(visit: Visit, no
     for told in (text("camera_state.lost"), text("cause.auth"), text("cause_do.auth"), "10.0.0.20: 401"):
         expect(trouble).to_contain_text(told)
     expect(card.locator("rect.v-violation")).to_have_count(0)
+    clipped = trouble.evaluate("e => e.getBoundingClientRect().bottom - e.parentElement.getBoundingClientRect().bottom")
+    assert clipped <= 1  # however long the advice is, all of it is to be read
     node.camera("gate", CameraState.LIVE)
     node.look(judged((320, 180, 640, 540), HELMET, Verdict.OK, Reason.SEEN))
     expect(trouble).to_be_hidden()

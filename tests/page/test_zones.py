@@ -137,7 +137,7 @@ def test_unknown_camera(reader: Reader, node: BenchNode) -> None:
     assert reader.get("/zones/nowhere").status_code == 404
 
 
-@pytest.mark.parametrize(("language", "words"), [("en", "unknown key"), ("zh-CN", "配置文件将不正确")])
+@pytest.mark.parametrize(("language", "words"), [("en", "unknown key"), ("zh-CN", "现场文件将不正确")])
 def test_a_file_that_somebody_has_broken_meanwhile_is_not_overwritten(
     reader: Reader, node: BenchNode, language: str, words: str
 ) -> None:
