@@ -7,11 +7,16 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from edge.clock import ManualClock
 
 REPO = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("BANKSMAN_SHARED", REPO.parent / "shared"))
+
+# Property tests say what holds, not how long it takes: a busy machine must not fail them.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def need(present: object, what: str) -> None:
