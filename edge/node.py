@@ -356,8 +356,8 @@ class Node:
             uptime_s=self._uptime(),
         )
 
-    def save_zones(self, camera: str, zones: Sequence[Zone]) -> None:
-        save_zones(self._path, camera, zones, RULES)
+    def save_zones(self, camera: str, zones: Sequence[Zone], language: str) -> None:
+        save_zones(self._path, camera, zones, RULES, language)
         self.look_at_site_file()
 
 

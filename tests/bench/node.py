@@ -11,6 +11,7 @@ latency  from the first picture of a breach leaving a 5 fps camera to the alarm 
 
 from __future__ import annotations
 
+import re
 import shutil
 import statistics
 import subprocess
@@ -323,14 +324,12 @@ def _watch_memory(process: psutil.Process, port: int) -> tuple[float, float, flo
 
 
 def _look(viewer: httpx.Client, seq: int) -> int:
-    """What the live page does for every picture."""
-    told = viewer.get("/live/gate", params={"after": seq}).json()
-    view = told.get("view")
-    if not view:
-        return seq
-    if isinstance(view.get("picture"), str) and view["picture"].startswith("/"):
-        viewer.get(view["picture"])
-    return int(view["seq"])
+    """What the live page does for every picture: boxes and JPEG come in one answer."""
+    answer = viewer.get("/live/gate", params={"after": seq, "state": "live"})
+    answer.raise_for_status()
+    told = re.search(rb'"seq": ?(\d+)', answer.content)
+    threading.Event().wait(0.2)  # as often as the browser asks
+    return int(told.group(1)) if told else seq
 
 
 # -- latency -----------------------------------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ def test_a_bad_site_file_is_refused_and_the_last_good_one_stays_in_force(disk: S
 def test_zones_saved_on_the_page_are_in_force_at_once(disk: SiteOnDisk) -> None:
     with running(disk) as run:
         closed = Zone.model_validate({"id": "closed", "kind": "no_entry", "polygon": RIGHT})
-        run.node.save_zones("gate", [closed])
+        run.node.save_zones("gate", [closed], "en")
         assert [z.id for z in run.node.site().cameras[0].zones] == ["closed"]
         assert {s.instance.place for s in run.node.states()} == {"closed"}
         assert run.outcome is None
