@@ -51,7 +51,8 @@ def detector(request: pytest.FixtureRequest) -> Iterator[Detector]:
     runtime = request.param
     package = {"onnx": "onnxruntime"}.get(runtime, runtime)
     need(importlib.util.find_spec(package), f"{package} is not installed")
-    detector = load_detector(SITE_V0, runtime, 2)
+    # One thread: torch is in this process, and its OpenMP, loaded first, would let NCNN's threads spin against others.
+    detector = load_detector(SITE_V0, runtime, 1)
     yield detector
     detector.close()
 
