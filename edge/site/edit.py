@@ -8,17 +8,15 @@ it would be less code, but it re-wraps and re-indents the whole file and moves c
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast
 
-from edge.site.load import decode, parse, read_bytes
+from edge.site.disk import read_bytes, replace
 from edge.site.model import SiteFile, TimeSpan, Zone
+from edge.site.parse import decode, parse
 from edge.site.problem import Problem, SiteFileError
 from edge.site.tree import Map, Node, Scalar, Seq, read, value_of
 from edge.text import catalogue
@@ -66,43 +64,16 @@ def _expected(old: SiteFile, camera_id: str, zones: Sequence[Zone]) -> SiteFile:
     return old.model_copy(update={"cameras": cameras})
 
 
-def replace(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Put `data` in the place of a file, whole or not at all, also when the power fails in between.
-
-    mode: the permissions of the new file; those of the old one, and its owner, where None. Raises OSError.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            if mode is None:
-                was = path.stat()
-                mode = stat.S_IMODE(was.st_mode)
-                now = os.fstat(file.fileno())
-                if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
-                    os.fchown(file.fileno(), was.st_uid, was.st_gid)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def _with_zones(data: bytes, camera: int, old: Sequence[Zone], new: Sequence[Zone]) -> bytes:
     """The file, which is right, with other zones for the camera at that position."""
     text, _ = decode(data)
+    bom = data[: len(data) - len(text.encode())]
+    windows = "\r\n" in text
+    text = text.replace("\r\n", "\n")
     root, _ = read(text)
     node = root.pairs["cameras"][1].items[camera]  # type: ignore[union-attr] # its types have been validated
-    bom = data[: len(data) - len(text.encode())]
-    return bom + _Editor(text).zones(cast("Map", node), old, new).encode()
+    text = _Editor(text).zones(cast("Map", node), old, new)
+    return bom + (text.replace("\n", "\r\n") if windows else text).encode()
 
 
 class _Editor:
@@ -110,7 +81,6 @@ class _Editor:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._newline = "\r\n" if "\r\n" in text else "\n"
 
     def zones(self, camera: Map, old: Sequence[Zone], new: Sequence[Zone]) -> str:
         """The text with `new` in the place of the camera's zones, which are `old`."""
@@ -136,16 +106,16 @@ class _Editor:
             comma = "" if inside.endswith(",") else ","
             return self._cut([(len(inside), end - 1, f"{comma} zones: {_flow(new)}")])
         indent = next(iter(camera.pairs.values()))[0].start.column
-        block = f"{' ' * indent}zones:{self._newline}{self._block(indent + _STEP, new)}"
+        block = f"{' ' * indent}zones:\n{self._block(indent + _STEP, new)}"
         return self._inserted(end, block)
 
     def _inlined(self, key: Scalar, value: Node, new: Sequence[Zone]) -> str:
-        """Zones that stood behind their key, as `[]` or as nothing: the new ones go below it."""
+        """Zones that stood behind their key, as `[]` or between brackets: the new ones go below it."""
         end = self._end(value)
         line_end = self._line_end(end)
-        remark = self._text[end:line_end].rstrip("\r")
-        block = f":{remark}{self._newline}{self._block(key.start.column + _STEP, new)}"
-        return self._cut([(key.end.index, line_end, block.removesuffix(self._newline))])
+        remark = self._text[end:line_end]
+        block = f":{remark}\n{self._block(key.start.column + _STEP, new)}"
+        return self._cut([(key.end.index, line_end, block.removesuffix("\n"))])
 
     def _lines(self, key: Scalar, value: Seq, old: Sequence[Zone], new: Sequence[Zone]) -> str:
         """A list of one zone after the other: each with the comments above it; what is in `old` keeps its lines."""
@@ -165,7 +135,7 @@ class _Editor:
                 continue
             start, end, item, was = kept[zone.id]
             piece = self._cut(self._changes(item, was, zone), start, end)
-            pieces.append(piece if piece.endswith("\n") else piece + self._newline)
+            pieces.append(piece if piece.endswith("\n") else piece + "\n")
         return self._text[:first] + "".join(pieces) + self._text[last:]
 
     def _changes(self, item: Node, was: Zone, zone: Zone) -> list[tuple[int, int, str]]:
@@ -180,13 +150,12 @@ class _Editor:
                 continue
             wanted = _flow(getattr(zone, name))
             if name not in item.pairs:
-                added += f"{self._newline}{' ' * item.start.column}{name}: {wanted}"
+                added += f"\n{' ' * item.start.column}{name}: {wanted}"
                 continue
             key, value = item.pairs[name]
             changes.append((key.end.index, self._end(value), f": {wanted}{self._remark(key, value)}"))
         if added:
             at = self._line_end(self._end(item))
-            at -= self._text[at - 1] == "\r"
             changes.append((at, at, added))
         return changes
 
@@ -195,14 +164,15 @@ class _Editor:
         line_end = self._line_end(key.end.index)
         if value.start.index <= line_end:
             return ""
-        return self._text[key.end.index : line_end].lstrip(" :").rstrip().join((" ", "")).rstrip()
+        _, sign, comment = self._text[key.end.index : line_end].partition("#")
+        return f" #{comment.rstrip()}" if sign else ""
 
     def _block(self, indent: int, zones: Sequence[Zone]) -> str:
         lines = []
         for zone in zones:
             fields = _fields(zone)
             lines += [f"{'  ' if n else '- '}{name}: {_flow(value)}" for n, (name, value) in enumerate(fields.items())]
-        return "".join(f"{' ' * indent}{line}{self._newline}" for line in lines)
+        return "".join(f"{' ' * indent}{line}\n" for line in lines)
 
     def _is_regular(self, zones: Seq, item: Node) -> bool:
         """Whether an entry begins in the line of its own dash."""
@@ -229,7 +199,7 @@ class _Editor:
     def _inserted(self, index: int, lines: str) -> str:
         at = self._line_end(index)
         if at == len(self._text):
-            return self._text + self._newline + lines
+            return self._text + "\n" + lines
         return self._text[: at + 1] + lines + self._text[at + 1 :]
 
     def _cut(self, changes: Sequence[tuple[int, int, str]], start: int = 0, end: int | None = None) -> str:

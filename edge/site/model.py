@@ -483,13 +483,22 @@ class Camera(Strict):
         max_length=32,
         title="Zones",
         description="Parts of the picture with a meaning.",
-        examples=[[]],
+        examples=[[{"id": "trench", "kind": "work", "polygon": [[0.1, 0.4], [0.9, 0.4], [0.5, 1.0]]}]],
     )
     fixtures: list[Fixture] = Field(
-        default_factory=list, max_length=32, title="Fixtures", description="What must be there.", examples=[[]]
+        default_factory=list,
+        max_length=32,
+        title="Fixtures",
+        description="What must be there.",
+        examples=[[{"kind": "barrier", "id": "north-fence", "line": [[0.1, 0.7], [0.9, 0.7]]}]],
     )
     calibration: Lens | None = Field(
-        None, title="Calibration", description="Needed by rules that measure metres.", examples=[None]
+        None,
+        title="Calibration",
+        description="Needed by rules that measure metres.",
+        examples=[
+            {"image": [[0.1, 0.9], [0.9, 0.9], [0.7, 0.5], [0.3, 0.5]], "ground": [[0, 0], [6, 0], [6, 9], [0, 9]]}
+        ],
     )
 
     @model_validator(mode="after")
@@ -565,7 +574,7 @@ class RuleSettings(Strict):
         default_factory=list,
         title="Hours",
         description="When the rule applies; empty means working hours.",
-        examples=[[]],
+        examples=[[{"start": "08:00", "end": "18:00"}]],
     )
 
 
@@ -750,13 +759,19 @@ class SiteFile(Strict):
         examples=[{"helmet": {"severity": "critical"}}],
     )
     evidence: Evidence = Field(
-        default_factory=Evidence, title="Evidence", description="Pictures and clips.", examples=[{}]
+        default_factory=Evidence,
+        title="Evidence",
+        description="Pictures and clips.",
+        examples=[{"clip_before_s": 4, "clip_after_s": 4}],
     )
     journal: JournalSettings = Field(
-        default_factory=JournalSettings, title="Journal", description="Bounds on disk.", examples=[{}]
+        default_factory=JournalSettings, title="Journal", description="Bounds on disk.", examples=[{"max_mb": 500}]
     )
     uplinks: Uplinks = Field(
-        default_factory=Uplinks, title="Uplinks", description="Where the node sends.", examples=[{}]
+        default_factory=Uplinks,
+        title="Uplinks",
+        description="Where the node sends.",
+        examples=[{"mqtt": {"host": "broker.example.cn"}}],
     )
     page: Page | None = Field(
         default_factory=Page, title="Page", description="The node's own page; null for none.", examples=[{"port": 8080}]

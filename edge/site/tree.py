@@ -267,6 +267,9 @@ class _Builder:
         if isinstance(parent, Seq):
             parent.items.append(node)
         elif (key := self._keys[-1]) is not None:
+            if isinstance(node, Scalar) and node.plain and not node.text:
+                node.start = node.end = key.end  # nothing: the parser looks for it as far as the next key
+                parent.end = node.end
             parent.pairs.setdefault(key.text, (key, node))
             self._keys[-1] = None
         elif isinstance(node, Scalar):
@@ -283,9 +286,9 @@ class _Builder:
         if _CONTROL.search(event.value):  # by an escape: "\\0"
             self.flaws.append(Flaw(start, "file.control", "file_do.control"))
             refused = True
+        text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", event.value)
         unquoted = event.style is None
-        value = value_of(event.value) if unquoted else event.value
-        return Scalar(start, end, value, event.value, plain=unquoted, refused=refused)
+        return Scalar(start, end, value_of(text) if unquoted else text, text, plain=unquoted, refused=refused)
 
     def _refused(self, event: NodeEvent) -> bool:
         """Whether a node uses what site files have no use for; says so."""
