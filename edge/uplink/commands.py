@@ -105,24 +105,29 @@ class CommandDesk:
         if inbound.retain:
             log.warning("ignored: command %s is retained; a command is an event", topic.name)
             return
+        reply_topic, correlation = self._topics.reply(topic.name), inbound.correlation
+        if correlation is not None and len(correlation) > MAX_CORRELATION:
+            self._refuse(
+                topic.name, reply_topic, None, _Refusal("correlation_data", f"at most {MAX_CORRELATION} bytes")
+            )
+            return
         if self._is_repeated(topic.name, inbound):
             log.info("ignored: command %s came twice", topic.name)
             return
-        reply_topic, correlation = self._topics.reply(topic.name), inbound.correlation
         try:
-            if correlation is not None and len(correlation) > MAX_CORRELATION:
-                correlation = None
-                raise _Refusal("correlation_data", f"at most {MAX_CORRELATION} bytes")  # noqa: TRY301
             reply_topic = self._reply_topic(topic.name, inbound.response_topic)
             self._enqueue(_Request(topic.name, self._command(topic.name, inbound), reply_topic, correlation))
         except _Refusal as refusal:
-            log.info("command %s refused: %s", topic.name, refusal.code)
-            self._answer(reply_topic, correlation, Reply(ok=False, code=refusal.code, message=refusal.message[:500]))
+            self._refuse(topic.name, reply_topic, correlation, refusal)
+
+    def _refuse(self, name: str, reply_topic: str, correlation: bytes | None, refusal: _Refusal) -> None:
+        log.info("command %s refused: %s", name, refusal.code)
+        self._answer(reply_topic, correlation, Reply(ok=False, code=refusal.code, message=refusal.message[:500]))
 
     def _is_repeated(self, name: str, inbound: Inbound) -> bool:
         if inbound.correlation is None:
             return inbound.dup
-        key = (name, inbound.response_topic, inbound.correlation[:MAX_CORRELATION])
+        key = (name, inbound.response_topic, inbound.correlation)
         if key in self._seen:
             return True
         self._seen[key] = None

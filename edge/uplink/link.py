@@ -309,8 +309,10 @@ class Link:
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, _props: Any) -> None:
         if flags.is_disconnect_packet_from_server:
             self._ended(_CAUSES.get(reason.value, LinkCause.CLOSED), f"the broker said: {reason}")
-        elif "SSL" in self._error_in_log or "TLS" in self._error_in_log:
-            self._ended(LinkCause.TLS, self._error_in_log)
+        elif self._settings.tls and not self.up:
+            # TLS 1.3: the broker looks at the certificate after the handshake; its word is lost if CONNECT crosses it.
+            why = self._error_in_log or "closed without a word"
+            self._ended(LinkCause.TLS, f"the broker does not seem to accept the node's certificate: {why}")
         elif "keep" in str(reason).lower():
             self._ended(LinkCause.TIMEOUT, f"the broker has been silent for {2 * self._keepalive_s} s")
         elif not self.up:
