@@ -16,7 +16,7 @@ test: $(VENV)/.dev tools
 
 # The full-size runs of the kill test and the fuzz tests.
 proof: $(VENV)/.dev tools
-	BANKSMAN_PROOF=1 $(BIN)/pytest --timeout=3600 tests/kill tests/site tests/mqtt tests/detect
+	BANKSMAN_PROOF=1 $(BIN)/pytest --timeout=3600 tests/kill tests/site tests/mqtt tests/detect tests/models
 
 bench: $(VENV)/.dev tools
 	$(BIN)/python -m tests.bench.node
