@@ -1,6 +1,6 @@
 """How many faces are left clear, and whether helmets can still be judged on what is stored.
 
-    python -m tests.bench.privacy [--photos N] [--split train|test] [--model site-v0]
+    python -m tests.bench.privacy [--photos N] [--split train|test] [--floor F] [--model site-v0]
 
 Photos of `hhw` (Hard Hat Workers), whose boxes go around the whole head with the face. Nothing of it was used to train
 `site-v0`. Each photo goes the way of a frame: detector, tracker, persons, head regions, mosaic.
@@ -11,6 +11,10 @@ It is **left clear** when less than 70 % of that is hidden; half and 90 % are re
 It **counts** from a width of 12 px: the literature calls less than 16 x 16 px very low resolution, where recognition
 falls apart (Zou and Yuen, "Very Low Resolution Face Recognition Problem", 2012); EN 62676-4 wants 20 px (125 px/m) to
 recognise somebody who is known and 40 px (250 px/m) to identify anybody.
+
+A **hat** is the upper 45 % of the box of a labelled helmet; it is in sight when less than 30 % of that is hidden.
+Verdicts are judged again on the picture as it is stored, with the bodies taken from the first look: whether the head
+of that person can still be judged. (A detector often misses bodies without a face; people do not.)
 """
 
 from __future__ import annotations
@@ -31,20 +35,22 @@ from rich.table import Table
 
 from edge.clock import ManualClock
 from edge.detect import Detector, find_model, load_detector
-from edge.evidence import HeadRegion, pixelate
+from edge.evidence import pixelate
 from edge.evidence.ring import encode
 from edge.geometry import as_array, clip_box, iou
-from edge.line import DETECTION_FLOOR, CameraLine
+from edge.line import DETECTION_FLOOR, CameraLine, Looked
 from edge.site.model import SiteFile
-from edge.values import Box, Frame, Image, Person, WearState
+from edge.values import Box, Detections, Frame, Image, Person, WearState
 from tests.conftest import REPO, SHARED
 
 SMALLEST_PX = 12
 CLASSES_PX = ((0, 12), (12, 20), (20, 40), (40, 10_000))
 HIDDEN = 0.7
+HAT_HIDDEN = 0.3
 _SHARES = (0.5, HIDDEN, 0.9)
 _BELOW_BROW = {"head": 0.58, "helmet": 0.45}
 _OUTER = 0.1
+_HAT = 0.45
 _JPEG_QUALITY = 85
 _SAME = 0.5  # IoU from which two boxes are one person
 
@@ -60,13 +66,16 @@ class Face:
 
 @dataclass(slots=True)
 class Measured:
-    """faces: all that are labelled. verdicts: (before, after) of each judged helmet; noise: the same, JPEG alone.
+    """faces: all that are labelled. hats: hidden share of each labelled hat of a width that counts.
 
-    pixelated: share of the pictures' area under regions, one number a photo.
+    verdicts: (before, after) of each person's helmet; alone: the same without the help of known bodies; noise: the
+    same as verdicts, JPEG alone. pixelated: share of the pictures' area under regions, one number a photo.
     """
 
     faces: list[Face] = field(default_factory=list)
+    hats: list[float] = field(default_factory=list)
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    alone: Counter[tuple[str, str]] = field(default_factory=Counter)
     noise: Counter[tuple[str, str]] = field(default_factory=Counter)
     pixelated: list[float] = field(default_factory=list)
 
@@ -74,6 +83,9 @@ class Measured:
         """Share of the faces of a width from `low` to below `high` px of which less than `hidden` is hidden."""
         wanted = [f for f in self.faces if low <= f.width < high and label in ("", f.label)]
         return sum(f.hidden < hidden for f in wanted) / max(1, len(wanted))
+
+    def hats_in_sight(self) -> float:
+        return float(np.mean(np.array(self.hats) < HAT_HIDDEN)) if self.hats else 0.0
 
 
 def unchanged(verdicts: Counter[tuple[str, str]], before: WearState) -> float:
@@ -92,17 +104,28 @@ def photos(source: Path, split: str, limit: int | None = None) -> list[Path]:
     return [next((source / "hhw" / "images").glob(f"{name}.*")) for name in chosen]
 
 
-def labelled_faces(photo: Path, width: int, height: int) -> Iterator[tuple[str, Box]]:
-    """(label, box below the brow in pixels) of every labelled head of a photo."""
+def labelled_heads(photo: Path, width: int, height: int) -> Iterator[tuple[str, Box]]:
+    """(label, box in pixels) of every labelled head of a photo."""
     folder = photo.parent.parent
     names = (folder / "classes.txt").read_text(encoding="utf-8").split("\n")
     for line in (folder / "labels" / f"{photo.stem}.txt").read_text(encoding="utf-8").splitlines():
         number, *relative = line.split()
-        label = names[int(number)]
-        if label in _BELOW_BROW:
+        if (label := names[int(number)]) in _BELOW_BROW:
             x, y, w, h = (float(v) * side for v, side in zip(relative, (width, height) * 2, strict=True))
-            aside = (0.5 - _OUTER) * w
-            yield label, (x - aside, y + h / 2 - _BELOW_BROW[label] * h, x + aside, y + h / 2)
+            yield label, (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+
+
+def face_and_hat(label: str, head: Box) -> tuple[Box, Box]:
+    """What a labelled head shows below and above the brow, without the outer tenth at each side."""
+    x1, y1, x2, y2 = head
+    x1, x2 = x1 + _OUTER * (x2 - x1), x2 - _OUTER * (x2 - x1)
+    return (x1, y2 - _BELOW_BROW[label] * (y2 - y1), x2, y2), (x1, y1, x2, y1 + _HAT * (y2 - y1))
+
+
+def share_of(mask: npt.NDArray[np.bool_], box: Box) -> float | None:
+    """Share of a box that is set in a mask (height, width); None for a box outside of it."""
+    x1, y1, x2, y2 = clip_box(box, mask.shape[1], mask.shape[0])
+    return float(mask[y1:y2, x1:x2].mean()) if x2 > x1 and y2 > y1 else None
 
 
 def hidden_mask(width: int, height: int, boxes: Sequence[Box]) -> npt.NDArray[np.bool_]:
@@ -114,8 +137,9 @@ def hidden_mask(width: int, height: int, boxes: Sequence[Box]) -> npt.NDArray[np
 class Judged:
     """The way of a frame through the node, for single photos: a camera that has seen nothing before."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, floor: float = DETECTION_FLOOR) -> None:
         self._detector = detector
+        self._floor = floor
         self._site = SiteFile.model_validate(
             {
                 "site": {"id": "bench", "latitude": 39.9, "longitude": 116.4},
@@ -124,31 +148,48 @@ class Judged:
             }
         )
 
-    def look(self, image: Image) -> tuple[tuple[Person, ...], tuple[HeadRegion, ...]]:
+    def look(self, image: Image, bodies: Sequence[Person] = ()) -> Looked:
+        """bodies: persons that are known to be there; then the detector is asked for the rest only."""
+        seen = self._detector.detect(image, self._floor)
+        if bodies:
+            seen = with_bodies(seen, bodies)
         line = CameraLine(self._site, self._site.cameras[0], self._detector.names, {})
-        frame = Frame("photo", 1, ManualClock().now(), image)
-        looked = line.judge(frame, self._detector.detect(image, DETECTION_FLOOR))
-        return looked.scene.persons, looked.heads
+        return line.judge(Frame("photo", 1, ManualClock().now(), image), seen)
 
 
-def measure(detector: Detector, chosen: Sequence[Path], verdicts: bool = True) -> Measured:
-    """Run all photos. verdicts: whether to judge them again as they are stored; three looks a photo instead of one."""
-    judged, out = Judged(detector), Measured()
+def with_bodies(seen: Detections, bodies: Sequence[Person]) -> Detections:
+    """What was seen, but for the persons, who are these."""
+    person = seen.names.index("person")
+    rest = seen[seen.class_id != person]
+    return Detections.build(
+        np.concatenate([as_array([p.box for p in bodies]), rest.xyxy]),
+        np.concatenate([[p.confidence for p in bodies], rest.confidence]),
+        np.concatenate([[person] * len(bodies), rest.class_id]),
+        seen.names,
+    )
+
+
+def measure(judged: Judged, chosen: Sequence[Path], verdicts: bool = True) -> Measured:
+    """Run all photos. verdicts: judge them again as they are stored; four looks a photo instead of one."""
+    out = Measured()
     for photo in track(chosen, "photos", transient=True, disable=len(chosen) < 200):
         image = read(photo)
         height, width = image.shape[:2]
-        people, heads = judged.look(image)
-        boxes = [h.box for h in heads]
+        looked = judged.look(image)
+        people, boxes = looked.scene.persons, [h.box for h in looked.heads]
         mask = hidden_mask(width, height, boxes)
         out.pixelated.append(float(mask.mean()))
-        for label, box in labelled_faces(photo, width, height):
-            x1, y1, x2, y2 = clip_box(box, width, height)
-            if x2 > x1 and y2 > y1:
-                head = (box[2] - box[0]) / (1 - 2 * _OUTER)
-                out.faces.append(Face(label, head, float(mask[y1:y2, x1:x2].mean())))
-        if verdicts:
-            out.verdicts += compare(people, judged.look(stored(pixelate(image, boxes)))[0])
-            out.noise += compare(people, judged.look(stored(image))[0])
+        for label, head in labelled_heads(photo, width, height):
+            face, hat = (share_of(mask, part) for part in face_and_hat(label, head))
+            if face is not None:
+                out.faces.append(Face(label, head[2] - head[0], face))
+            if label == "helmet" and hat is not None and head[2] - head[0] >= SMALLEST_PX:
+                out.hats.append(hat)
+        if verdicts and people:
+            kept = stored(pixelate(image, boxes))
+            out.verdicts += compare(people, judged.look(kept, people).scene.persons)
+            out.alone += compare(people, judged.look(kept).scene.persons)
+            out.noise += compare(people, judged.look(stored(image), people).scene.persons)
     return out
 
 
@@ -184,14 +225,18 @@ def report(out: Measured, console: Console) -> None:
         table.add_row(name, str(count), *(f"{out.left_clear(low, high, s, label):.1%}" for s in _SHARES))
     console.print(table)
     console.print(f"Area under mosaics: {np.mean(out.pixelated):.1%} of a photo")
+    console.print(f"Hats in sight: {out.hats_in_sight():.1%} of {len(out.hats)} labelled helmets")
     if out.verdicts:
-        table = Table("before", "on the pixelated picture", "persons", "JPEG alone", title="Helmets judged again")
-        for pair in sorted(out.verdicts | out.noise):
-            table.add_row(*pair, str(out.verdicts[pair]), str(out.noise[pair]))
+        table = Table("before", "after", "persons", "bodies not known", "JPEG alone", title="Helmets judged again")
+        for pair in sorted(out.verdicts | out.alone | out.noise):
+            table.add_row(*pair, *(str(c[pair]) for c in (out.verdicts, out.alone, out.noise)))
         console.print(table)
         for state in (WearState.ON, WearState.OFF):
-            now, jpeg = unchanged(out.verdicts, state), unchanged(out.noise, state)
-            console.print(f"Helmet {state.value}: {now:.1%} judged the same; {jpeg:.1%} by JPEG alone")
+            same, alone, jpeg = (unchanged(c, state) for c in (out.verdicts, out.alone, out.noise))
+            console.print(
+                f"Helmet {state.value}: {same:.1%} judged the same ({alone:.1%} where the bodies are not known, "
+                f"{jpeg:.1%} by JPEG alone)"
+            )
 
 
 def main() -> None:
@@ -199,12 +244,12 @@ def main() -> None:
     parser.add_argument("--photos", type=int, help="how many; all when left out")
     parser.add_argument("--split", choices=("train", "test"), default="test", help="test is for the final number only")
     parser.add_argument("--model", type=Path, default=Path("site-v0"))
-    parser.add_argument("--no-verdicts", action="store_true", help="faces only: a third of the time")
+    parser.add_argument("--floor", type=float, default=DETECTION_FLOOR, help="lowest confidence asked of the detector")
+    parser.add_argument("--no-verdicts", action="store_true", help="faces only: a quarter of the time")
     asked = parser.parse_args()
     detector = load_detector(find_model(asked.model, REPO), "onnx", 2)
     chosen = photos(SHARED / "data", asked.split, asked.photos)
-    out = measure(detector, chosen, not asked.no_verdicts)
-    report(out, Console())
+    report(measure(Judged(detector, asked.floor), chosen, not asked.no_verdicts), Console())
 
 
 if __name__ == "__main__":
