@@ -6,7 +6,7 @@ rule), not a track: somebody who walks behind a van and comes back is the same a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from uuid6 import uuid7
@@ -14,12 +14,14 @@ from uuid6 import uuid7
 from edge.alarm.confirm import SubjectWatch
 from edge.alarm.terms import Terms
 from edge.clock import Stamp
+from edge.rules.rule import CAMERA
 from edge.values import (
     AlarmChange,
     AlarmEvent,
     EvidenceRef,
     Finding,
     Instance,
+    Judgement,
     PlaceState,
     Reason,
     Severity,
@@ -43,12 +45,20 @@ class _Desk:
     verified: bool = True  # False: reloaded after a restart, not judged since
     last_look: Stamp | None = None
     calm_since: Stamp | None = None
+    unseen: bool = False  # the newest look said that the place as a whole cannot be judged
 
     def present(self, stamp: Stamp) -> dict[str, SubjectWatch]:
         return {s: w for s, w in self.watches.items() if w.known_at(stamp)}
 
     def violating(self, stamp: Stamp) -> list[SubjectWatch]:
         return [w for w in self.present(stamp).values() if w.verdict is Verdict.VIOLATION]
+
+    def counted(self, stamp: Stamp) -> tuple[Verdict, ...]:
+        """What this second adds to the tallies: one unknown, whoever was there, while the place cannot be judged."""
+        present = self.present(stamp)
+        if self.unseen and present:
+            return (Verdict.UNKNOWN,)
+        return tuple(w.verdict for w in present.values())
 
     def state(self, stamp: Stamp) -> PlaceState:
         present = self.present(stamp)
@@ -100,6 +110,9 @@ class AlarmBook:
         if desk.last_look is not None and stamp.mono - desk.last_look.mono > desk.terms.gap_s:
             desk.calm_since = None  # nobody was looking: that was no calm
         desk.last_look = stamp
+        desk.unseen = any(_of_the_place(j) for j in finding.judgements)
+        if not desk.unseen:
+            desk.watches.pop(CAMERA, None)  # it sees again
         for judgement in finding.judgements:
             if judgement.subject not in desk.watches and len(desk.watches) >= MAX_SUBJECTS:
                 continue
@@ -133,17 +146,13 @@ class AlarmBook:
     def _worsened(self, desk: _Desk, stamp: Stamp, violating: list[SubjectWatch]) -> list[AlarmEvent]:
         assert desk.alarm is not None  # noqa: S101 (narrowing; `_step` has checked)
         worst = max(violating, key=lambda w: w.confidence)
-        grew = len(violating) > desk.peak or desk.terms.severity.rank > desk.alarm.severity.rank
+        grew = len(violating) > desk.alarm.subjects or desk.terms.severity.rank > desk.alarm.severity.rank
         verified_again = desk.alarm.verdict is not Verdict.VIOLATION
         if grew or (verified_again and self._may_speak(desk, stamp)):
             desk.peak, desk.verified = max(desk.peak, len(violating)), True
-            return [
-                self._update(
-                    desk, stamp, verdict=Verdict.VIOLATION, reason=worst.reason, subjects=len(violating), worst=worst
-                )
-            ]
+            return [self._update(desk, stamp, verdict=Verdict.VIOLATION, reason=worst.reason, violating=violating)]
         # Not told to anybody, but true for the next event.
-        desk.alarm = replace(desk.alarm, last_seen=stamp)
+        desk.alarm = replace(desk.alarm, last_seen=_last_seen(violating, stamp))
         return []
 
     def _doubtful(self, desk: _Desk, stamp: Stamp, present: Mapping[str, SubjectWatch]) -> list[AlarmEvent]:
@@ -184,7 +193,7 @@ class AlarmBook:
 
     def verdicts(self, stamp: Stamp) -> dict[Instance, tuple[Verdict, ...]]:
         """The confirmed verdict of every subject that is there now: what a second adds to the tallies."""
-        return {i: tuple(w.verdict for w in d.present(stamp).values()) for i, d in self._desks.items()}
+        return {i: d.counted(stamp) for i, d in self._desks.items()}
 
     def places(self, stamp: Stamp) -> tuple[PlaceState, ...]:
         """How every rule instance that was ever looked at stands, sorted."""
@@ -219,7 +228,7 @@ class AlarmBook:
             subjects=len(violating),
             confidence=worst.confidence,
             first_seen=min(began, key=lambda s: s.mono, default=stamp),
-            last_seen=stamp,
+            last_seen=_last_seen(violating, stamp),
             at=stamp,
         )
         return desk.alarm
@@ -231,9 +240,9 @@ class AlarmBook:
         *,
         verdict: Verdict,
         reason: Reason,
-        subjects: int | None = None,
-        worst: SubjectWatch | None = None,
+        violating: Sequence[SubjectWatch] = (),
     ) -> AlarmEvent:
+        """violating: empty where nobody could be judged; what was known of them then stays in the event."""
         assert desk.alarm is not None  # noqa: S101 (narrowing)
         old = desk.alarm
         desk.alarm = replace(
@@ -243,9 +252,9 @@ class AlarmBook:
             severity=_higher(old.severity, desk.terms.severity),
             verdict=verdict,
             reason=reason,
-            subjects=old.subjects if subjects is None else subjects,
-            confidence=old.confidence if worst is None else worst.confidence,
-            last_seen=stamp if verdict is Verdict.VIOLATION else old.last_seen,
+            subjects=len(violating) or old.subjects,
+            confidence=max((w.confidence for w in violating), default=old.confidence),
+            last_seen=_last_seen(violating, stamp) if violating else old.last_seen,
             at=stamp,
             seq=0,
         )
@@ -269,6 +278,16 @@ def cleared(event: AlarmEvent, stamp: Stamp, verdict: Verdict) -> AlarmEvent:
         at=stamp,
         seq=0,
     )
+
+
+def _last_seen(violating: Iterable[SubjectWatch], stamp: Stamp) -> Stamp:
+    """The newest look at a breach: a subject stands for a while after it was last looked at."""
+    return max((w.breach_seen for w in violating if w.breach_seen), key=lambda s: s.mono, default=stamp)
+
+
+def _of_the_place(judgement: Judgement) -> bool:
+    """Whether a judgement says that nothing at all can be judged here, whoever may be there."""
+    return judgement.subject == CAMERA or judgement.reason is Reason.CAMERA_BLIND
 
 
 def _higher(a: Severity, b: Severity) -> Severity:

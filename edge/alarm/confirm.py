@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 
 from edge.alarm.terms import Terms
 from edge.clock import Stamp
@@ -19,6 +20,7 @@ STAY_SHARE = 0.4  # and so many keep it
 SEEN_SHARE = 0.5  # of all looks in the window must be judgeable before a verdict is taken up
 WINDOW = 1.5  # window over confirmation time: room for a dropped look or a flicker without starting over
 MAX_LOOKS = 512
+"""Looks that are remembered; where a window holds more, every other one is forgotten, so that it keeps its length."""
 SLACK_S = 1e-6
 
 
@@ -34,7 +36,10 @@ class _Look:
 
 @dataclass(slots=True)
 class SubjectWatch:
-    """What is known about one subject of one rule instance. Feed it with `look`; read `verdict`."""
+    """What is known about one subject of one rule instance. Feed it with `look`; read `verdict`.
+
+    breach_since, breach_seen: of the looks that make it a violation, the first one ever and the newest; else None.
+    """
 
     terms: Terms
     verdict: Verdict = Verdict.UNKNOWN
@@ -42,20 +47,33 @@ class SubjectWatch:
     confidence: float = 0.0
     last: Stamp | None = None
     breach_since: Stamp | None = None
-    _looks: deque[_Look] = field(default_factory=lambda: deque(maxlen=MAX_LOOKS))
+    breach_seen: Stamp | None = None
+    _looks: deque[_Look] = field(default_factory=deque)
 
     def look(self, judgement: Judgement, stamp: Stamp) -> None:
         """Add one look. Stamps must rise; an older one is ignored."""
         if self.last is not None and stamp.mono <= self.last.mono:
             return
-        if not self.known_at(stamp):
+        if not self._looks or stamp.mono - self._looks[-1].mono > self.terms.gap_s + SLACK_S:
             self._forget()
         self.last = stamp
+        if judgement.reason is Reason.CAMERA_BLIND:
+            # Nobody looked: what was known fades as in any gap, and no share of looks is spoilt.
+            if not self._looks:
+                self.reason = judgement.reason
+            return
+        if len(self._looks) >= MAX_LOOKS:
+            self._looks = deque(islice(self._looks, 0, None, 2))
         self._looks.append(_Look(stamp, judgement))
         oldest_kept = stamp.mono - self.terms.confirm_s * WINDOW - SLACK_S
         while len(self._looks) > self.terms.min_looks and self._looks[0].mono < oldest_kept:
             self._looks.popleft()
         self._settle(judgement)
+
+    @property
+    def remembered(self) -> int:
+        """How many looks are kept."""
+        return len(self._looks)
 
     def known_at(self, stamp: Stamp) -> bool:
         """Whether the last look is recent enough to still speak for this moment."""
@@ -63,7 +81,11 @@ class SubjectWatch:
 
     def _forget(self) -> None:
         self._looks.clear()
-        self.verdict, self.reason, self.confidence, self.breach_since = Verdict.UNKNOWN, Reason.TOO_FEW_LOOKS, 0.0, None
+        self._know_nothing(Reason.TOO_FEW_LOOKS)
+
+    def _know_nothing(self, reason: Reason) -> None:
+        self.verdict, self.reason, self.confidence = Verdict.UNKNOWN, reason, 0.0
+        self.breach_since = self.breach_seen = None
 
     def _settle(self, newest: Judgement) -> None:
         looks = self._looks
@@ -85,14 +107,14 @@ class SubjectWatch:
             ):
                 self._take(candidate, agree)
                 return
-        self.verdict, self.confidence, self.breach_since = Verdict.UNKNOWN, 0.0, None
-        self.reason = newest.reason if newest.verdict is Verdict.UNKNOWN else Reason.TOO_FEW_LOOKS
+        self._know_nothing(newest.reason if newest.verdict is Verdict.UNKNOWN else Reason.TOO_FEW_LOOKS)
 
     def _take(self, verdict: Verdict, agree: list[_Look]) -> None:
         if verdict is Verdict.OK:
-            self.breach_since = None
-        elif self.verdict is not Verdict.VIOLATION:
-            self.breach_since = agree[0].stamp
+            self.breach_since = self.breach_seen = None
+        else:
+            self.breach_since = self.breach_since or agree[0].stamp
+            self.breach_seen = agree[-1].stamp
         self.verdict = verdict
         self.reason = agree[-1].judgement.reason
         self.confidence = sum(x.judgement.confidence for x in agree) / len(agree)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from edge.alarm.book import AlarmBook
 from edge.alarm.terms import Terms
 from edge.clock import ManualClock
+from edge.rules import CAMERA
 from edge.values import AlarmEvent, Finding, Instance, Judgement, Reason, Severity, Verdict
 
 PERSON = Terms("person", ("I.6.1",), Severity.WARNING, 1.0, 3, 30.0, 300.0, 2.0)
@@ -26,6 +27,11 @@ LETTERS = {"o": OK, "V": BAD, "u": DIM}
 
 def judgement(verdict: Verdict, subject: str = "person:1", confidence: float = 0.8) -> Judgement:
     return Judgement(subject, verdict, _REASON[verdict], confidence)
+
+
+def blind(subject: str = CAMERA) -> Judgement:
+    """What a camera that sees nothing adds: about people one for the whole place, else one about the fixture."""
+    return Judgement(subject, DIM, Reason.CAMERA_BLIND)
 
 
 class Watcher:

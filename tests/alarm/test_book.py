@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.alarm.book import AlarmBook
-from edge.values import AlarmChange, EvidenceRef, Reason, Severity
-from tests.alarm.builders import BAD, DIM, FENCE, HELMET, HI_VIS, NO_ENTRY, OK, TERMS, Watcher, judgement
+from edge.values import AlarmChange, EvidenceRef, Reason, Severity, Verdict
+from tests.alarm.builders import BAD, DIM, FENCE, HELMET, HI_VIS, NO_ENTRY, OK, TERMS, Watcher, blind, judgement
 
 RAISED, UPDATED, CLEARED = AlarmChange.RAISED, AlarmChange.UPDATED, AlarmChange.CLEARED
 
@@ -170,3 +170,64 @@ def test_events_of_an_instance_always_alternate(steps: list[tuple[object, str]])
             assert (event.change is RAISED) == (not is_open)
             is_open = event.change is not CLEARED
     assert len({e.id for e in w.events}) == len(w.events)
+
+
+def test_after_doubt_the_number_that_was_told_last_counts() -> None:
+    w = Watcher(AlarmBook({"helmet": replace(TERMS["helmet"], quiet_s=0)}))
+    w.crowd(HELMET, [BAD, BAD, BAD], 6)
+    w.crowd(HELMET, [DIM, DIM, DIM], 12)
+    w.crowd(HELMET, [BAD, DIM, DIM], 12)
+    w.crowd(HELMET, [BAD, BAD, BAD], 12)
+    assert [(e.change, e.verdict, e.subjects) for e in w.events] == [
+        (RAISED, BAD, 3),
+        (UPDATED, DIM, 3),
+        (UPDATED, BAD, 1),
+        (UPDATED, BAD, 3),
+    ]
+
+
+def test_last_seen_is_the_newest_look_at_a_breach() -> None:
+    w = Watcher()
+    w.play(HELMET, "V" * 20)
+    seen = w.clock.now()
+    w.play(HELMET, "-" * 170)
+    assert w.events[-1].change is CLEARED
+    assert w.events[-1].last_seen == seen
+
+
+@pytest.mark.parametrize("people", [0, 1, 3])
+def test_a_blind_camera_counts_one_unknown_whoever_was_there(people: int) -> None:
+    w = Watcher()
+    w.crowd(HELMET, [OK] * people, 10)
+    w.see(HELMET, blind())
+    assert w.book.verdicts(w.clock.now()) == {HELMET: (DIM,)}
+    w.crowd(HELMET, [OK] * people, 1)
+    assert w.book.verdicts(w.clock.now()) == {HELMET: (OK,) * people}
+
+
+def test_a_fixture_that_a_blind_camera_does_not_see_is_counted_as_unknown() -> None:
+    w = Watcher()
+    w.play(FENCE, "o" * 13, dt=5)
+    assert w.book.verdicts(w.clock.now()) == {FENCE: (OK,)}
+    w.see(FENCE, blind("north-fence"), dt=1)
+    assert w.book.verdicts(w.clock.now()) == {FENCE: (DIM,)}
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.lists(st.sampled_from([OK, BAD, DIM]), max_size=4), st.booleans(), st.floats(0.1, 3.0))))
+def test_events_of_an_alarm_keep_their_promises(steps: list[tuple[list[Verdict], bool, float]]) -> None:
+    w = Watcher(AlarmBook({"helmet": replace(TERMS["helmet"], clear_s=3.0, quiet_s=5.0)}))
+    for verdicts, is_blind, dt in steps:
+        if is_blind:
+            w.see(HELMET, blind(), dt=dt)
+        else:
+            w.crowd(HELMET, verdicts, 4, dt=dt / 4)
+    for alarm in {e.alarm for e in w.events}:
+        first, *rest = [e for e in w.events if e.alarm == alarm]
+        assert first.change is RAISED
+        for before, after in zip([first, *rest], rest, strict=False):
+            assert before.change is not CLEARED
+            assert after.first_seen == first.first_seen
+            assert before.last_seen.mono <= after.last_seen.mono <= after.at.mono
+            more = after.verdict is BAD and after.subjects > before.subjects
+            assert after.change is CLEARED or more or after.at.mono - before.at.mono >= 5.0

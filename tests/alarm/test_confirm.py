@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.alarm.confirm import SubjectWatch
+from edge.alarm.confirm import MAX_LOOKS, SLACK_S, SubjectWatch
 from edge.clock import ManualClock
-from edge.values import Verdict
-from tests.alarm.builders import BAD, DIM, FIXTURE, LETTERS, OK, PERSON, judgement
+from edge.values import Reason, Verdict
+from tests.alarm.builders import BAD, DIM, FIXTURE, LETTERS, OK, PERSON, blind, judgement
 
 
 def watch(looks: str, dt: float, terms: object = PERSON) -> SubjectWatch:
@@ -77,3 +79,44 @@ def test_old_stamps_change_nothing(looks: str) -> None:
     before = (subject.verdict, subject.reason, subject.last)
     subject.look(judgement(BAD), clock.now().plus(-0.2))
     assert (subject.verdict, subject.reason, subject.last) == before
+
+
+@pytest.mark.parametrize("fps", [2, 5, 15, 30])
+@given(st.data())
+def test_any_camera_rate_confirms_a_breach_after_a_second(fps: int, data: st.DataObject) -> None:
+    clock, subject = ManualClock(), SubjectWatch(PERSON)
+    jitter = st.floats(0.6, 1.4)
+    began = clock.now().mono
+    while subject.verdict is not BAD:
+        subject.look(judgement(BAD), clock.advance(data.draw(jitter) / fps))
+        assert clock.mono - began < PERSON.confirm_s + 3 * 1.4 / fps
+    assert subject.breach_since is not None
+    assert clock.mono - subject.breach_since.mono >= PERSON.confirm_s - SLACK_S
+
+
+def test_a_long_confirmation_at_a_high_rate_is_reached_in_bounded_memory() -> None:
+    clock, subject = ManualClock(), SubjectWatch(replace(PERSON, confirm_s=120.0))
+    for _ in range(30 * 119):
+        subject.look(judgement(BAD), clock.advance(1 / 30))
+    assert subject.verdict is DIM
+    for _ in range(30 * 2):
+        subject.look(judgement(BAD), clock.advance(1 / 30))
+    assert subject.verdict is BAD
+    assert subject.remembered <= MAX_LOOKS
+
+
+def test_what_a_blind_camera_does_not_see_fades_like_in_any_gap_and_spoils_nothing_after_it() -> None:
+    clock, subject = ManualClock(), SubjectWatch(FIXTURE)
+    for _ in range(13):
+        subject.look(judgement(OK, "fence"), clock.advance(5))
+    for _ in range(14):
+        subject.look(blind("fence"), clock.advance(1))
+    assert subject.verdict is OK
+    for _ in range(3):
+        subject.look(blind("fence"), clock.advance(1))
+    assert (subject.verdict, subject.reason) == (DIM, Reason.CAMERA_BLIND)
+    for _ in range(60):
+        subject.look(blind("fence"), clock.advance(1))
+    for _ in range(13):
+        subject.look(judgement(OK, "fence"), clock.advance(5))
+    assert subject.verdict is OK
