@@ -29,7 +29,8 @@ from ruamel.yaml.events import (
 from edge.text import Catalogue
 
 MAX_BYTES = 256 * 1024
-"""Sixteen cameras with 32 zones of a dozen corners each make half of it; parsing so much takes about two seconds."""
+"""Sixteen cameras with 32 zones of a dozen corners each make half of it; the worst that fits takes some six
+seconds to parse."""
 MAX_DEPTH = 24
 """A corner of a zone is at depth eight."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import time
 from types import NoneType
 from typing import Any, get_args
@@ -19,7 +20,7 @@ from edge.site.explain import field_texts
 from edge.site.model import Page, Site, SiteFile, Strict, TimeSpan, Zone
 from edge.site.schema import schema_file, schema_text
 from edge.site.tree import plain, read
-from edge.text import LANGUAGES
+from edge.text import LANGUAGES, catalogue
 from tests.site.builders import full, site
 
 SECTIONS = [
@@ -49,6 +50,13 @@ def test_every_field_is_explained_with_an_example_that_is_right(
 
 def test_no_field_is_explained_that_is_not_there() -> None:
     assert {s: set(f) for s, f in field_texts("zh-CN").items()} == {s.__name__: set(s.model_fields) for s in SECTIONS}
+
+
+def test_both_catalogues_say_the_same_things_about_the_same_fields() -> None:
+    chinese, english = ({k: v for k, v in catalogue(c).texts.items() if k.startswith("site.")} for c in LANGUAGES)
+    assert chinese.keys() == english.keys()
+    for key, text in english.items():
+        assert set(re.findall(r"{(\w+)}", text)) == set(re.findall(r"{(\w+)}", chinese[key])), key
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
