@@ -14,6 +14,7 @@ import pytest
 from edge.clock import ManualClock, Stamp
 from edge.journal.journal import Journal
 from edge.site.model import EvidenceUplink as Settings
+from edge.text import LANGUAGES, catalogue
 from edge.uplink.evidence import ASIDE_S, AUTH_WAIT_S, FIRST_WAIT_S, LONGEST_WAIT_S, Cause, EvidenceUplink, UploadState
 from edge.values import EvidenceRef, LinkState
 from tests.journal.builders import journal
@@ -366,3 +367,11 @@ def test_a_file_that_is_gone_or_damaged_holds_up_no_other(world: World, caplog: 
     assert [r.body for r in world.server.requests] == [b"fine"]
     assert any("3 bytes on disk, 7 when it was written" in m for m in caplog.messages)
     assert world.kept.depth() == 1  # the damaged one
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_cause_has_its_words_and_what_to_do(language: str) -> None:
+    text = catalogue(language)
+    assert all(f"upload.{cause}" in text for cause in Cause)
+    assert all(f"upload_do.{cause}" in text for cause in Cause if cause is not Cause.NONE)
+    assert "3" in text("upload.aside", n=3)
