@@ -54,7 +54,7 @@ Key = tuple[str, str]
 
 
 class Cause(StrEnum):
-    """Why evidence is not getting through; texts and what to do about it in the catalogues under `upload.*`, `upload_do.*`."""
+    """Why evidence is not getting through; what to say and what to do: catalogues, `upload.*` and `upload_do.*`."""
 
     NONE = "none"
     AUTH = "auth"  # the server does not know this node, or its certificate is not accepted
