@@ -12,6 +12,7 @@ from edge.clock import Stamp
 from edge.values import CameraCause, CameraState, CameraStatus
 
 _FPS_WINDOW_S = 5.0
+_REMEMBERED = 256  # pictures: more than an encoder makes of a still one from one key frame to the next
 _STALL_INTERVALS = 4  # a slow camera may be silent for so many of its own intervals
 
 
@@ -21,7 +22,8 @@ class Limits:
 
     stall_s: without a frame, then the camera is STALLED and opened anew.
     open_s: from the start of an attempt to its first frame. The sources' own limits (open 4 s, probe 3 s) end earlier.
-    frozen_s: of the very same picture. Long, because encoders that save bits send an empty night street as one.
+    frozen_s: without a picture that was not seen before. Longer than the time between key frames: encoders that save
+        bits send an empty night street as one picture in the meantime.
     dark_s, covered_s: how long a picture must be so; someone walking past close to the lens is no cover.
     recover_s: how long it must be well again.
     healthy_s: of frames, then the next loss is met with a quick retry again.
@@ -124,8 +126,8 @@ class CameraHealth:
         limits = self._limits
         self._dark = Lasting(limits.dark_s, limits.recover_s)
         self._covered = Lasting(limits.covered_s, limits.recover_s)
-        self._still: Look | None = None
-        self._still_since = 0.0
+        self._seen: deque[int] = deque(maxlen=_REMEMBERED)
+        self._new_at = 0.0  # when a picture came that had not been seen before
 
     @property
     def state(self) -> CameraState:
@@ -155,9 +157,10 @@ class CameraHealth:
         dark = self._dark.update(look.dark(self._dark.on), at.mono)
         # A dark picture has no structure either; darkness says more.
         covered = self._covered.update(not dark and look.covered(self._covered.on), at.mono)
-        if self._still is None or not look.same(self._still):
-            self._still, self._still_since = look, at.mono
-        frozen = self._live and at.mono - self._still_since >= self._limits.frozen_s
+        if look.fingerprint not in self._seen:
+            self._seen.append(look.fingerprint)
+            self._new_at = at.mono
+        frozen = self._live and at.mono - self._new_at >= self._limits.frozen_s
         if dark:
             self._enter(CameraState.DARK, at)
         elif covered:

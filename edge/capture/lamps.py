@@ -40,7 +40,7 @@ class _Region:
         self._surround = near == 0 if (near == 0).any() else self._core
 
     def measure(self, image: Image) -> tuple[float, float]:
-        """Core and surround, 0..1. A pixel is as bright as its strongest colour: a red lamp is as lit as a white one."""
+        """Core and surround, 0..1. A pixel is as bright as its strongest colour, so that red counts as white does."""
         crop = image[self._y1 : self._y2, self._x1 : self._x2]
         value = np.maximum(np.maximum(crop[..., 0], crop[..., 1]), crop[..., 2])
         core = value[self._core]

@@ -7,7 +7,8 @@ import os
 import cv2
 
 # Without these options FFmpeg studies a stream for two seconds and then hands out pictures that are two seconds old.
-# OpenCV reads them from the environment, at each open; there is no other way to give them.
+# OpenCV reads them from the environment, at each open; there is no other way to give them. They cost a file its first
+# pictures, which is one reason why files are read with PyAV.
 _ENVIRONMENT = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "fflags;nobuffer|flags;low_delay|analyzeduration;200000|probesize;200000",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",

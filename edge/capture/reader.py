@@ -25,7 +25,7 @@ WATCH_EVERY_S = 0.2
 LOOK_EVERY_S = 0.5  # picture health: twice a second
 KEEP_FPS = 10.0  # frames a second that are converted and handed on, unless more are judged or lamps are sampled
 MAX_HUNG = 3  # reader threads that may hang at a time; no further attempt until one of them has timed out
-MAX_DAMAGED = 50  # pictures in a row
+MAX_DAMAGED = 30  # pictures in a row
 MIN_SIDE = 32  # pixels
 _JOIN_S = 2.0
 
@@ -87,7 +87,8 @@ class CameraReader:
             self._stop.set()
             session = self._let_go()
             self._changed.notify_all()
-        self._watchdog.join()
+        if self._watchdog.is_alive():
+            self._watchdog.join()
         if session is not None:
             session.thread.join(_JOIN_S)
 

@@ -6,12 +6,17 @@ import hashlib
 import os
 from base64 import b64encode
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from string import punctuation
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import parse_http_list, parse_keqv_list
 
 from edge.capture.source import SourceError
 from edge.values import CameraCause
 
+_WANTED = (
+    "the URL must look like scheme://[user:password@]host[:port]/path; in user and password write / as %2F, ? as %3F, "
+    "# as %23, @ as %40"
+)
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 # RFC 7616, section 3.3; MD5 is what cameras speak.
 _HASHES = {"MD5": "md5", "SHA-256": "sha256"}
@@ -33,21 +38,20 @@ class CameraUrl:
 
     @classmethod
     def parse(cls, url: str) -> CameraUrl:
-        """Raises SourceError (FORMAT) for a URL without host or with a port that is no number."""
+        """Raises SourceError (FORMAT) where host and port cannot be told, also because a password is not escaped."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError:  # its message quotes the URL, so it is not chained
             host, port = None, None
-        if not host:
-            raise SourceError(
-                CameraCause.FORMAT, "the URL must look like scheme://[user:password@]host[:port]/path"
-            ) from None
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "") if host else ""
+        if not host or "@" in target + parts.fragment:
+            raise SourceError(CameraCause.FORMAT, _WANTED) from None
         return cls(
             scheme=parts.scheme,
             host=host,
             port=port or _PORTS[parts.scheme],
-            target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+            target=quote(target, safe=punctuation),
             user=unquote(parts.username or ""),
             _password=unquote(parts.password or ""),
         )
