@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -18,11 +18,13 @@ from edge.journal.journal import Journal
 from edge.line import DETECTION_FLOOR, Looked
 from edge.live import LiveBoard
 from edge.post import Post
-from edge.values import AlarmChange, AlarmEvent, CameraStatus, Frame, Verdict
+from edge.values import AlarmChange, AlarmEvent, CameraStatus, Frame, PlaceState, Reason, Verdict
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+MAX_FAILED = 20
+"""Frames in a row that the detector may fail on; then the program ends, so that a fresh one is started."""
 _IDLE_S = 0.25  # longest wait: a camera that goes blind wakes nobody
 
 
@@ -42,6 +44,7 @@ class Watched:
 
     period_s: between two looks. replay: frames carry media time and each one is judged.
     due: monotonic time of the next look. seq: of the frame judged last. now: the post's time.
+    states: how its rule instances stood after the last event or second; what other threads may read.
     """
 
     reader: Eye
@@ -52,6 +55,19 @@ class Watched:
     seq: int = 0
     now: Stamp | None = None
     ticked: float = float("-inf")
+    states: tuple[PlaceState, ...] = ()
+
+    @property
+    def sees(self) -> bool:
+        """Whether frames may be judged. The last frames of a clip that has ended may."""
+        return self.reader.status().state.sees or self.reader.ended
+
+    def time(self, now: Stamp) -> Stamp:
+        """The post's time when the clock says `now`."""
+        return (self.now or now) if self.replay else now
+
+    def publish(self, stamp: Stamp) -> None:
+        self.states = self.post.states(stamp)
 
 
 class Judge:
@@ -80,6 +96,8 @@ class Judge:
         self._told = told
         self._asked: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._news = threading.Event()
+        self._failed = 0
+        self._stepped = clock.now()
         self.watched: dict[str, Watched] = {}
 
     # -- from other threads ------------------------------------------------------------------------------------
@@ -95,12 +113,13 @@ class Judge:
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
-    def run(self, over: Callable[[], bool]) -> None:
-        """Judge until `over` says so, or until every camera is a clip that has ended."""
+    def run(self, over: Callable[[], bool], *, to_the_end: bool = False) -> None:
+        """Judge until `over` says so; `to_the_end`: also until every camera is a clip that has ended."""
         while not over():
             if self.step():
                 continue
-            if self.ended and not self.step():  # once more: the last frame may have come just before the end
+            # Once more: the last frame may have come just before the end.
+            if to_the_end and self.ended and not self.step():
                 return
             self._news.wait(self._idle_s())
             self._news.clear()
@@ -112,11 +131,11 @@ class Judge:
     def step(self) -> bool:
         """Do what is to be done now. False: there was no frame to judge."""
         self._do_asked()
-        now = self._clock.now()
+        now = self._stepped = self._clock.now()
         frame = None
         for watched in sorted(self.watched.values(), key=lambda w: w.due):
-            if watched.due > now.mono:
-                break
+            if watched.due > now.mono and not watched.reader.ended:
+                continue
             frame = self._judge_one(watched, now)
             if frame is not None:
                 break
@@ -124,49 +143,74 @@ class Judge:
         return frame is not None
 
     def _do_asked(self) -> None:
+        asked = False
         while True:
             try:
                 work = self._asked.get_nowait()
             except Empty:
-                return
+                break
             work()
+            asked = True
+        if asked:
+            now = self._clock.now()
+            for watched in self.watched.values():
+                watched.publish(watched.time(now))
 
     def _idle_s(self) -> float:
+        """Until the next look that was not due in the last step: one that has become due since must not wait."""
         now = self._clock.now().mono
-        waiting = [w.due - now for w in self.watched.values() if w.due > now]
+        waiting = [max(0.0, w.due - now) for w in self.watched.values() if w.due > self._stepped.mono]
         return min([_IDLE_S, *waiting])
 
     def _judge_one(self, watched: Watched, now: Stamp) -> Frame | None:
-        # Blind first: the last frame before a camera froze or went dark may still be there, and must not be judged.
-        if not watched.reader.status().state.sees and not watched.reader.ended:
-            return None
+        # Asked before the frame is taken: the last one before a camera froze or went dark may still be there.
+        sees = watched.sees
         frame = watched.reader.take(watched.seq, 0.0)
         if frame is None:
             return None
         watched.seq, watched.now = frame.seq, frame.stamp
-        if not watched.replay:
-            # On a grid, so that a slow look does not lower the rate; not further back than now, so that none pile up.
-            watched.due = max(watched.due + watched.period_s, now.mono)
-        looked, events = watched.post.judge(frame, self._detector.detect(frame.image, DETECTION_FLOOR))
+        # On a grid, so that a slow look does not lower the rate; not further back than now, so that none pile up. A
+        # replay is always due, but not before a camera that has waited for longer.
+        watched.due = max(watched.due + (0.0 if watched.replay else watched.period_s), now.mono)
+        if sees:
+            self._look(watched, frame)
+        return frame
+
+    def _look(self, watched: Watched, frame: Frame) -> None:
+        try:
+            seen = self._detector.detect(frame.image, DETECTION_FLOOR)
+        except RuntimeError as error:
+            self._failed += 1
+            if self._failed >= MAX_FAILED:
+                raise
+            log.error("camera %s: frame %d cannot be judged: %s", frame.camera, frame.seq, error)  # noqa: TRY400
+            self._settle(watched, watched.post.blind(frame.stamp, Reason.UNCERTAIN), None)
+            return
+        self._failed = 0
+        looked, events = watched.post.judge(frame, seen)
         self._recorder.judged(frame, looked.heads)
-        for event in events:
-            self.record(watched.post, event, looked)
+        self._settle(watched, events, looked)
         self._board.put(looked)
         done = self._clock.now()
         self._pace.frame(done.mono, 0.0 if watched.replay else done.mono - frame.stamp.mono)
-        return frame
 
     def _tick(self, now: Stamp) -> None:
         for camera, watched in self.watched.items():
-            stamp = (watched.now or now) if watched.replay else now
+            stamp = watched.time(now)
             if stamp.mono - watched.ticked < TICK_S:
                 continue
             watched.ticked = stamp.mono
-            if not watched.reader.status().state.sees and not watched.reader.ended:
+            if not watched.sees:
                 self._board.forget(camera)
-                for event in watched.post.blind(stamp):
-                    self.record(watched.post, event, None)
+                self._settle(watched, watched.post.blind(stamp), None)
             self._journal.tallies(watched.post.tick(stamp))
+            watched.publish(stamp)
+
+    def _settle(self, watched: Watched, events: Sequence[AlarmEvent], looked: Looked | None) -> None:
+        for event in events:
+            self.record(watched.post, event, looked)
+        if events:
+            watched.publish(events[-1].at)
 
     def record(self, post: Post, event: AlarmEvent, looked: Looked | None) -> None:
         """Into the journal, and only then to anybody else."""

@@ -22,6 +22,7 @@ DETECTION_FLOOR = 0.05
 """Lowest confidence asked of the detector: too low to judge by, enough to keep a track or to hide a face."""
 _HOURS_EVERY_S = 10.0
 """How often night and working hours are asked for: the sun's place takes time, and nobody starts to the second."""
+_EARLY = 0.1  # of a rule's period that its look may come early: else a camera's jitter would put it off by a frame
 _BRIGHTNESS_STEP = 8
 
 
@@ -69,7 +70,7 @@ class CameraLine:
             for place in rule.places(camera)
         ]
         self._looked: dict[Instance, float] = {}
-        self._applying: set[Instance] = set()
+        self._applying = set(self.instances)  # until the hours are asked: an alarm from before may be out of hours now
         self._night = NightState.UNKNOWN
         self._hours_asked = float("-inf")
 
@@ -95,11 +96,18 @@ class CameraLine:
         findings, ended = self._apply_rules(scene)
         return Looked(frame, scene, findings, heads_of(tracked, people, frame.width, frame.height), ended)
 
-    def blind(self, stamp: Stamp) -> tuple[tuple[Finding, ...], tuple[Instance, ...]]:
-        """What a camera that sees nothing adds: one unknown for each rule instance that applies now, and what ended."""
+    def go_on_from(self, before: CameraLine) -> None:
+        """Take over what the line of the last site file remembers, so that everybody keeps their track."""
+        self._tracker = before._tracker
+        self._looked = {i: at for i, at in before._looked.items() if i in self._applying}
+
+    def blind(
+        self, stamp: Stamp, reason: Reason = Reason.CAMERA_BLIND
+    ) -> tuple[tuple[Finding, ...], tuple[Instance, ...]]:
+        """What a moment without sight adds: one unknown for each rule instance that applies now, and what ended."""
         ended = self._applying_now(stamp)
         return tuple(
-            Finding(instance, stamp, (rule.unknown(place, Reason.CAMERA_BLIND),))
+            Finding(instance, stamp, (rule.unknown(place, reason),))
             for instance, rule, place, _ in self._places
             if instance in self._applying
         ), ended
@@ -109,7 +117,7 @@ class CameraLine:
         findings = []
         for instance, rule, place, settings in self._places:
             since = scene.stamp.mono - self._looked.get(instance, float("-inf"))
-            if instance not in self._applying or since < rule.every_s:
+            if instance not in self._applying or since < rule.every_s * (1 - _EARLY):
                 continue
             self._looked[instance] = scene.stamp.mono
             found = rule.judge(scene, place, Circumstances(self._night, settings))

@@ -23,7 +23,7 @@ from broker.messages import CameraHealth, Command, Reply, Status
 from broker.messages import Health as HealthMessage
 from edge.alarm.book import cleared
 from edge.alarm.terms import Terms, terms_of
-from edge.capture.reader import CameraReader
+from edge.capture.reader import KEEP_FPS, CameraReader
 from edge.clock import Clock, Stamp, SystemClock
 from edge.detect import Detector, ModelError, find_model, load_detector
 from edge.evidence.recorder import Recorder
@@ -138,9 +138,12 @@ class Node:
             mine = [e for e in restored if e.instance.source == camera.id and e.instance.rule in RULES]
             self._watch(camera, mine, now)
 
-    def run(self) -> Outcome:
-        """Judge, in this thread, until told to stop, the end of all clips, or a site file that wants another node."""
-        self._judge.run(lambda: self._stop.is_set() or self._over.is_set())
+    def run(self, *, once: bool = False) -> Outcome:
+        """Judge, in this thread, until told to stop or a site file wants another node; `once`: or all clips have ended.
+
+        Without `once` a node whose clips have ended still shows what was found, and takes over new site files.
+        """
+        self._judge.run(lambda: self._stop.is_set() or self._over.is_set(), to_the_end=once)
         if self._stop.is_set():
             return Outcome.STOPPED
         return Outcome.RENEW if self._over.is_set() else Outcome.ENDED
@@ -156,9 +159,11 @@ class Node:
             camera, self._clock, self._path.parent, sinks=(self._recorder.offer,), wake=self._judge.wake
         )
         replay = not getattr(camera.source, "realtime", True)
-        self._judge.watched[camera.id] = Watched(reader, post, 1.0 / camera.judge_fps, replay)
+        watched = Watched(reader, post, 1.0 / camera.judge_fps, replay)
         for event in post.begin(now):
             self._judge.record(post, event, None)
+        watched.publish(now)
+        self._judge.watched[camera.id] = watched
         reader.start()
 
     def _line(self, site: SiteFile, camera: Camera) -> CameraLine:
@@ -248,6 +253,7 @@ class Node:
 
     def health_message(self) -> HealthMessage:
         now, health = self._clock.now(), self.health()
+        journal = health.journal
         return HealthMessage(
             at=now.wall,
             period_s=HEALTH_S,
@@ -259,7 +265,7 @@ class Node:
             cpu_percent=health.cpu_percent,
             rss_mb=health.rss_mb,
             disk_free_mb=health.disk_free_mb,
-            journal="ok" if health.journal.ok else health.journal.trouble,
+            journal="failed" if journal.lost or not journal.ok else "dropping" if journal.dropped else "ok",
             journal_depth=health.journal_depth,
             cameras=tuple(
                 CameraHealth(camera=s.camera, state=s.state, cause=s.cause, since=s.since.wall, fps=s.fps)
@@ -316,12 +322,7 @@ class Node:
         return self._board.wait(camera, after, timeout) if camera in self._judge.watched else None
 
     def states(self) -> tuple[PlaceState, ...]:
-        now = self._clock.now()
-        return tuple(
-            state
-            for watched in tuple(self._judge.watched.values())
-            for state in watched.post.states((watched.now or now) if watched.replay else now)
-        )
+        return tuple(state for watched in tuple(self._judge.watched.values()) for state in watched.states)
 
     def alarms(self, limit: int) -> tuple[AlarmEvent, ...]:
         return self._journal.recent_alarms(limit)
@@ -376,9 +377,10 @@ def all_terms(site: SiteFile) -> Mapping[str, Terms]:
 
 
 def _same_eye(a: Camera, b: Camera) -> bool:
-    """Whether the reader of `a` can go on for `b`: what it reads, and the lamps that it samples, are the same."""
+    """Whether the reader of `a` can go on for `b`: it reads the same, as often, and samples the same lamps."""
     lamps = [[f for f in c.fixtures if f.kind == "warning_light"] for c in (a, b)]
-    return a.source == b.source and lamps[0] == lamps[1]
+    often = [max(KEEP_FPS, c.judge_fps) for c in (a, b)]
+    return a.source == b.source and lamps[0] == lamps[1] and often[0] == often[1]
 
 
 @contextmanager
@@ -480,9 +482,7 @@ def run_site(path: Path, stop: threading.Event, *, once: bool = False) -> None:
         try:
             with open_node(path, keeper, in_force, clock, stop) as node:
                 proven = in_force
-                outcome = node.run()
-                if outcome is Outcome.ENDED and not once:
-                    stop.wait()  # the page still shows what was found
+                outcome = node.run(once=once)
         except NodeError as error:
             if proven is None or proven.site is in_force.site:
                 raise

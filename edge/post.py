@@ -13,7 +13,7 @@ from edge.alarm.tally import Tallies
 from edge.alarm.terms import Terms
 from edge.clock import Stamp
 from edge.line import CameraLine, Looked
-from edge.values import AlarmEvent, Detections, EvidenceRef, Finding, Frame, Instance, PlaceState, Tally
+from edge.values import AlarmEvent, Detections, EvidenceRef, Finding, Frame, Instance, PlaceState, Reason, Tally
 
 
 class Post:
@@ -33,9 +33,9 @@ class Post:
         looked = self.line.judge(frame, seen)
         return looked, self._settle(looked.findings, looked.ended, frame.stamp)
 
-    def blind(self, stamp: Stamp) -> list[AlarmEvent]:
-        """The camera shows nothing that can be judged now."""
-        findings, ended = self.line.blind(stamp)
+    def blind(self, stamp: Stamp, reason: Reason = Reason.CAMERA_BLIND) -> list[AlarmEvent]:
+        """Nothing can be judged now: the camera shows nothing, or, with another reason, the detector failed."""
+        findings, ended = self.line.blind(stamp, reason)
         return self._settle(findings, ended, stamp)
 
     def _settle(self, findings: Iterable[Finding], ended: Iterable[Instance], stamp: Stamp) -> list[AlarmEvent]:
@@ -49,6 +49,7 @@ class Post:
 
     def renew(self, line: CameraLine, terms: Mapping[str, Terms], stamp: Stamp) -> list[AlarmEvent]:
         """Go on with a new site file. Returns the ends of alarms at places that are no longer watched."""
+        line.go_on_from(self.line)
         self.line = line
         gone = self._book.keep_only(line.instances, stamp)
         self._book.on_terms(terms)

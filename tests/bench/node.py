@@ -156,7 +156,7 @@ def pipeline(frames: Sequence[Image], detector: Detector) -> tuple[float, int]:
         post = Post(CameraLine(site, site.cameras[0], detector.names, RULES), all_terms(site))
         judge.watched["gate"] = Watched(Memory(frames, 15.0, recorder), post, 0.2, replay=True)
         start = time.perf_counter()
-        judge.run(lambda: False)
+        judge.run(lambda: False, to_the_end=True)
         took = time.perf_counter() - start
         recorder.stop()
         alarms = len(journal.recent_alarms(100))

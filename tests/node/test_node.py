@@ -74,16 +74,17 @@ def disk(tmp_path: Path, street: Path) -> SiteOnDisk:
 class Running:
     """A node in a thread, and how its run ended."""
 
-    def __init__(self, node: Node, stop: threading.Event, keeper: SiteFileKeeper) -> None:
+    def __init__(self, node: Node, stop: threading.Event, keeper: SiteFileKeeper, *, once: bool) -> None:
         self.node = node
         self.keeper = keeper
         self.outcome: Outcome | None = None
         self._stop = stop
+        self._once = once
         self._thread = threading.Thread(target=self._run, name="judge")
         self._thread.start()
 
     def _run(self) -> None:
-        self.outcome = self.node.run()
+        self.outcome = self.node.run(once=self._once)
 
     def end(self) -> Outcome | None:
         self._stop.set()
@@ -96,13 +97,13 @@ class Running:
 
 
 @contextmanager
-def running(disk: SiteOnDisk) -> Iterator[Running]:
+def running(disk: SiteOnDisk, *, once: bool = False) -> Iterator[Running]:
     stop = threading.Event()
     keeper = SiteFileKeeper(disk.path, RULES)
     keeper.poll()
     in_force = InForce(keeper.current, keeper.hash)
     with open_node(disk.path, keeper, in_force, SystemClock(trusted=True), stop) as node:
-        run = Running(node, stop, keeper)
+        run = Running(node, stop, keeper, once=once)
         try:
             yield run
         finally:
@@ -199,7 +200,7 @@ def test_a_clip_is_judged_to_its_end(disk: SiteOnDisk, tmp_path: Path) -> None:
         cv2.imwrite(str(folder / f"{n:02}.png"), cv2.GaussianBlur(_noise(n), (0, 0), 3))
     source = {"type": "folder", "path": str(folder), "fps": 5, "realtime": False}
     disk.write(cameras=[{"id": "clip", "source": source}])
-    with running(disk) as run:
+    with running(disk, once=True) as run:
         assert run.join() is Outcome.ENDED
         view = run.node.live("clip", 0, 0.0)
         assert view is not None

@@ -1,0 +1,270 @@
+"""The judging loop on cameras that show what the test says, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.clock import ManualClock, Stamp
+from edge.evidence.recorder import Recorder
+from edge.health import Pace
+from edge.journal.journal import Journal
+from edge.judge import MAX_FAILED, Judge, Watched
+from edge.line import CameraLine
+from edge.live import LiveBoard
+from edge.node import all_terms
+from edge.post import Post
+from edge.rules import RULES
+from edge.site.model import Evidence, JournalSettings
+from edge.values import CameraCause, CameraState, CameraStatus, Detections, Frame, Image, Reason, Verdict
+from tests.node.builders import MODEL, NOON, H, Sight, W, detections, site_file, worker
+
+BARE = worker(helmet=False)
+
+
+class Camera:
+    """An eye as the judge knows it: the newest of the frames that the test shows, in a state that the test sets."""
+
+    def __init__(self, name: str, clock: ManualClock) -> None:
+        self.name = name
+        self.clock = clock
+        self.state = CameraState.LIVE
+        self.ended = False
+        self._seq = 0
+        self._frames: deque[Frame] = deque()
+
+    def show(self, stamp: Stamp | None = None) -> None:
+        self._frames.clear()
+        self.queue(stamp or self.clock.now())
+
+    def queue(self, stamp: Stamp) -> None:
+        """A frame that waits for those before it to be taken, as a replay has them."""
+        self._seq += 1
+        self._frames.append(Frame(self.name, self._seq, stamp, np.full((H, W, 3), 120, np.uint8)))
+
+    def take(self, after: int, timeout: float) -> Frame | None:
+        del timeout
+        while self._frames and self._frames[0].seq <= after:
+            self._frames.popleft()
+        return self._frames[0] if self._frames else None
+
+    def status(self) -> CameraStatus:
+        return CameraStatus(self.name, self.state, CameraCause.NONE, self.clock.now())
+
+    def stop(self) -> None:
+        self.ended = True
+
+
+class Eyes:
+    """What the detector sees, whatever the picture; fails as long as the test wants."""
+
+    def __init__(self) -> None:
+        self.people: Sequence[Sequence[Sight]] = ()
+        self.fails = False
+        self.looks = 0
+        self.during: Callable[[], object] = lambda: None
+
+    def detect(self, image: Image, floor: float) -> Detections:
+        del image, floor
+        self.looks += 1
+        self.during()
+        if self.fails:
+            raise RuntimeError("runtime 'onnx' gave numbers that are not finite")
+        return detections(*self.people)
+
+
+class Bench:
+    """A judge with any number of cameras."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock(wall=NOON)
+        self.eyes = Eyes()
+        self.journal = Journal(folder / "journal.db", self.clock, JournalSettings())
+        self.recorder = Recorder(Evidence(), self.journal, self.clock, folder / "evidence")
+        self.board = LiveBoard()
+        self.judge = Judge(
+            detector=self.eyes,  # type: ignore[arg-type]  # the judge asks nothing else of it
+            journal=self.journal,
+            recorder=self.recorder,
+            board=self.board,
+            pace=Pace(),
+            clock=self.clock,
+            told=lambda: None,
+        )
+
+    def camera(self, name: str = "gate", fps: float = 5.0, *, replay: bool = False) -> Camera:
+        site = site_file()
+        camera = Camera(name, self.clock)
+        line = CameraLine(site, site.cameras[0].model_copy(update={"id": name}), MODEL, RULES)
+        self.judge.watched[name] = Watched(camera, Post(line, all_terms(site)), 1 / fps, replay)
+        return camera
+
+    def play(self, seconds: float, *cameras: Camera, fps: float = 5.0) -> None:
+        """All cameras show frames for so long, and the judge has time for all of them."""
+        for _ in range(round(seconds * fps)):
+            self.clock.advance(1 / fps)
+            for camera in cameras:
+                camera.show()
+            while self.judge.step():
+                pass
+
+    def told(self) -> list[tuple[str, Verdict, Reason]]:
+        return [(e.change.value, e.verdict, e.reason) for e in self.journal.pending_alarms(100)]
+
+    def unknown_s(self, rule: str) -> int:
+        return sum(c.unknown_s for c in self.journal.compliance(0) if c.instance.rule == rule)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.journal.close()
+
+
+def test_a_breach_reaches_the_journal(bench: Bench) -> None:
+    gate = bench.camera()
+    bench.eyes.people = [BARE]
+    bench.play(2.0, gate)
+    assert bench.told() == [("raised", Verdict.VIOLATION, Reason.BARE)]
+
+
+def test_a_replay_goes_on_through_darkness_and_counts_it_as_unknown(bench: Bench) -> None:
+    clip = bench.camera(replay=True)
+    clip.state = CameraState.DARK
+    start = bench.clock.now()
+    for n in range(50):
+        clip.queue(start.plus(n / 5))
+    for _ in range(50):
+        assert bench.judge.step()
+    assert clip.take(49, 0.0) is not None
+    assert clip.take(50, 0.0) is None
+    assert bench.eyes.looks == 0
+    assert bench.unknown_s("helmet") == 9
+
+
+def test_what_a_camera_showed_while_it_was_blind_is_not_judged_when_it_sees_again(bench: Bench) -> None:
+    gate = bench.camera()
+    gate.state = CameraState.FROZEN
+    gate.show()
+    bench.judge.step()
+    gate.state = CameraState.LIVE
+    bench.clock.advance(0.5)
+    assert not bench.judge.step()
+    assert bench.eyes.looks == 0
+
+
+def test_a_blind_camera_shows_no_old_picture(bench: Bench) -> None:
+    gate = bench.camera()
+    bench.play(2.0, gate)
+    assert bench.board.wait("gate", 0, 0.0) is not None
+    gate.state = CameraState.STALLED
+    bench.clock.advance(1.0)
+    bench.judge.step()
+    assert bench.board.wait("gate", 0, 0.0) is None
+
+
+def test_a_frame_that_the_detector_fails_on_is_unknown_and_the_next_is_judged(bench: Bench) -> None:
+    gate = bench.camera()
+    bench.play(3.0, gate)
+    bench.eyes.fails = True
+    bench.play(2.0, gate)
+    assert bench.unknown_s("helmet") >= 2
+    bench.eyes.fails = False
+    bench.eyes.people = [BARE]
+    bench.play(2.0, gate)
+    assert [change for change, *_ in bench.told()] == ["raised"]
+
+
+def test_a_detector_that_fails_for_good_ends_the_program(bench: Bench) -> None:
+    gate = bench.camera()
+    bench.eyes.fails = True
+    with pytest.raises(RuntimeError, match="not finite"):
+        bench.play(60.0, gate)
+    assert bench.eyes.looks == MAX_FAILED
+
+
+@pytest.mark.parametrize("rates", [(5.0, 5.0), (2.0, 30.0), (30.0, 30.0)])
+def test_a_slow_detector_starves_no_camera(bench: Bench, rates: tuple[float, float]) -> None:
+    cameras = [bench.camera(name, fps) for name, fps in zip(("gate", "yard"), rates, strict=True)]
+    bench.eyes.during = lambda: bench.clock.advance(0.25)
+    looks, seen = Counter[str](), dict.fromkeys(("gate", "yard"), 0)
+    for _ in range(40):
+        for camera in cameras:
+            camera.show()
+        assert bench.judge.step()
+        for name, watched in bench.judge.watched.items():
+            looks[name] += watched.seq != seen[name]
+            seen[name] = watched.seq
+    assert looks["gate"] + looks["yard"] == 40
+    assert looks["gate"] >= min(20, rates[0] * 40 * 0.25) - 1
+    assert looks["yard"] >= 19
+
+
+def test_a_replay_leaves_live_cameras_their_looks(bench: Bench) -> None:
+    clip, gate = bench.camera("clip", replay=True), bench.camera("gate", 2.0)
+    start = bench.clock.now()
+    for n in range(400):
+        clip.queue(start.plus(n / 5))
+    seen = 0
+    for _ in range(100):
+        bench.clock.advance(0.1)
+        gate.show()
+        before = bench.judge.watched["gate"].seq
+        assert bench.judge.step()
+        seen += bench.judge.watched["gate"].seq != before
+    assert seen == pytest.approx(20, abs=2)  # ten seconds at two looks a second
+
+
+def test_the_last_frame_of_a_clip_is_judged_before_the_judge_leaves(bench: Bench) -> None:
+    clip = bench.camera(fps=1.0)
+    bench.play(1.0, clip, fps=1.0)
+    bench.clock.advance(0.1)  # not due yet
+    clip.show()
+    clip.ended = True
+    clip.state = CameraState.LOST
+    bench.judge.run(lambda: False, to_the_end=True)
+    assert bench.eyes.looks == 2
+
+
+def test_a_clip_that_has_ended_still_lets_others_ask(bench: Bench) -> None:
+    clip = bench.camera()
+    clip.ended = True
+    over, done = threading.Event(), threading.Event()
+    with in_thread(lambda: bench.judge.run(over.is_set)):
+        bench.judge.ask(done.set)
+        assert done.wait(10.0)
+        over.set()
+
+
+@contextmanager
+def in_thread(work: Callable[[], object]) -> Iterator[None]:
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(10.0)
+        assert not thread.is_alive()
+
+
+def test_what_others_read_is_as_of_the_last_second_and_every_event(bench: Bench) -> None:
+    gate = bench.camera()
+    watched = bench.judge.watched["gate"]
+    bench.play(1.0, gate)
+    assert {s.verdict for s in watched.states} == {None}
+    bench.eyes.people = [BARE]
+    bench.play(1.2, gate)
+    (helmet,) = [s for s in watched.states if s.instance.rule == "helmet"]
+    assert (helmet.verdict, helmet.violating) == (Verdict.VIOLATION, 1)
+    assert helmet.alarm is not None
+    bench.eyes.people = []
+    bench.play(3.5, gate)
+    (helmet,) = [s for s in watched.states if s.instance.rule == "helmet"]
+    assert (helmet.verdict, helmet.subjects) == (None, 0)
