@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from edge.site.model import SiteFile
 from edge.values import Reason
-from tests.node.builders import LEFT, RIGHT, WHOLE, Guard, Sight, site_file, told, worker
+from tests.node.builders import LEFT, RIGHT, WHOLE, Guard, Sight, detections, frame, site_file, told, worker
 
 CORRECT = worker()
 BARE = worker(helmet=False)
@@ -131,3 +132,59 @@ def test_a_class_that_the_model_lacks_gives_unknown_and_never_silence() -> None:
     assert guard.seconds("helmet")[0] > 0
     assert guard.seconds("hi_vis")[:2] == (0, 0)
     assert guard.seconds("hi_vis")[2] >= 4
+
+
+def test_an_alarm_from_before_a_restart_ends_where_its_hours_are_over() -> None:
+    hours = site_file(site={"id": "y", "latitude": 39.91, "longitude": 116.4,
+                            "working_hours": [{"start": "07:00", "end": "12:02"}]})  # fmt: skip
+    before = Guard(hours)
+    (raised,) = before.see(2.0, BARE)
+    before.clock.advance(300.0)
+    after = Guard(hours, restored=[raised], clock=before.clock)
+    after.see(1.0)
+    assert told(after.events) == ["updated helmet unknown", "cleared helmet unknown"]
+
+
+def test_a_new_site_file_that_shortens_the_hours_ends_what_is_out_of_them() -> None:
+    guard = Guard()
+    guard.see(2.0, BARE)
+    guard.renew(site_file(site={"id": "y", "latitude": 39.91, "longitude": 116.4,
+                                "working_hours": [{"start": "07:00", "end": "09:00"}]}))  # fmt: skip
+    assert told(guard.see(0.4, BARE)) == ["cleared helmet unknown"]
+
+
+def test_a_new_site_file_leaves_everybody_their_track() -> None:
+    guard = Guard()
+    guard.see(2.0, CORRECT)
+    guard.see(2.0, CORRECT, worker(900, helmet=False))
+    guard.renew(site_file())
+    guard.tallies.clear()
+    guard.see(10.0, worker(900, helmet=False), CORRECT)
+    assert guard.seconds("helmet") == (10, 10, 0, 10)
+
+
+@pytest.mark.parametrize("period_s", [9.7, 10.0, 10.3])
+def test_a_camera_that_comes_a_little_early_puts_no_fixture_off_by_a_whole_round(period_s: float) -> None:
+    fence = {"id": "fence", "kind": "barrier", "line": [[0.1, 0.5], [0.9, 0.5]]}
+    site = site_file()
+    content = site.model_dump(mode="json")
+    content["cameras"][0]["fixtures"] = [fence]
+    guard = Guard(SiteFile.model_validate(content))
+    looks = sum(
+        f.instance.rule == "barrier"
+        for _ in range(10)
+        for f in guard.post.judge(frame(guard.clock.advance(period_s)), detections())[0].findings
+    )
+    assert looks == 10
+
+
+def test_a_camera_that_sees_again_counts_who_is_there_and_nothing_else() -> None:
+    guard = Guard()
+    guard.see(3.0, CORRECT)
+    guard.tallies.clear()
+    guard.blind(10)
+    assert guard.seconds("helmet") == (0, 0, 10, 0)
+    guard.see(2.0, CORRECT)
+    guard.tallies.clear()
+    guard.see(5.0, CORRECT)
+    assert guard.seconds("helmet") == (5, 0, 0, 0)
