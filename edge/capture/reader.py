@@ -46,7 +46,7 @@ class CameraReader:
 
     base: what relative paths in the site file start from.
     sinks: called in the reader thread with every frame that is kept; must be quick.
-    wake: called in the reader thread after a new frame can be taken, and when a recording ends.
+    wake: called, in one of the reader's threads, when a new frame can be taken and when the camera's state has changed.
     """
 
     def __init__(
@@ -82,7 +82,10 @@ class CameraReader:
         self._watchdog.start()
 
     def stop(self) -> None:
-        """Ends both threads; one that hangs in a read is left to time out. Nobody waits in `take` afterwards."""
+        """Ends both threads; one that hangs in a read is left to time out. Nobody waits in `take` afterwards.
+
+        Call it before the program ends: the interpreter cannot end a thread that is inside OpenCV cleanly.
+        """
         with self._changed:
             self._stop.set()
             session = self._let_go()
@@ -129,7 +132,9 @@ class CameraReader:
                     self._abandon()
                 elif act is Act.OPEN:
                     self._open()
-                self._tell()
+                changed = self._tell()
+            if changed and self._wake is not None:
+                self._wake()
             if self._stop.wait(WATCH_EVERY_S):
                 return
 
@@ -160,11 +165,14 @@ class CameraReader:
             session.over.set()
         return session
 
-    def _tell(self) -> None:
+    def _tell(self) -> bool:
+        """Log the state where it is another than before, and say whether it is."""
         status = self._health.status()
-        if status.state is not self._told:
-            self._told = status.state
-            log.info("camera %s: %s %s %s", status.camera, status.state, status.cause, status.detail)
+        if status.state is self._told:
+            return False
+        self._told = status.state
+        log.info("camera %s: %s %s %s", status.camera, status.state, status.cause, status.detail)
+        return True
 
     # The reader's thread
 

@@ -178,7 +178,9 @@ def test_reader_threads_that_hang_do_not_pile_up(mjpeg_server: MjpegServer, open
     def hanging() -> int:
         return sum(thread.name == "read-gate" for thread in threading.enumerate())
 
-    reader = open_reader(camera(mjpeg(mjpeg_server.url("/silent"))), limits=Limits(open_s=0.2))
+    woken = threading.Event()
+    reader = open_reader(camera(mjpeg(mjpeg_server.url("/silent"))), limits=Limits(open_s=0.2), wake=woken.set)
+    assert woken.wait(5), "a change of state wakes too"
     status = until(reader, CameraState.LOST, CameraCause.TIMEOUT)
     assert "no picture within 0.2 s" in status.detail
     most, deadline = 0, time.monotonic() + 3.5
