@@ -18,8 +18,10 @@ from edge.site.model import Camera, RuleSettings, SiteFile
 from edge.track import Tracker, persons
 from edge.values import Box, Detections, Finding, Frame, Image, Instance, Reason, Scene, Verdict
 
-DETECTION_FLOOR = 0.05
-"""Lowest confidence asked of the detector: too low to judge by, enough to keep a track or to hide a face."""
+DETECTION_FLOOR = 0.015
+"""Lowest confidence asked of the detector: far too low to judge by, enough to hide a face."""
+TRACK_FLOOR = 0.05
+"""What is less sure than this does not keep a track."""
 _HOURS_EVERY_S = 10.0
 """How often night and working hours are asked for: the sun's place takes time, and nobody starts to the second."""
 _EARLY = 0.1  # of a rule's period that its look may come early: else a camera's jitter would put it off by a frame
@@ -80,7 +82,8 @@ class CameraLine:
 
     def judge(self, frame: Frame, seen: Detections) -> Looked:
         """Judge one frame by what the detector saw in it, down to `DETECTION_FLOOR`."""
-        tracked = self._tracker.update(seen, frame.stamp.mono)
+        trackable = seen.confidence >= np.float32(TRACK_FLOOR)
+        tracked = self._tracker.update(seen[trackable], frame.stamp.mono)
         judged = tracked[tracked.confidence >= np.float32(self._site_file.detector.confidence)]
         people = persons(judged, frame.width, frame.height)
         scene = Scene(
@@ -94,7 +97,8 @@ class CameraLine:
             brightness=brightness(frame.image),
         )
         findings, ended = self._apply_rules(scene)
-        return Looked(frame, scene, findings, heads_of(tracked, people, frame.width, frame.height), ended)
+        heads = heads_of(tracked.joined(seen[~trackable]), people, frame.width, frame.height)
+        return Looked(frame, scene, findings, heads, ended)
 
     def go_on_from(self, before: CameraLine) -> None:
         """Take over what the line of the last site file remembers, so that everybody keeps their track."""

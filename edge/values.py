@@ -142,6 +142,18 @@ class Detections:
         wanted = np.array([name in names for name in self.names], dtype=np.bool_)
         return self[wanted[self.class_id]]
 
+    def joined(self, other: Self) -> Self:
+        """These rows and, behind them, those of another look with the same classes."""
+        if self.names != other.names:
+            raise ValueError(f"detections of different models cannot be joined: classes {self.names} and {other.names}")
+        return replace(
+            self,
+            xyxy=np.concatenate([self.xyxy, other.xyxy]),
+            confidence=np.concatenate([self.confidence, other.confidence]),
+            class_id=np.concatenate([self.class_id, other.class_id]),
+            track_id=np.concatenate([self.track_id, other.track_id]),
+        )
+
     def with_tracks(self, track_id: Ints) -> Self:
         return replace(self, track_id=track_id)
 

@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 
 from edge.detect import Detector, find_model, load_detector
-from edge.line import DETECTION_FLOOR
 from edge.values import WearState
 from tests.bench.privacy import Judged, Measured, face_and_hat, hidden_mask, measure, photos, share_of, unchanged
 from tests.conftest import REPO
 
 PHOTOS = 120
 TARGET = 0.02
-LOW_FLOOR = 0.015
-"""From this confidence on the detector's guesses are enough for the target."""
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +36,7 @@ def test_the_sample_means_something(measured: Measured) -> None:
 
 
 def test_few_faces_are_left_clear(measured: Measured) -> None:
-    """At the floor that the node asks of the detector; `site-v0` is a start, and above the target there."""
-    assert measured.left_clear() <= (TARGET if DETECTION_FLOOR <= LOW_FLOOR else 2 * TARGET)
-
-
-def test_with_a_low_floor_the_target_is_reached(detector: Detector, shared: Path) -> None:
-    chosen = photos(shared / "data", "train", PHOTOS)
-    assert measure(Judged(detector, LOW_FLOOR), chosen, verdicts=False).left_clear() <= TARGET
+    assert measured.left_clear() <= TARGET
 
 
 def test_the_rest_of_the_picture_stays(measured: Measured) -> None:
