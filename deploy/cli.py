@@ -149,14 +149,10 @@ def doctor(
     ] = None,
     lang: Language = "",
 ) -> None:
-    """Examine camera, detector, broker, clock, disk and heat; say what to do about each."""
-    from edge.doctor import examine, report
+    """Examine camera, detector, broker, clock, disk and heat; say what to do about each. Ends with 1 if one is bad."""
+    from deploy.doctor import run_doctor
 
-    language, bad = _language(lang), False
-    for result in examine(site):
-        typer.echo(report([result], language))
-        bad = bad or result.bad
-    raise typer.Exit(1 if bad else 0)
+    raise typer.Exit(0 if run_doctor(site, _language(lang)) else 1)
 
 
 @model_app.command("export")

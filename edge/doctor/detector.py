@@ -1,137 +1,144 @@
-"""Which runtime is the fastest here that sees the same as ONNX Runtime?
-
-Each runtime is tried in a process of its own: its memory is then its own, and one that crashes (an instruction that
-this processor lacks) is a finding, not the end of the examination.
-"""
+"""Is the model whole, and which runtime is the fastest here that sees the same as ONNX Runtime?"""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edge.detect import ModelError, find_model, load_detector, read_manifest
-from edge.detect.manifest import RuntimeName
-from edge.detect.parity import Parity, compare, total
-from edge.detect.speed import measure
-from edge.doctor.result import Grade, Result
+from edge.detect import RUNTIMES, ModelError, find_model, read_manifest
+from edge.detect.manifest import Manifest, RuntimeName, verified_files
+from edge.detect.parity import compare, total
+from edge.detect.runtimes import default_runtime
+from edge.doctor.result import Result, fields_of, found
+from edge.doctor.trial import TRIAL_S, Trial, attempt, store
 from edge.site.model import Detector as DetectorSettings
-from edge.values import Detections, Image
+from edge.values import Image
 
 REFERENCE: RuntimeName = "onnx"
 """What the parity tests hold against ultralytics for every release."""
-MEASURE_S = 3.0
-_TRIAL_S = 120.0
-_FLOOR = 0.1
-_LEAN: tuple[RuntimeName, ...] = ("onnx", "ncnn", "openvino")
+WORTH_IT = 1.15
+"""Another runtime is recommended when it is so many times as fast; less is the noise of a short look."""
+_PROVEN = ("reference", "same")
+_USABLE = (*_PROVEN, "unproven")
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One runtime, tried: milliseconds a picture, memory of its process, what it saw; or `error`."""
+class _Tried:
+    code: str
+    trial: Trial
 
-    runtime: RuntimeName
-    ms_p50: float = 0.0
-    ms_p95: float = 0.0
-    rss_mb: float = 0.0
-    seen: tuple[Detections, ...] = ()
-    error: str = ""
+    @property
+    def runtime(self) -> RuntimeName:
+        return self.trial.runtime
+
+    @property
+    def fps(self) -> float:
+        return 1000 / self.trial.ms_p50
 
 
-def examine_detector(settings: DetectorSettings, base: Path, pictures: Sequence[Image]) -> list[Result]:
-    """A finding a runtime, and which one to choose. Without pictures of a camera, speed alone, on grey noise."""
+def examine_model(settings: DetectorSettings, base: Path) -> tuple[list[Result], Path | None]:
+    """Whether its files are what its manifest says; gives the folder, None where there is nothing to be tried."""
+    about = str(settings.model)
     try:
         folder = find_model(settings.model, base)
-        if folder.suffix == ".pt":
-            return [Result("detector", Grade.SKIP, "weights", str(settings.model))]
+        if folder.suffix == ".pt":  # for a developer's computer: neither manifest nor other runtimes
+            return [found("model", "weights", about)], None
         manifest = read_manifest(folder)
     except ModelError as error:
-        return [Result("detector", Grade.BAD, "model", str(settings.model), {"error": error})]
-    shown = list(pictures) or [_noise()]
-    trials = [try_runtime(folder, r, settings.threads, shown) for r in _LEAN if r in manifest.files]
-    reference = next((t for t in trials if t.runtime == REFERENCE and not t.error), None)
-    results, fit = [], []
-    for trial in trials:
-        result, passed = _judge(trial, reference, proven=bool(pictures))
-        results.append(result)
-        if passed:
-            fit.append(trial)
-    if fit:
-        best = min(fit, key=lambda t: t.ms_p50)
-        fps = 1000 / best.ms_p50
-        results.append(
-            Result("detector", Grade.OK, "choose", best.runtime, {"fps": f"{fps:.0f}", "runtime": best.runtime})
+        return [found("model", "unusable", about, error=error)], None
+    except OSError as error:
+        return [found("model", "unusable", about, error=error.strerror or error)], None
+    damaged = []
+    for runtime in manifest.files:
+        try:
+            verified_files(folder, manifest, runtime)
+        except ModelError as error:
+            damaged.append(found("model", "damaged", runtime, error=error))
+    sound = found("model", "ok", manifest.name, version=manifest.version, classes=len(manifest.classes))
+    return damaged or [sound], folder
+
+
+def examine_detector(
+    settings: DetectorSettings, folder: Path, pictures: Sequence[Image], looks: float = 0.0
+) -> Iterator[Result]:
+    """A finding a runtime, then which one to choose, then whether it is fast enough.
+
+    pictures: of the node's cameras; without any, speed alone is measured, on noise.
+    looks: how many looks a second the site file asks for, all cameras together.
+    """
+    manifest = read_manifest(folder)
+    configured = default_runtime() if settings.runtime == "auto" else settings.runtime
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            stored = Path(temporary) / "pictures.npz"
+            store(list(pictures) or [_noise()], stored)
+            tried = []
+            reference: Trial | None = None
+            for runtime in _to_try(manifest, configured):
+                trial = attempt(folder, runtime, settings.threads, stored)
+                if runtime == REFERENCE and not trial.trouble:
+                    reference = trial
+                result = _judge(trial, reference if pictures else None)
+                tried.append(_Tried(result.code, trial))
+                yield result
+    except OSError as error:
+        yield found("detector", "no_room", error=error.strerror or error)
+        return
+    yield from _choose(tried, configured, looks)
+
+
+def _to_try(manifest: Manifest, configured: str) -> list[RuntimeName]:
+    """The reference first. `ultralytics` is for developers: only where it is asked for."""
+    fit = [r for r in RUNTIMES if r in manifest.files and (r != "ultralytics" or r == configured)]
+    return sorted(fit, key=lambda r: r != REFERENCE)
+
+
+def _judge(trial: Trial, reference: Trial | None) -> Result:
+    about: str = trial.runtime
+    if trial.trouble:
+        known = {"error": trial.error, "seconds": f"{TRIAL_S:g}"}
+        return found(
+            "detector", trial.trouble, about, **{name: known[name] for name in fields_of("detector", trial.trouble)}
         )
-    else:
-        results.append(Result("detector", Grade.BAD, "none"))
-    return results
-
-
-def _judge(trial: Trial, reference: Trial | None, *, proven: bool) -> tuple[Result, bool]:
-    if trial.error:
-        # A runtime that is not installed is no fault; one that cannot run is.
-        grade = Grade.SKIP if "needs the package" in trial.error else Grade.BAD
-        code = "absent" if grade is Grade.SKIP else "broken"
-        return Result("detector", grade, code, trial.runtime, {"error": trial.error}), False
-    numbers: dict[str, object] = {
-        "p50": f"{trial.ms_p50:.1f}", "p95": f"{trial.ms_p95:.1f}", "rss": f"{trial.rss_mb:.0f}",
-    }  # fmt: skip
-    if reference is None or not proven:
-        return Result("detector", Grade.WARN, "unproven", trial.runtime, numbers), trial.runtime == REFERENCE
-    parity: Parity = total(compare(a, b) for a, b in zip(reference.seen, trial.seen, strict=True))
-    numbers |= {"iou": f"{parity.worst_iou:.3f}", "gap": f"{parity.worst_gap:.3f}", "missing": parity.missing}
+    speed = {"p50": f"{trial.ms_p50:.1f}", "p95": f"{trial.ms_p95:.1f}", "rss": f"{trial.rss_mb:.0f}"}
+    if reference is None:
+        return found("detector", "unproven", about, **speed)
+    parity = total(compare(a, b) for a, b in zip(reference.seen, trial.seen, strict=True))
+    apart = {"iou": f"{parity.worst_iou:.3f}", "gap": f"{parity.worst_gap:.3f}"}
     if not parity.holds:
-        return Result("detector", Grade.BAD, "differs", trial.runtime, numbers), False
-    return Result("detector", Grade.OK, "same", trial.runtime, numbers | {"pairs": parity.pairs}), True
+        return found("detector", "differs", about, **speed, **apart, missing=parity.missing)
+    if not parity.pairs:  # nothing was seen by either: that proves nothing
+        return found("detector", "unproven", about, **speed)
+    if trial is reference:
+        return found("detector", "reference", about, **speed, pairs=parity.pairs)
+    return found("detector", "same", about, **speed, **apart, pairs=parity.pairs)
+
+
+def _choose(tried: Sequence[_Tried], configured: str, looks: float) -> Iterator[Result]:
+    fit = [t for t in tried if t.code in _USABLE]
+    if not fit:
+        yield found("detector", "none")
+        return
+    best = max(fit, key=lambda t: t.fps)
+    mine = next((t for t in fit if t.runtime == configured), None)
+    better = {"best": best.runtime, "best_fps": f"{best.fps:.0f}"}
+    if mine is None:
+        yield found("detector", "unfit", configured, **better)
+        return
+    speed = f"{mine.fps:.0f}"
+    if best.fps <= WORTH_IT * mine.fps:
+        yield found("detector", "chosen", configured, fps=speed)
+    elif best.code in _PROVEN and mine.code in _PROVEN:
+        yield found("detector", "faster", configured, fps=speed, **better)
+    else:
+        yield found("detector", "uncertain", configured, fps=speed)
+    if mine.fps < looks:
+        yield found("detector", "too_few", configured, fps=speed, wanted=f"{looks:g}")
 
 
 def _noise() -> Image:
     return np.random.default_rng(0).integers(96, 160, (720, 1280, 3), dtype=np.uint8)
-
-
-def try_runtime(folder: Path, runtime: RuntimeName, threads: int, pictures: Sequence[Image]) -> Trial:
-    """Measure a runtime in a process of its own."""
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "pictures.npz"
-        np.savez(path, *pictures)
-        command = [sys.executable, "-m", "edge.doctor.detector", str(folder), runtime, str(threads), str(path)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_S, check=False)  # noqa: S603
-        except subprocess.TimeoutExpired:
-            return Trial(runtime, error=f"no answer within {_TRIAL_S:g} s")
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        return Trial(runtime, error=f"ended with {done.returncode}: {said[-1] if said else 'nothing said'}")
-    answer = json.loads(done.stdout.splitlines()[-1])
-    if "error" in answer:
-        return Trial(runtime, error=answer["error"])
-    names = tuple(answer["names"])
-    seen = tuple(Detections.build(boxes, confidence, ids, names) for boxes, confidence, ids in answer["seen"])
-    return Trial(runtime, seen=seen, **answer["speed"])
-
-
-def _trial(folder: str, runtime: str, threads: str, path: str) -> dict[str, object]:
-    with np.load(path) as stored:
-        pictures: list[Image] = [stored[name] for name in stored.files]
-    try:
-        detector = load_detector(Path(folder), runtime, int(threads))
-    except ModelError as error:
-        return {"error": str(error)}
-    seen = [detector.detect(p, _FLOOR) for p in pictures]
-    speed = asdict(measure(detector, pictures, MEASURE_S))
-    del speed["frames"]
-    return {
-        "names": detector.names,
-        "seen": [(d.xyxy.tolist(), d.confidence.tolist(), d.class_id.tolist()) for d in seen],
-        "speed": speed,
-    }
-
-
-if __name__ == "__main__":
-    print(json.dumps(_trial(*sys.argv[1:])))  # noqa: T201 (the answer to the parent process)

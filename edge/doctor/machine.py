@@ -1,4 +1,4 @@
-"""Clock, disk, memory and heat of this computer."""
+"""Clock, disk, memory, heat and power of this computer."""
 
 from __future__ import annotations
 
@@ -7,51 +7,64 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import psutil
 
-from edge.clock import Clock
-from edge.doctor.result import Grade, Result
-from edge.health import cpu_temperature
+from edge.clock import Stamp
+from edge.doctor.result import Result, found
 
+BUILT = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""No clock that is right shows a time before this program was written."""
 DISK_WARN_MB, DISK_BAD_MB = 1_000, 100
 MEMORY_WARN_MB = 500
 HOT_C, TOO_HOT_C = 70.0, 80.0
-"""A Raspberry Pi slows down from 80 °C on (research: SoC soft limit)."""
+"""A Raspberry Pi slows itself down from 80 °C on, step by step, and hard at 85 °C."""
 SLOW_SYNC_MS = 100.0
 """An SD card in good health syncs 4 KB in some 5 to 30 ms; much more than this and alarms wait for it."""
 _SYNCS = 12
-_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")  # Raspberry Pi only
-_UNDER_VOLTAGE, _WAS_UNDER_VOLTAGE = 1 << 0, 1 << 16
+
+# Bits of the Raspberry Pi firmware's `get_throttled`: now, and since it was switched on.
+_WEAK, _WAS_WEAK = 1 << 0, 1 << 16
+_SLOWED, _WAS_SLOWED = 0b1110, 0b1110 << 16  # frequency capped, throttled, soft temperature limit
 
 
-def examine_clock(clock: Clock, *, trusted: bool) -> Result:
+def examine_clock(now: Stamp, *, trusted: bool) -> Result:
+    if now.wall < BUILT:
+        return found("clock", "behind", date=f"{datetime.fromtimestamp(now.wall, UTC):%Y-%m-%d}")
     if trusted:
-        return Result("clock", Grade.OK, "trusted")
-    return Result("clock", Grade.OK, "ok") if clock.now().synced else Result("clock", Grade.BAD, "unsynced")
+        return found("clock", "trusted")
+    return found("clock", "ok" if now.synced else "unsynced")
 
 
-def examine_disk(folder: Path, timer: Callable[[], float] = time.perf_counter) -> Result:
-    """Room, and how long a synced write takes, in the data folder or the nearest one above it that exists."""
-    while not folder.exists():
-        folder = folder.parent
+def examine_disk(
+    folder: Path, allowed_mb: float | None = None, timer: Callable[[], float] = time.perf_counter
+) -> Result:
+    """Room, and how long a synced write takes, in the data folder or the nearest one above it that exists.
+
+    allowed_mb: what the site file lets journal and evidence take together.
+    """
     about = str(folder)
-    free = shutil.disk_usage(folder).free / 1e6
     try:
-        took = _sync_times(folder, timer)
+        used = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
+        there = folder
+        while not there.exists():
+            there = there.parent
+        free = shutil.disk_usage(there).free / 1e6
+        sync = float(np.percentile(_sync_times(there, timer), 95)) * 1000
     except OSError as error:
-        return Result("disk", Grade.BAD, "unwritable", about, {"error": error.strerror or str(error)})
-    p95 = float(np.percentile(took, 95)) * 1000
-    numbers = {"free": f"{free:.0f}", "sync": f"{p95:.1f}"}
+        return found("disk", "unwritable", about, error=error.strerror or str(error))
+    room = f"{free:.0f}"
     if free < DISK_BAD_MB:
-        return Result("disk", Grade.BAD, "full", about, numbers)
+        return found("disk", "full", about, free=room)
     if free < DISK_WARN_MB:
-        return Result("disk", Grade.WARN, "nearly_full", about, numbers)
-    if p95 > SLOW_SYNC_MS:
-        return Result("disk", Grade.WARN, "slow", about, numbers)
-    return Result("disk", Grade.OK, "ok", about, numbers)
+        return found("disk", "nearly_full", about, free=room)
+    if allowed_mb is not None and used + free < allowed_mb:
+        return found("disk", "short", about, free=room, allowed=f"{allowed_mb:.0f}")
+    return found("disk", "slow" if sync > SLOW_SYNC_MS else "ok", about, free=room, sync=f"{sync:.1f}")
 
 
 def _sync_times(folder: Path, timer: Callable[[], float]) -> list[float]:
@@ -68,29 +81,63 @@ def _sync_times(folder: Path, timer: Callable[[], float]) -> list[float]:
 
 def examine_memory() -> Result:
     memory = psutil.virtual_memory()
-    numbers = {"free": f"{memory.available / 1e6:.0f}", "total": f"{memory.total / 1e6:.0f}"}
-    short = memory.available / 1e6 < MEMORY_WARN_MB
-    return Result("memory", Grade.WARN if short else Grade.OK, "short" if short else "ok", fields=numbers)
+    free, total = memory.available / 1e6, memory.total / 1e6
+    return found("memory", "short" if free < MEMORY_WARN_MB else "ok", free=f"{free:.0f}", total=f"{total:.0f}")
 
 
-def examine_heat(degrees: float | None = None, flags: int | None = None) -> Result:
-    """degrees, flags: read from this computer where they are not given."""
-    degrees = cpu_temperature() if degrees is None else degrees
-    flags = _throttled() if flags is None else flags
-    if flags is not None and flags & (_UNDER_VOLTAGE | _WAS_UNDER_VOLTAGE):
-        return Result("heat", Grade.BAD, "under_voltage")
-    if degrees is None:
-        return Result("heat", Grade.SKIP, "no_sensor")
-    numbers = {"degrees": f"{degrees:.0f}"}
-    if degrees >= TOO_HOT_C:
-        return Result("heat", Grade.BAD, "too_hot", fields=numbers)
-    return Result(
-        "heat", Grade.WARN if degrees >= HOT_C else Grade.OK, "hot" if degrees >= HOT_C else "ok", fields=numbers
-    )
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What the board says of itself; None where it says nothing. throttled: the firmware's bits."""
+
+    degrees: float | None
+    throttled: int | None
+    weak_now: bool | None
+
+    @classmethod
+    def read(cls, sys: Path = Path("/sys")) -> Board:
+        """From the kernel's files. The firmware is found by its driver: its device lies elsewhere on each board."""
+        degrees = _number(sys, "class/thermal/thermal_zone0/temp")
+        alarm = next((h.parent for h in sorted(sys.glob("class/hwmon/*/name")) if _text(h) == "rpi_volt"), None)
+        weak = None if alarm is None else _number(alarm, "in0_lcrit_alarm")
+        return cls(
+            degrees=None if degrees is None else degrees / 1000,
+            throttled=_number(sys, "bus/platform/drivers/raspberrypi-firmware/*/get_throttled", 16),
+            weak_now=None if weak is None else bool(weak),
+        )
 
 
-def _throttled() -> int | None:
+def _text(path: Path) -> str:
     try:
-        return int(_THROTTLED.read_text(), 16)
-    except (OSError, ValueError):
-        return None
+        return path.read_text().strip()
+    except OSError:  # the sensor is there, but does not answer
+        return ""
+
+
+def _number(folder: Path, pattern: str, base: int = 10) -> int | None:
+    for path in sorted(folder.glob(pattern)):
+        try:
+            return int(_text(path), base)
+        except ValueError:
+            continue
+    return None
+
+
+def examine_heat(board: Board) -> Result:
+    if board.degrees is None:
+        return found("heat", "no_sensor")
+    degrees, bits = f"{board.degrees:.0f}", board.throttled or 0
+    if board.degrees >= TOO_HOT_C or (bits & _SLOWED and not bits & _WEAK):  # a weak supply slows it down too
+        return found("heat", "too_hot", degrees=degrees)
+    if board.degrees >= HOT_C:
+        return found("heat", "hot", degrees=degrees)
+    was = bits & _WAS_SLOWED and not bits & _WAS_WEAK
+    return found("heat", "was_too_hot" if was else "ok", degrees=degrees)
+
+
+def examine_power(board: Board) -> Result:
+    if board.throttled is None and board.weak_now is None:
+        return found("power", "no_sensor")
+    bits = board.throttled or 0
+    if bits & _WEAK or board.weak_now:
+        return found("power", "weak")
+    return found("power", "was_weak" if bits & _WAS_WEAK else "ok")

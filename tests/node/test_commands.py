@@ -1,4 +1,4 @@
-"""`banksman run`, `check`, `doctor` and `demo` as a person starts them: real processes."""
+"""`banksman run`, `check` and `demo` as a person starts them: real processes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy.demo import DemoError, _kept_photos, _unpack
 from tests.conftest import REPO
 from tests.node.test_node import SiteOnDisk, disk, street
 
@@ -104,18 +106,6 @@ def test_check_is_silent_about_a_good_file_but_for_one_word(disk: SiteOnDisk) ->
     assert len(done.stdout.splitlines()) <= 1
 
 
-def test_doctor_examines_everything_and_chooses_a_runtime(disk: SiteOnDisk) -> None:
-    disk.write(uplinks={"mqtt": {"host": "127.0.0.1", "port": 1, "tls": False}})
-    done = banksman("doctor", str(disk.path), "--lang", "en", timeout=150.0)
-    assert "Traceback" not in done.stderr
-    assert "+ Site file" in done.stdout
-    assert "+ Camera gate: 1280×720" in done.stdout
-    assert "+ Detector onnx:" in done.stdout
-    assert re.search(r"\+ Detector (onnx|ncnn|openvino): is the fastest", done.stdout)
-    assert "x Broker 127.0.0.1:1: nothing listens there" in done.stdout
-    assert done.returncode == 1
-
-
 def test_demo_shows_alarms_of_a_real_detector_within_a_minute(unused_port: int) -> None:
     with started("demo", "--port", str(unused_port), "--for", "120", "--lang", "en") as (process, lines):
         began = time.monotonic()
@@ -128,3 +118,55 @@ def test_demo_shows_alarms_of_a_real_detector_within_a_minute(unused_port: int) 
             assert "/evidence/" in page
         process.send_signal(signal.SIGINT)
         assert process.wait(20.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("no-such-file.mp4", "neither a file"),
+        ("rtsp://user:s3cret@", "url: is not a complete address"),
+        ("rtsp://user:s3cret@host:99999/x", "url: is not a complete address"),
+        ("99", "index: must be at most 63"),
+        (str(REPO / "docs"), "pictures"),
+    ],
+)
+def test_demo_names_what_is_wrong_with_a_source_and_no_password(source: str, says: str) -> None:
+    done = banksman("demo", "--source", source, "--lang", "en", "--for", "20")
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+class TestPhotos:
+    """Of the demo, from a wheel that is as it should be or is not."""
+
+    @staticmethod
+    def wheel(folder: Path, *names: str) -> Path:
+        path = folder / "ultralytics-8.0-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(f"ultralytics/assets/{name}", b"a photo")
+        return path
+
+    def test_appear_whole(self, tmp_path: Path) -> None:
+        _unpack(self.wheel(tmp_path, "bus.jpg", "zidane.jpg"), tmp_path / "photos")
+        assert sorted(p.name for p in (tmp_path / "photos").iterdir()) == ["bus.jpg", "zidane.jpg"]
+
+    @pytest.mark.parametrize("damage", ["lacks one", "is no archive"])
+    def test_from_a_bad_wheel_there_are_none(self, tmp_path: Path, damage: str) -> None:
+        wheel = self.wheel(tmp_path, "bus.jpg")
+        if damage == "is no archive":
+            wheel.write_bytes(b"half a download")
+        with pytest.raises(DemoError, match="not in ultralytics"):
+            _unpack(wheel, tmp_path / "photos")
+        assert not (tmp_path / "photos").exists()
+
+    def test_go_beside_the_site_file_where_nobody_has_a_home(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "a-file").touch()
+        monkeypatch.setenv("HOME", str(tmp_path / "a-file"))
+        assert _kept_photos(tmp_path / "spare") == tmp_path / "spare"
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert _kept_photos(tmp_path / "spare") == tmp_path / ".cache" / "banksman" / "photos"
