@@ -3,6 +3,7 @@ file of its own in a temporary folder; only the broker differs from production."
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -26,30 +27,42 @@ from broker.messages import AlarmMessage, MessageError, parse_topic
 from edge.capture.folder import pictures_in
 from edge.capture.source import SourceError
 from edge.node import NodeError, run_site
+from edge.rules import RULES
+from edge.site.load import check
 from edge.text import Catalogue, catalogue
 
 SITE, NODE, CAMERA = "demo", "desk", "street"
 _FIRST_PORT, _PORTS = 8080, 20
 _PHOTOS = ("bus.jpg", "zidane.jpg")  # street and people photos that come inside the ultralytics wheel
-_CACHE = Path.home() / ".cache" / "banksman" / "photos"
+_CACHE = Path(".cache", "banksman", "photos")  # in the home folder
 
 
 class DemoError(Exception):
     """The demo cannot start; the text says why and what to do."""
 
 
-def sample_photos() -> Path:
+def sample_photos(spare: Path) -> Path:
     """A folder with the sample photos, taken out of the ultralytics wheel (fetched once, without dependencies).
 
-    Raises DemoError where the wheel cannot be had.
+    spare: where they go where there is no home folder to keep them in. Raises DemoError where they cannot be had.
     """
     spec = find_spec("ultralytics")  # finds, does not import
     if spec is not None and spec.origin is not None:
         return Path(spec.origin).parent / "assets"
-    if not all((_CACHE / name).is_file() for name in _PHOTOS):
+    kept = _kept_photos(spare)
+    if not all((kept / name).is_file() for name in _PHOTOS):
         with tempfile.TemporaryDirectory() as folder:
-            _unpack(_download(Path(folder)))
-    return _CACHE
+            _unpack(_download(Path(folder)), kept)
+    return kept
+
+
+def _kept_photos(spare: Path) -> Path:
+    try:
+        folder = Path.home() / _CACHE
+        folder.mkdir(parents=True, exist_ok=True)
+    except (RuntimeError, OSError):  # a user without a home, or one that may not be written to
+        return spare
+    return folder if os.access(folder, os.W_OK) else spare
 
 
 def _download(folder: Path) -> Path:
@@ -57,7 +70,7 @@ def _download(folder: Path) -> Path:
     constraints = ["-c", str(pins)] if pins.is_file() else []
     command = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-        "--no-deps", "--dest", str(folder), *constraints, "ultralytics",
+        "--no-deps", "--only-binary", ":all:", "--dest", str(folder), *constraints, "ultralytics",
     ]  # fmt: skip
     try:
         subprocess.run(command, check=True, timeout=300)  # noqa: S603 (fixed words)
@@ -69,17 +82,30 @@ def _download(folder: Path) -> Path:
     return next(folder.glob("ultralytics-*.whl"))
 
 
-def _unpack(wheel: Path) -> None:
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(wheel) as archive:
-        for name in _PHOTOS:
-            (_CACHE / name).write_bytes(archive.read(f"ultralytics/assets/{name}"))
+def _unpack(wheel: Path, folder: Path) -> None:
+    """Take the photos out of a wheel. Each appears whole or not at all, whenever the program is stopped."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            photos = {name: archive.read(f"ultralytics/assets/{name}") for name in _PHOTOS}
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise DemoError(
+            f"the sample photos are not in {wheel.name} ({error}); "
+            "give a source of your own instead: make demo SOURCE=video.mp4"
+        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in photos.items():
+        part = folder / f".{name}.{os.getpid()}"
+        part.write_bytes(content)
+        part.replace(folder / name)
 
 
-def source_of(text: str) -> dict[str, Any]:
-    """The `source` section for what the user gave. Raises DemoError for what is none of them."""
+def source_of(text: str, folder: Path) -> dict[str, Any]:
+    """The `source` section for what the user gave. Raises DemoError for what is none of them.
+
+    folder: where sample photos may go that cannot be kept.
+    """
     if not text:
-        return {"type": "pan", "path": str(sample_photos()), "seconds": 12.0}
+        return {"type": "pan", "path": str(sample_photos(folder / "photos")), "seconds": 12.0}
     if text.isdecimal():
         return {"type": "usb", "index": int(text)}
     if text.startswith(("rtsp://", "rtsps://")):
@@ -130,6 +156,10 @@ def free_port(asked: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
+            except PermissionError as error:
+                raise DemoError(
+                    f"port {port} is not for this user; give one from 1024 on: make demo PORT=9000"
+                ) from error
             except OSError:
                 continue
             return port
@@ -173,31 +203,40 @@ def _alarms_to(console: Console, text: Catalogue, port: int) -> Iterator[None]:
 
 def run_demo(source: str, port: int, seconds: float, language: str, stop: threading.Event) -> None:
     """Run until `stop` is set or `seconds` have passed (0: no limit). Raises DemoError where it cannot start."""
-    text, console = catalogue(language), Console()
-    camera = source_of(source)
     page_port = free_port(port)
-    broker = EmbeddedBroker()
-    try:
-        broker.start()
-    except EmbeddedBrokerError as error:
-        raise DemoError(str(error)) from error
-    if seconds:
-        timer = threading.Timer(seconds, stop.set)
-        timer.daemon = True
-        timer.start()
-    try:
-        with tempfile.TemporaryDirectory(prefix="banksman-demo-") as folder, _alarms_to(console, text, broker.port):
-            path = Path(folder) / "site.yaml"
-            content = StringIO()
-            YAML().dump(site_file(camera, broker.port, page_port, language), content)
-            path.write_text(content.getvalue(), encoding="utf-8")
-            console.print(f"[bold]Banksman[/] {text('demo.running')}")
-            console.print(f"  {text('demo.page')}   http://127.0.0.1:{page_port}/")
-            console.print(f"  MQTT   127.0.0.1:{broker.port}   banksman/1/{SITE}/#")
-            console.print(f"  {text('demo.site_file')}   {path}", soft_wrap=True)
-            console.print(f"[dim]{text('demo.stop')}[/]")
+    with tempfile.TemporaryDirectory(prefix="banksman-demo-") as folder:
+        camera = source_of(source, Path(folder))
+        broker = EmbeddedBroker()
+        try:
+            broker.start()
+        except EmbeddedBrokerError as error:
+            raise DemoError(str(error)) from error
+        if seconds:
+            timer = threading.Timer(seconds, stop.set)
+            timer.daemon = True
+            timer.start()
+        try:
+            _watch(Path(folder) / "site.yaml", site_file(camera, broker.port, page_port, language), language, stop)
+        finally:
+            broker.stop()
+
+
+def _watch(path: Path, content: dict[str, Any], language: str, stop: threading.Event) -> None:
+    text, console = catalogue(language), Console()
+    broker_port = content["uplinks"]["mqtt"]["port"]
+    written = StringIO()
+    YAML().dump(content, written)
+    path.write_text(written.getvalue(), encoding="utf-8")
+    if problems := check(path, RULES, language):
+        # The file is of the demo's making: where it is wrong says nothing to whoever gave the source.
+        raise DemoError("\n".join(f"{problem.where}: {problem.message}" for problem in problems))
+    with _alarms_to(console, text, broker_port):
+        console.print(f"[bold]Banksman[/] {text('demo.running')}")
+        console.print(f"  {text('demo.page')}   http://127.0.0.1:{content['page']['port']}/")
+        console.print(f"  MQTT   127.0.0.1:{broker_port}   banksman/1/{SITE}/#")
+        console.print(f"  {text('demo.site_file')}   {path}", soft_wrap=True)
+        console.print(f"[dim]{text('demo.stop')}[/]")
+        try:
             run_site(path, stop)
-    except NodeError as error:
-        raise DemoError(str(error)) from error
-    finally:
-        broker.stop()
+        except NodeError as error:
+            raise DemoError(str(error)) from error

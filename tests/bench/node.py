@@ -71,7 +71,8 @@ def street_photo() -> Image:
     """People in a street, from the ultralytics package; the demo has fetched it where that is not installed."""
     from deploy.demo import sample_photos  # noqa: PLC0415 (only here)
 
-    image = cv2.imread(str(sample_photos() / "bus.jpg"))
+    with tempfile.TemporaryDirectory() as spare:
+        image = cv2.imread(str(sample_photos(Path(spare)) / "bus.jpg"))
     assert image is not None
     return np.asarray(cv2.resize(image[240:960], (1280, 720)), dtype=np.uint8)
 

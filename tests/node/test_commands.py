@@ -18,7 +18,7 @@ import pytest
 
 from deploy.demo import DemoError, _kept_photos, _unpack
 from tests.conftest import REPO
-from tests.node.test_node import SiteOnDisk, disk, street
+from tests.node.test_node import SiteOnDisk, disk, street, wait_for
 
 __all__ = ["disk", "street"]
 
@@ -114,8 +114,8 @@ def test_demo_shows_alarms_of_a_real_detector_within_a_minute(unused_port: int) 
         assert raised
         assert time.monotonic() - began < 60.0
         with httpx.Client(base_url=url, trust_env=False, timeout=20.0) as client:
-            page = client.get("/alarms?lang=en").text
-            assert "/evidence/" in page
+            # The picture reaches the disk just behind its alarm.
+            wait_for(lambda: "/evidence/" in client.get("/alarms?lang=en").text, 10.0)
         process.send_signal(signal.SIGINT)
         assert process.wait(20.0) == 0
 
