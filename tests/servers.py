@@ -208,6 +208,10 @@ class Mosquitto:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 

@@ -77,10 +77,14 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The broker's answer to one publish. refusal: its reason, None where it took the message."""
+    """The broker's answer to one publish.
+
+    refusal: its reason, None where it took the message. heard: whether anybody has subscribed, as far as it says so.
+    """
 
     number: int
     refusal: str | None
+    heard: bool
 
 
 class Waker:
@@ -157,6 +161,7 @@ def explain(error: OSError | UnicodeError, where: str) -> LinkError:
     return LinkError(LinkCause.UNREACHABLE, f"{where}: {_words(error)}")
 
 
+_NO_MATCHING_SUBSCRIBERS = 0x10
 _CAUSES = {
     0x86: LinkCause.AUTH,  # bad user name or password
     0x87: LinkCause.AUTH,  # not authorized
@@ -343,7 +348,8 @@ class Link:
 
     def _on_publish(self, _client: Any, _data: Any, number: int, reason: ReasonCode, _props: Any) -> None:
         self._open_publishes.discard(number)
-        self._receipts.append(Receipt(number, str(reason) if reason.is_failure else None))
+        refusal = str(reason) if reason.is_failure else None
+        self._receipts.append(Receipt(number, refusal, heard=reason.value != _NO_MATCHING_SUBSCRIBERS))
 
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Any) -> None:
         self.denied += [str(reason) for reason in reasons if reason.is_failure]

@@ -220,6 +220,8 @@ class MqttUplink:
                 self._complaints.pop(sent.topic, None)
                 if sent.event_id is not None and self._settings.confirm == "puback":
                     confirmed.append(sent.event_id)
+                elif sent.event_id is not None and not receipt.heard:
+                    self._outbox.unheard(sent.event_id, now)
             else:
                 self._complain(sent.topic, f"the broker does not take {sent.topic}: {receipt.refusal}")
                 if sent.event_id is not None:

@@ -1,9 +1,13 @@
 """Which alarm event is sent next, and which again. Reads the journal, knows no network; not for several threads.
 
-Events leave in the order of `seq`. At most `CAPACITY` are under way: sent, or about to be, and not confirmed. One that
-stays unconfirmed is sent again after `resend_s`, then after twice that, and so on up to `MAX_BACKOFF` times, so that a
-far end that is silent gets at most CAPACITY events per interval. As soon as it confirms anything, what is overdue by
-the plain `resend_s` goes at once.
+Events leave in the order of `seq`, and the next one of an alarm only when the one before it is confirmed: a broker that
+loses its memory between the two, or whose queue is full, would else hand over the newer without the older.
+
+At most `CAPACITY` are under way: sent, or about to be, and not confirmed. One that stays unconfirmed is sent again
+after `resend_s`, then after twice that, and so on up to `MAX_BACKOFF` times, so that a far end that is silent gets at
+most CAPACITY events per interval. As soon as it confirms anything, what is overdue by the plain `resend_s` goes at
+once. What the broker took though nobody has subscribed is lost for certain; it is sent again after `UNHEARD_S`, then
+after twice that, and so on up to `resend_s`.
 
 An event that the broker refuses, or that a far end leaves out while it confirms others, must not block those behind
 it: after `MAX_FAILURES` of these it is set aside, with an error in the log, and taken up again every `REREAD_S` and at
@@ -22,6 +26,7 @@ from edge.values import AlarmEvent
 log = logging.getLogger(__name__)
 
 CAPACITY = 256
+UNHEARD_S = 1.0
 MAX_BACKOFF = 8
 MAX_FAILURES = 4
 REREAD_S = 600.0
@@ -35,6 +40,10 @@ class _Row:
     first_sent: float = 0.0
     sent: float = 0.0
     failures: int = 0
+
+
+def _doubled(times: int) -> int:
+    return 1 << min(times, 16)
 
 
 class Outbox:
@@ -60,7 +69,11 @@ class Outbox:
             return []
         self._refill(now)
         due: list[AlarmEvent] = []
+        begun: set[str] = set()
         for row in list(self._rows.values()):
+            if row.event.alarm in begun:
+                continue
+            begun.add(row.event.alarm)
             if row.due > now:
                 continue
             if row.failures >= MAX_FAILURES:
@@ -89,7 +102,7 @@ class Outbox:
             row.failures += 1
         row.tries += 1
         row.sent = now
-        row.due = now + self._resend_s * min(2 ** (row.tries - 1), MAX_BACKOFF)
+        row.due = now + self._resend_s * min(_doubled(row.tries - 1), MAX_BACKOFF)
 
     def stored(self, ids: Collection[str], now: float) -> None:
         """The far end has stored these events. Ids that are not waiting are ignored."""
@@ -106,6 +119,11 @@ class Outbox:
         """The broker did not take the event; it is tried again when it is due, a few times."""
         if row := self._rows.get(event_id):
             row.failures += 1
+
+    def unheard(self, event_id: str, now: float) -> None:
+        """The broker took the event, but nobody has subscribed: it is lost. Whoever should may be on the way."""
+        if row := self._rows.get(event_id):
+            row.due = min(row.due, now + min(self._resend_s, UNHEARD_S * _doubled(row.tries - 1)))
 
     def set_aside(self, event_id: str, why: str) -> None:
         """The event cannot be sent now; those behind it go first."""

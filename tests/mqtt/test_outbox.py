@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge.clock import ManualClock
 from edge.journal.journal import Journal
 from edge.uplink.outbox import CAPACITY, MAX_FAILURES, REREAD_S, Outbox
-from edge.values import AlarmEvent
+from edge.values import AlarmChange, AlarmEvent
 from tests.journal.builders import event, journal
 
 RESEND_S = 30.0
@@ -74,6 +74,32 @@ def test_again_after_a_growing_while_and_at_once_when_somebody_answers(bench: Be
     assert bench.journal.pending_alarms(9) == ()
 
 
+def test_the_next_event_of_an_alarm_waits_for_the_one_before_it(bench: Bench) -> None:
+    a = bench.journal.alarm(event(bench.clock.now()))
+    b = bench.journal.alarm(event(bench.clock.now()))
+    a2, a3 = (bench.journal.alarm(event(bench.clock.now(), AlarmChange.UPDATED, a.alarm)) for _ in range(2))
+    assert bench.send() == [a.seq, b.seq]
+    bench.stored(b)
+    assert bench.send() == []
+    bench.clock.advance(RESEND_S)
+    assert bench.send() == [a.seq]
+    bench.stored(a)
+    assert bench.send() == [a2.seq]
+    bench.stored(a2)
+    assert bench.send() == [a3.seq]
+
+
+def test_what_nobody_has_heard_is_sent_again_soon(bench: Bench) -> None:
+    (made,) = bench.make(1)
+    for wait in (1, 2, 4, 8, 16, 30, 30):
+        assert bench.send() == [1]
+        bench.outbox.unheard(made.id, bench.now)
+        bench.clock.advance(wait - 0.1)
+        assert bench.send() == []
+        bench.clock.advance(0.1)
+    bench.outbox.unheard("somebody else's", bench.now)
+
+
 def test_a_new_connection_begins_with_the_oldest(bench: Bench) -> None:
     first, *_ = bench.make(4)
     bench.send()
@@ -88,6 +114,14 @@ def test_no_more_is_under_way_than_it_may(bench: Bench) -> None:
     assert bench.send() == []
     bench.stored(*made[:10])
     assert bench.send() == list(range(CAPACITY + 1, CAPACITY + 11))
+
+
+def test_silence_for_days_is_no_trouble(bench: Bench) -> None:
+    (made,) = bench.make(1)
+    for _ in range(3000):
+        assert bench.send() == [1]
+        bench.outbox.unheard(made.id, bench.now)
+        bench.clock.advance(8 * RESEND_S)
 
 
 def test_silence_sets_nothing_aside(bench: Bench) -> None:
@@ -145,6 +179,7 @@ def test_how_long_nobody_has_confirmed_anything(bench: Bench) -> None:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("make"), st.integers(1, 5)),
+        st.tuples(st.just("follow"), st.integers(0, 40)),
         st.tuples(st.just("send"), st.integers(0, 30)),
         st.tuples(st.just("store"), st.sets(st.integers(0, 40), max_size=10)),
         st.tuples(st.just("refuse"), st.integers(0, 40)),
@@ -167,11 +202,16 @@ def test_whatever_happens_what_is_not_confirmed_is_sent_in_the_end(
         match what, how:
             case "make", int(count):
                 made += bench.make(count)
+            case "follow", int(n) if n < len(made):
+                update = event(bench.clock.now(), AlarmChange.UPDATED, made[n].alarm)
+                made.append(bench.journal.alarm(update))
             case "send", int(limit):
                 sent = bench.send(limit)
                 assert len(sent) <= limit
                 assert sent == sorted(sent)
                 assert not stored & set(sent)
+                alarms = [made[seq - 1].alarm for seq in sent]
+                assert len(alarms) == len(set(alarms))
             case "store", set(which):
                 picked = [made[n] for n in which if n < len(made)]
                 bench.stored(*picked)
@@ -183,8 +223,10 @@ def test_whatever_happens_what_is_not_confirmed_is_sent_in_the_end(
             case "restart", None:
                 bench.outbox.restart(bench.now)
     missing = {e.seq for e in made} - stored
-    for _ in range(8):
+    for _ in range(len(missing) + 2):
         bench.clock.advance(REREAD_S)
-        missing -= set(bench.send())
+        sent = bench.send()
+        bench.stored(*(made[seq - 1] for seq in sent))
+        missing -= set(sent)
     assert not missing
     bench.journal.close()
