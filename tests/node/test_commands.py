@@ -115,7 +115,9 @@ def test_demo_shows_alarms_of_a_real_detector_within_a_minute(unused_port: int) 
         assert time.monotonic() - began < 60.0
         with httpx.Client(base_url=url, trust_env=False, timeout=20.0) as client:
             # The picture reaches the disk just behind its alarm.
-            wait_for(lambda: "/evidence/" in client.get("/alarms?lang=en").text, 10.0)
+            wait_for(
+                lambda: re.search(r'src="/alarms/[0-9a-f-]+/[0-9a-f]{64}', client.get("/alarms?lang=en").text), 10.0
+            )
         process.send_signal(signal.SIGINT)
         assert process.wait(20.0) == 0
 
