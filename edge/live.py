@@ -8,7 +8,7 @@ from threading import Condition, Lock
 import cv2
 
 from edge.clock import Stamp
-from edge.evidence.pixelate import pixelate
+from edge.evidence.mosaic import pixelate
 from edge.line import Looked
 from edge.page.view import LiveBox
 
