@@ -161,9 +161,12 @@ def model_export(
     folder: Annotated[Path, typer.Argument(help="Model folder to write.")],
 ) -> None:
     """Export trained weights to a model folder for the node (needs the `train` extra)."""
-    from models.export import export
+    from models.export import ExportError, export
 
-    export(weights, folder)
+    try:
+        export(weights, folder)
+    except ExportError as error:
+        raise _fail(str(error)) from error
 
 
 def main() -> None:

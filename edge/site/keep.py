@@ -18,7 +18,7 @@ _Seen = tuple[int, int, int, int]
 
 def last_good_beside(path: Path) -> Path:
     """Where the copy of the last good file goes if nothing else is said: hidden, beside the site file."""
-    return path.with_name(f".{path.name}.last-good")
+    return path.parent / f".{path.name}.last-good"
 
 
 class SiteFileKeeper:

@@ -100,6 +100,14 @@ def test_a_bad_site_file_is_explained_without_a_traceback(
     assert says in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("command", [("run", "/"), ("check", "/"), ("model", "export", "no-such-weights.pt", "out")])
+def test_a_path_that_is_no_file_is_named_without_a_traceback(command: tuple[str, ...]) -> None:
+    done = banksman(*command)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert (done.stdout + done.stderr).strip()
+
+
 def test_check_is_silent_about_a_good_file_but_for_one_word(disk: SiteOnDisk) -> None:
     done = banksman("check", str(disk.path), "--lang", "en")
     assert done.returncode == 0, done.stdout

@@ -18,11 +18,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from edge.clock import SystemClock
-from edge.node import InForce, Node, NodeError, Outcome, open_node
+from edge.node import InForce, Node, NodeError, Outcome, open_node, run_site
 from edge.rules import RULES
 from edge.site.keep import SiteFileKeeper
 from edge.site.model import Zone
-from edge.values import CameraState, Image
+from edge.values import CameraCause, CameraState, Image
 from tests.conftest import need
 from tests.node.builders import RIGHT, WHOLE
 
@@ -220,3 +220,45 @@ def test_the_page_of_a_running_node_answers(disk: SiteOnDisk, unused_port: int) 
             for path in ("/", "/alarms", "/compliance", "/health", "/zones/gate"):
                 for language in ("zh-CN", "en"):
                     assert client.get(path, params={"lang": language}).status_code == 200, path
+
+
+def test_a_site_file_that_no_node_can_be_built_on_leaves_the_last_one_in_force(
+    disk: SiteOnDisk, unused_port: int
+) -> None:
+    good = disk.content["detector"]
+    disk.write(page={"port": unused_port})
+    stop = threading.Event()
+    thread = threading.Thread(target=run_site, args=(disk.path, stop), name="judge")
+    thread.start()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{unused_port}", trust_env=False, timeout=20.0) as client:
+
+            def health() -> str:
+                try:
+                    return client.get("/health", params={"lang": "en"}).text
+                except httpx.TransportError:  # between two nodes
+                    return ""
+
+            wait_for(health)
+            disk.write(detector={"model": "no-such-model"})
+            wait_for(lambda: "no-such-model" in health())
+            disk.write(detector=good)
+            wait_for(lambda: "no-such-model" not in (page := health()) and page)
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
+def test_a_node_whose_clips_have_ended_takes_over_a_new_site_file(disk: SiteOnDisk, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "one.png"), cv2.GaussianBlur(_noise(1), (0, 0), 3))
+    clip = {"id": "clip", "source": {"type": "folder", "path": str(folder), "fps": 5, "realtime": False}}
+    disk.write(cameras=[clip])
+    with running(disk) as run:
+        wait_for(lambda: run.node.cameras()[0].cause is CameraCause.ENDED)
+        disk.write(cameras=[clip | {"zones": [{"id": "here", "kind": "work", "polygon": WHOLE}]}])
+        wait_for(lambda: {s.instance.place for s in run.node.states()} == {"here"})
+        disk.write(detector={"runtime": "onnx", "threads": 2})
+        assert run.join() is Outcome.RENEW
