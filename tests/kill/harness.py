@@ -112,7 +112,10 @@ def told_in(log: Path) -> list[dict[str, Any]]:
 
 
 class Killing:
-    """seed: of the moments. sabotage: a mistake that the driver or dispatch is to make."""
+    """Kills the driver (`tests.kill.driver`) again and again.
+
+    seed: of the moments. sabotage: a mistake that the driver or dispatch is to make.
+    """
 
     def __init__(self, folder: Path, seed: int, sabotage: str = "") -> None:
         self.folder = folder
@@ -149,10 +152,17 @@ class Killing:
             self.waiting.append(waiting_in(self.journal))
             self.boundaries.append(max((e.seq for e in events_in(self.journal)), default=0))
 
-    def until_busy(self, node: Process, run: int) -> None:
-        """Until this run of the driver has had its first event accepted."""
+    def life(self, number: int) -> Process:
+        """Start the node for one life."""
+        return self.driver("watch", seed=number + 1)
+
+    def is_busy(self, number: int) -> bool:
+        """Whether it has raised its first alarm of this life."""
+        return any(line["run"] == number + 1 for line in told_in(self.folder / "accepted.log"))
+
+    def until_busy(self, node: Process, number: int) -> None:
         deadline = time.monotonic() + START_S
-        while not any(line["run"] == run for line in told_in(self.folder / "accepted.log")):
+        while not self.is_busy(number):
             assert node.running, "the node died by itself"
             assert time.monotonic() < deadline, "the node does not raise alarms"
             time.sleep(0.02)
@@ -163,9 +173,9 @@ class Killing:
         The moments count from the first alarm, in every fifth life from the start of the process.
         """
         with_broker, with_dispatch = number % 2 == 1, number % 3 == 0
-        node = self.driver("watch", seed=number + 1)
+        node = self.life(number)
         if number % 5 != 4:
-            self.until_busy(node, number + 1)
+            self.until_busy(node, number)
         moments = [(self.rng.uniform(*alive_s), "node")]
         if with_broker:
             moments.append((self.rng.uniform(*alive_s), "broker"))
@@ -228,6 +238,40 @@ class Killing:
             backwards=list(steps_back(stored)),
             judged_too_early=list(judged_too_early(kept, self.boundaries)),
         )
+
+
+class KillingNode(Killing):
+    """Kills the real node instead: `banksman run`, with its cameras, detector and evidence.
+
+    Its journal cannot be read while it lives, so it counts as busy when dispatch hears something new.
+    """
+
+    def __init__(self, folder: Path, seed: int, site_file: Path) -> None:
+        super().__init__(folder, seed)
+        self.site_file = site_file
+        self._heard_before = 0
+
+    def life(self, number: int) -> Process:
+        del number
+        self._heard_before = self._heard()
+        command = [str(Path(sys.executable).with_name("banksman")), "run", str(self.site_file)]
+        return Process(command, self.folder / "node.log")
+
+    def is_busy(self, number: int) -> bool:
+        del number
+        return self._heard() > self._heard_before
+
+    def _heard(self) -> int:
+        """The highest seq that dispatch has."""
+        if not self.database.exists():
+            return 0
+        db = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+        try:
+            return int(db.execute("SELECT COALESCE(MAX(seq), 0) FROM event").fetchone()[0])
+        except sqlite3.OperationalError:  # it has not begun yet
+            return 0
+        finally:
+            db.close()
 
 
 def steps_back(stored: Iterable[tuple[str, str, int]]) -> Iterable[tuple[str, int, int]]:
