@@ -45,7 +45,7 @@ class _Desk:
     verified: bool = True  # False: reloaded after a restart, not judged since
     last_look: Stamp | None = None
     calm_since: Stamp | None = None
-    unseen: bool = False  # the newest look said that the place as a whole cannot be judged
+    unseen: Reason | None = None  # why the newest look could not judge the place at all
 
     def present(self, stamp: Stamp) -> dict[str, SubjectWatch]:
         return {s: w for s, w in self.watches.items() if w.known_at(stamp)}
@@ -56,12 +56,22 @@ class _Desk:
     def counted(self, stamp: Stamp) -> tuple[Verdict, ...]:
         """What this second adds to the tallies: one unknown, whoever was there, while the place cannot be judged."""
         present = self.present(stamp)
-        if self.unseen and present:
+        if self.unseen is not None and present:
             return (Verdict.UNKNOWN,)
         return tuple(w.verdict for w in present.values())
 
     def state(self, stamp: Stamp) -> PlaceState:
         present = self.present(stamp)
+        if self.unseen is not None and present:
+            return PlaceState(
+                self.instance,
+                Verdict.UNKNOWN,
+                self.unseen,
+                1,
+                0,
+                self.alarm.alarm if self.alarm else None,
+                self.last_look,
+            )
         worst = min(present.values(), key=lambda w: _WORST.index(w.verdict), default=None)
         return PlaceState(
             instance=self.instance,
@@ -110,8 +120,8 @@ class AlarmBook:
         if desk.last_look is not None and stamp.mono - desk.last_look.mono > desk.terms.gap_s:
             desk.calm_since = None  # nobody was looking: that was no calm
         desk.last_look = stamp
-        desk.unseen = any(_of_the_place(j) for j in finding.judgements)
-        if not desk.unseen:
+        desk.unseen = next((j.reason for j in finding.judgements if _of_the_place(j)), None)
+        if desk.unseen is None:
             desk.watches.pop(CAMERA, None)  # it sees again
         for judgement in finding.judgements:
             if judgement.subject not in desk.watches and len(desk.watches) >= MAX_SUBJECTS:

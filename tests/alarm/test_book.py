@@ -211,6 +211,8 @@ def test_a_fixture_that_a_blind_camera_does_not_see_is_counted_as_unknown() -> N
     assert w.book.verdicts(w.clock.now()) == {FENCE: (OK,)}
     w.see(FENCE, blind("north-fence"), dt=1)
     assert w.book.verdicts(w.clock.now()) == {FENCE: (DIM,)}
+    (state,) = w.book.places(w.clock.now())
+    assert (state.verdict, state.reason, state.subjects) == (DIM, Reason.CAMERA_BLIND, 1)
 
 
 @settings(max_examples=200)

@@ -54,3 +54,17 @@ def test_each_second_counts_once_however_often_it_ticks(steps: list[float], verd
     rows = tallies.take()
     counted = sum(r.ok_s + r.violation_s + r.unknown_s for r in rows)
     assert counted == int(clock.mono) * len(verdicts)
+
+
+@given(st.lists(st.tuples(st.floats(0.2, 1.9), st.sampled_from([0.0, 0.0, 0.0, 37.0, -37.0, 86_400.0])), max_size=100))
+def test_a_wall_clock_that_is_put_right_neither_adds_nor_loses_a_second(steps: list[tuple[float, float]]) -> None:
+    tallies, clock = Tallies(), ManualClock(mono=0.0)
+    tallies.tick(clock.now(), {})
+    for dt, put_right in steps:
+        clock.wall += put_right
+        tallies.tick(clock.advance(dt), {HELMET: (OK, BAD)})
+    rows = tallies.take()
+    seconds = int(clock.mono)
+    assert sum(r.ok_s for r in rows) == sum(r.violation_s for r in rows) == sum(r.breach_s for r in rows) == seconds
+    assert all(r.minute % 60 == 0 for r in rows)
+    assert len({(r.instance, r.minute) for r in rows}) == len(rows)
