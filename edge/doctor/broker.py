@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import queue
 import ssl
-import time
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from broker.messages import NodeTopics
+from broker.messages import NodeTopics, Reply
 from edge.doctor.certificate import DAY_S, SOON_DAYS
 from edge.doctor.network import CONNECT_S, Far, knock, tls_context
 from edge.doctor.result import Result
@@ -28,8 +27,8 @@ def examine_broker(settings: Mqtt, site: str, node: str, wall: float) -> Result:
     if settings.tls and context is None:
         return far.found("files")
     try:
-        ends = knock(far, context)
-        trouble = _log_in(far, settings, context, NodeTopics(site, node).ack)
+        ends = None if context is None else knock(far, context)
+        trouble = _log_in(far, settings, context, NodeTopics(site, node))
     except (OSError, UnicodeError) as error:
         return far.fault(error)
     if trouble is not None:
@@ -59,30 +58,37 @@ class _Visit:
                 settings.username, settings.password.get_secret_value() if settings.password is not None else None
             )
         client.on_connect = lambda _c, _d, _f, reason, _p: self.said.put(("connected", reason))
-        client.on_subscribe = lambda _c, _d, _m, reasons, _p: self.said.put(("subscribed", reasons[0]))
+        client.on_publish = lambda _c, _d, _m, reason, _p: self.said.put(("published", reason))
         client.on_disconnect = lambda _c, _d, _f, reason, _p: self.said.put(("gone", reason))
 
-    def hear(self, until: float) -> tuple[str, Any]:
+    def hear(self, seconds: float) -> tuple[str, Any]:
+        """The next word, and its reason code; `silent` when none comes."""
         try:
-            return self.said.get(timeout=max(0.0, until - time.monotonic()))
+            return self.said.get(timeout=seconds)
         except queue.Empty:
             return "silent", None
 
 
-def _log_in(far: Far, settings: Mqtt, context: ssl.SSLContext | None, topic: str) -> Result | None:
-    """None where the broker takes the node and lets it listen on its own topic."""
+def _log_in(far: Far, settings: Mqtt, context: ssl.SSLContext | None, topics: NodeTopics) -> Result | None:
+    """None where the broker takes the node, and what it publishes.
+
+    The message is a reply that nobody asked for, and so nobody minds. Subscribing would prove less: Mosquitto lets
+    anybody subscribe to anything, and looks at its access list when there is something to deliver.
+    """
     visit = _Visit(settings, context)
-    client, until = visit.client, time.monotonic() + 2 * CONNECT_S
-    # paho waits as long for the TLS handshake as it would between two pings.
-    client.connect(settings.host, settings.port, keepalive=int(CONNECT_S), clean_start=True)
+    client, topic = visit.client, topics.reply("doctor")
+    # Also how long paho waits for the TLS handshake; longer than we wait, else it hangs up on a silent broker itself.
+    client.connect(settings.host, settings.port, keepalive=2 * int(CONNECT_S), clean_start=True)
     client.loop_start()
     try:
-        word, reason = visit.hear(until)
+        word, reason = visit.hear(CONNECT_S)
         if word == "connected" and not reason.is_failure:
-            client.subscribe(topic, qos=1)
-            word, reason = visit.hear(until)
-            if word == "subscribed":
-                return far.found("denied", topic=topic, error=reason) if reason.is_failure else None
+            client.publish(topic, Reply(ok=True).to_payload(), qos=1)
+            word, reason = visit.hear(CONNECT_S)
+            if word == "published" and not reason.is_failure:
+                return None
+            if word != "silent":  # refused, or shown the door for it
+                return far.found("denied", topic=topic, error=reason)
     finally:
         client.disconnect()
         client.loop_stop()

@@ -14,7 +14,7 @@ from edge.detect.manifest import Manifest, RuntimeName, verified_files
 from edge.detect.parity import compare, total
 from edge.detect.runtimes import default_runtime
 from edge.doctor.result import Result, fields_of, found
-from edge.doctor.trial import TRIAL_S, Trial, attempt, store
+from edge.doctor.trial import MEASURE_S, TRIAL_S, Trial, attempt, store
 from edge.site.model import Detector as DetectorSettings
 from edge.values import Image
 
@@ -63,7 +63,11 @@ def examine_model(settings: DetectorSettings, base: Path) -> tuple[list[Result],
 
 
 def examine_detector(
-    settings: DetectorSettings, folder: Path, pictures: Sequence[Image], looks: float = 0.0
+    settings: DetectorSettings,
+    folder: Path,
+    pictures: Sequence[Image],
+    looks: float = 0.0,
+    measure_s: float = MEASURE_S,
 ) -> Iterator[Result]:
     """A finding a runtime, then which one to choose, then whether it is fast enough.
 
@@ -79,7 +83,7 @@ def examine_detector(
             tried = []
             reference: Trial | None = None
             for runtime in _to_try(manifest, configured):
-                trial = attempt(folder, runtime, settings.threads, stored)
+                trial = attempt(folder, runtime, settings.threads, stored, measure_s=measure_s)
                 if runtime == REFERENCE and not trial.trouble:
                     reference = trial
                 result = _judge(trial, reference if pictures else None)

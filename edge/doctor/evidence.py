@@ -6,7 +6,7 @@ from http.client import HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from edge.doctor.certificate import DAY_S, SOON_DAYS
-from edge.doctor.network import CONNECT_S, Far, ends_of, tls_context
+from edge.doctor.network import CONNECT_S, Far, knock, tls_context
 from edge.doctor.result import Result
 from edge.site.model import EvidenceUplink
 
@@ -23,8 +23,7 @@ def examine_evidence(settings: EvidenceUplink, wall: float) -> Result:
         return far.found("files")
     line = HTTPSConnection(far.host, far.port, timeout=CONNECT_S, context=context)
     try:
-        line.connect()
-        ends = ends_of(line.sock)
+        ends = knock(far, context)
         line.request("HEAD", f"{parts.path.rstrip('/')}/evidence/")
         status = line.getresponse().status
     except (OSError, UnicodeError) as error:

@@ -56,7 +56,7 @@ def code_of(error: OSError | UnicodeError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _VERIFIED.get(error.verify_code, "untrusted")
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or ""
+        reason = getattr(error, "reason", None) or ""  # only those that OpenSSL raised have one
         return next((code for alert, code in _ALERTS.items() if reason.endswith(f"ALERT_{alert}")), "no_tls")
     kinds: tuple[tuple[type[Exception], str], ...] = (
         (socket.gaierror, "dns"),
@@ -72,7 +72,7 @@ def _plain(error: OSError | UnicodeError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "no answer that is TLS").replace("_", " ").lower()
+        return (getattr(error, "reason", None) or "it hangs up").replace("_", " ").lower()
     return getattr(error, "strerror", None) or str(error)
 
 
@@ -88,32 +88,23 @@ def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSL
     return context
 
 
-def knock(far: Far, context: ssl.SSLContext | None) -> float | None:
-    """Connect, and with TLS shake hands; gives the end of the server's certificate, Unix seconds, or None without TLS.
+def knock(far: Far, context: ssl.SSLContext) -> float:
+    """Connect and shake hands; gives the end of the server's certificate, Unix seconds.
 
+    Not a word is said beyond that: whoever speaks to a server that has just hung up no longer hears why.
     Raises OSError or UnicodeError, for `Far.fault`.
     """
     with socket.create_connection((far.host, far.port), CONNECT_S) as line:
-        if context is None:
-            return None
         try:
             secure = context.wrap_socket(line, server_hostname=far.host)
         except ConnectionError as error:  # hung up at the greeting: whoever speaks TLS does not
             raise ssl.SSLError(ssl.SSL_ERROR_EOF, "hung up") from error
         with secure:
-            ends = ends_of(secure)
+            certificate = secure.getpeercert() or {}
             secure.settimeout(_SPEAKS_S)
             try:
                 if secure.recv(1) == b"":
                     raise ConnectionResetError("closed after the handshake")
             except TimeoutError:
                 pass  # it waits for our first word, as it should
-            return ends
-
-
-def ends_of(line: ssl.SSLSocket) -> float:
-    """When the server's certificate ends, Unix seconds."""
-    certificate = line.getpeercert()
-    if not certificate:
-        raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the server showed no certificate")
     return float(ssl.cert_time_to_seconds(str(certificate["notAfter"])))

@@ -49,10 +49,18 @@ def store(pictures: Sequence[Image], path: Path) -> None:
         np.savez(file, *pictures)
 
 
-def attempt(folder: Path, runtime: RuntimeName, threads: int, pictures: Path, patience_s: float = TRIAL_S) -> Trial:
-    """Try a runtime on stored pictures."""
+def attempt(
+    folder: Path,
+    runtime: RuntimeName,
+    threads: int,
+    pictures: Path,
+    *,
+    measure_s: float = MEASURE_S,
+    patience_s: float = TRIAL_S,
+) -> Trial:
+    """Try a runtime on stored pictures; speed is measured for `measure_s`."""
     # -P: nothing in the current folder may stand in for a module.
-    command = [sys.executable, "-P", "-m", __name__, str(folder), runtime, str(threads), str(pictures)]
+    command = [sys.executable, "-P", "-m", __name__, str(folder), runtime, str(threads), str(pictures), str(measure_s)]
     try:
         done = subprocess.run(  # noqa: S603 - our own module
             command, capture_output=True, text=True, errors="replace", timeout=patience_s, check=False
@@ -72,7 +80,7 @@ def attempt(folder: Path, runtime: RuntimeName, threads: int, pictures: Path, pa
     return Trial(runtime, seen=seen, **answer["speed"])
 
 
-def _attempt(folder: str, runtime: str, threads: str, pictures: str) -> dict[str, object]:
+def _attempt(folder: str, runtime: str, threads: str, pictures: str, measure_s: str) -> dict[str, object]:
     """In the process of its own."""
     with np.load(pictures) as stored:
         images: list[Image] = [stored[name] for name in stored.files]
@@ -85,7 +93,7 @@ def _attempt(folder: str, runtime: str, threads: str, pictures: str) -> dict[str
         }
     try:
         seen = [detector.detect(image, _FLOOR) for image in images]
-        speed = asdict(measure(detector, images, MEASURE_S))
+        speed = asdict(measure(detector, images, float(measure_s)))
     except RuntimeError as error:
         return {"trouble": "broken", "error": str(error)}
     del speed["frames"]
