@@ -11,7 +11,11 @@ from threading import Lock
 import numpy as np
 import psutil
 
+from edge.clock import Clock
+
+CORES = psutil.cpu_count() or 1
 _KEEP_S = 60.0
+_CPU_EVERY_S = 1.0
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 
 
@@ -66,16 +70,29 @@ def cpu_temperature() -> float | None:
 
 
 class MachineWatch:
-    """Asks the machine; `cpu_percent` is over the time since the last call."""
+    """Asks the machine. Thread-safe."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, clock: Clock) -> None:
         self._process = psutil.Process()
         self._data_dir = data_dir
+        self._clock = clock
+        self._lock = Lock()
+        self._process.cpu_percent()  # the first call only begins to count
+        self._counted = clock.now().mono
+        self._cpu: float | None = None
 
     def read(self) -> Machine:
         return Machine(
             rss_mb=self._process.memory_info().rss / 1e6,
-            cpu_percent=self._process.cpu_percent(),
+            cpu_percent=self._cpu_percent(),
             cpu_temp_c=cpu_temperature(),
             disk_free_mb=shutil.disk_usage(self._data_dir).free / 1e6 if self._data_dir.exists() else None,
         )
+
+    def _cpu_percent(self) -> float | None:
+        """Since the last count, which others may have asked for a moment ago: over less than a second it is noise."""
+        with self._lock:
+            now = self._clock.now().mono
+            if now - self._counted >= _CPU_EVERY_S:
+                self._cpu, self._counted = self._process.cpu_percent(), now
+            return self._cpu

@@ -121,7 +121,7 @@ class Judge:
             # Once more: the last frame may have come just before the end.
             if to_the_end and self.ended and not self.step():
                 return
-            self._news.wait(self._idle_s())
+            self._news.wait(self.idle_s())
             self._news.clear()
 
     @property
@@ -156,7 +156,7 @@ class Judge:
             for watched in self.watched.values():
                 watched.publish(watched.time(now))
 
-    def _idle_s(self) -> float:
+    def idle_s(self) -> float:
         """Until the next look that was not due in the last step: one that has become due since must not wait."""
         now = self._clock.now().mono
         waiting = [max(0.0, w.due - now) for w in self.watched.values() if w.due > self._stepped.mono]

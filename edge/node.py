@@ -27,7 +27,7 @@ from edge.capture.reader import KEEP_FPS, CameraReader
 from edge.clock import Clock, Stamp, SystemClock
 from edge.detect import Detector, ModelError, find_model, load_detector
 from edge.evidence.recorder import Recorder
-from edge.health import MachineWatch, Pace
+from edge.health import CORES, MachineWatch, Pace
 from edge.journal.journal import Journal
 from edge.journal.rows import Compliance, JournalError, StoredEvidence
 from edge.judge import Judge, Watched
@@ -108,7 +108,7 @@ class Node:
         self._started = clock.now()
         self._pace = Pace()
         self._board = LiveBoard()
-        self._machine = MachineWatch(data_dir(in_force.site, path))
+        self._machine = MachineWatch(data_dir(in_force.site, path), clock)
         self._judge = Judge(
             detector=detector,
             journal=journal,
@@ -245,7 +245,7 @@ class Node:
             state="online",
             since=now.wall - (now.mono - self._started.mono),
             version=version("banksman"),
-            model=self._model(),
+            model=self._model()[:200],  # the wire takes no more
             site_file_hash=self._in_force.hash,
             site_file_error=_line(self.site_error()),
             clock_ok=now.synced,
@@ -262,7 +262,8 @@ class Node:
             latency_p50_ms=health.latency_p50_ms,
             latency_p95_ms=health.latency_p95_ms,
             cpu_temp_c=health.cpu_temp_c,
-            cpu_percent=health.cpu_percent,
+            # Here a share of one core, which is what a thread is bound by; on the wire one of the whole computer.
+            cpu_percent=None if health.cpu_percent is None else health.cpu_percent / CORES,
             rss_mb=health.rss_mb,
             disk_free_mb=health.disk_free_mb,
             journal="failed" if journal.lost or not journal.ok else "dropping" if journal.dropped else "ok",

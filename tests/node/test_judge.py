@@ -222,6 +222,16 @@ def test_a_replay_leaves_live_cameras_their_looks(bench: Bench) -> None:
     assert seen == pytest.approx(20, abs=2)  # ten seconds at two looks a second
 
 
+def test_a_look_that_became_due_since_the_last_step_does_not_wait(bench: Bench) -> None:
+    gate = bench.camera()
+    bench.play(1.0, gate)
+    bench.clock.mono = bench.judge.watched["gate"].due - 0.001
+    gate.show()
+    assert not bench.judge.step()
+    bench.clock.advance(0.002)
+    assert bench.judge.idle_s() == 0.0
+
+
 def test_the_last_frame_of_a_clip_is_judged_before_the_judge_leaves(bench: Bench) -> None:
     clip = bench.camera(fps=1.0)
     bench.play(1.0, clip, fps=1.0)

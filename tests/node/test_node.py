@@ -135,6 +135,8 @@ def test_people_without_helmets_in_the_street_raise_an_alarm_with_a_picture(disk
         (status,) = run.node.cameras()
         assert status.state is CameraState.LIVE
         assert run.node.health().fps > 0
+        health = run.node.health_message()
+        assert (health.journal, [c.state for c in health.cameras]) == ("ok", ["live"])
         wait_for(lambda: run.node.compliance(1))
         assert run.end() is Outcome.STOPPED
 
