@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_what_is_declared_can_be_found() -> None:
 @pytest.mark.parametrize(
     ("organ", "code", "fields"), [("clock", "blue", {}), ("clock", "ok", {"error": 1}), ("toe", "ok", {})]
 )
-def test_a_finding_that_is_not_declared_so_is_a_bug(organ: str, code: str, fields: dict[str, object]) -> None:
+def test_a_finding_that_is_not_declared_so_is_a_bug(organ: str, code: str, fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{organ}.{code}"):
         found(organ, code, **fields)
 
