@@ -47,14 +47,18 @@ class TrainingError(Exception):
 class Recipe:
     """Everything that decides what comes out of a training run, apart from the photos.
 
-    image_size: longer side of the input, pixels. epochs: how many; with `hours`, only the first guess, as the schedule
-    is fitted to the time after each epoch. photos: drawn for an epoch without repetition, all when None.
+    image_size: longer side of the input, pixels.
+    epochs: how many; with `hours` only the first guess, as the schedule is fitted to the time after each epoch.
+    photos: drawn for an epoch without repetition; all when None. batch: of them at once.
+    nominal_batch: photos that an optimizer step is made of, several batches if need be.
+    rate: of learning, at its highest, after `warm_up` epochs; from there a cosine down to `last_rate` of it.
+    freeze: this many first layers stay as they are.
     unlabelled: what a class is that a photo is not complete for: unknown (`mask`) or background, to compare.
     balance: classes on less than this share of the photos are drawn more often (`repeat_factors`).
-    hard, distant: shares of the photos that are made hard, far. mosaic: share of samples that become a mosaic, none in
-    the last `plain_epochs`. nominal_batch: photos an optimizer step is made of, several batches if need be. rate: of
-    learning, at its highest, after `warm_up` epochs; it falls as a cosine to `last_rate` of it. freeze: this many first layers stay as they are. precision: of the forward pass; `auto` is
-    bf16 where the processor computes with it, which is twice as fast there and five times as slow elsewhere.
+    hard, distant: shares of the photos that are made hard, far.
+    mosaic: share of the samples that become a mosaic; none in the last `plain_epochs`.
+    precision: of the forward pass. `auto` is bf16 where the processor itself computes with it; elsewhere that is seven
+        times as slow as fp32.
     """
 
     weights: str
@@ -80,7 +84,7 @@ class Recipe:
     seed: int = 20
 
 
-class Draw(Sampler[int]):
+class Draw(Sampler[int]):  # type: ignore[misc]
     """Indexes of one epoch: drawn by weight without repetition; the same for the same seed and epoch."""
 
     def __init__(self, weights: Sequence[float], count: int, seed: int) -> None:
@@ -181,15 +185,15 @@ class SiteTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics is not
         return both
 
     def save_model(self) -> bool:
-        kept = self.last, self.best
-        self.last, self.best = (path.with_suffix(".part") for path in kept)
+        last, best = self.wdir / "last.pt", self.wdir / "best.pt"
+        self.last, self.best = last.with_suffix(".part"), best.with_suffix(".best.part")
         try:
             done = bool(super().save_model())
-            for part, path in zip((self.last, self.best), kept, strict=True):
+            for part, path in ((self.last, last), (self.best, best)):
                 if part.exists():
-                    os.replace(part, path)
+                    part.replace(path)
         finally:
-            self.last, self.best = kept
+            self.last, self.best = last, best
         return done
 
 
@@ -212,6 +216,9 @@ def train(data: Path, out: Path, recipe: Recipe, *, fresh: bool = False) -> Path
     going_on = not fresh and _begun(out, recipe)
     last = out.resolve() / "weights" / "last.pt"
     out.mkdir(parents=True, exist_ok=True)
+    if not going_on:
+        for stale in (last, out / "classes.csv"):
+            stale.unlink(missing_ok=True)
     (out / RECIPE).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
     settings: dict[str, Any] = {
         "model": str(last if going_on else Path(recipe.weights).resolve()),
@@ -267,8 +274,11 @@ def _precision(recipe: Recipe) -> Precision:
 
 def _begun(out: Path, recipe: Recipe) -> bool:
     """Whether a run of the same recipe waits there to be gone on with."""
-    if not (out / "weights" / "last.pt").is_file():
+    last = out / "weights" / "last.pt"
+    if not last.is_file():
         return False
+    if torch.load(last, map_location="cpu", weights_only=False)["epoch"] < 0:  # ultralytics marks a finished run so
+        raise TrainingError(f"{out}: holds a finished run; choose another folder, or begin anew (--fresh)")
     before = json.loads((out / RECIPE).read_text(encoding="utf-8"))
     differing = [
         f"{key} (then {before.get(key)!r}, now {value!r})"

@@ -33,7 +33,7 @@ def night(picture: Pixels, random: Random) -> Pixels:
         light += random.uniform(0.3, 0.8) * _spot(height, width, random)
     sodium = random.random() < 0.5
     cast = np.array([0.65, 0.9, 1.1] if sodium else [1.1, 1.0, 0.85])
-    return _noisy(picture * light.clip(0, 1)[..., None] * cast, random, random.uniform(3, 9))
+    return _noisy(_exposed(picture * light.clip(0, 1)[..., None] * cast), random, random.uniform(3, 9))
 
 
 def infrared(picture: Pixels, random: Random) -> Pixels:
@@ -50,7 +50,7 @@ def low_light(picture: Pixels, random: Random) -> Pixels:
     """Dusk or an unlit pit: less light, flat colours, noise."""
     dark = (picture / 255.0) ** random.uniform(1.4, 2.4) * random.uniform(110, 200)
     grey = dark.mean(axis=2, keepdims=True)
-    return _noisy(grey + (dark - grey) * random.uniform(0.4, 0.9), random, random.uniform(4, 12))
+    return _noisy(_exposed(grey + (dark - grey) * random.uniform(0.4, 0.9)), random, random.uniform(4, 12))
 
 
 def rain(picture: Pixels, random: Random) -> Pixels:
@@ -79,7 +79,7 @@ def artefacts(picture: Pixels, random: Random) -> Pixels:
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(8, 35))])
-    rough = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    rough = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     return np.asarray(cv2.resize(rough, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
@@ -145,12 +145,18 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
 
 
 def harden(picture: Pixels, boxes: Boxes, random: Random, share: float) -> Pixels:
-    """With probability `share` one of `EFFECTS`, evenly; with half of it orange shirts, before. May return its input."""
+    """With probability `share` one of `EFFECTS`, evenly; before that, with half of it, orange shirts."""
     if random.random() < share / 2:
         picture = orange_shirt(picture, boxes, random)
     if random.random() < share:
         picture = EFFECTS[str(random.choice(list(EFFECTS)))](picture, random)
     return picture
+
+
+def _exposed(picture: Floats) -> Floats:
+    """Brightened where it would be black all over, as a camera's automatic exposure does."""
+    bright = float(np.percentile(picture[::4, ::4], 99))
+    return picture * max(1.0, 90 / max(bright, 1.0))
 
 
 def _spot(height: int, width: int, random: Random, *, centred: bool = False) -> Floats:

@@ -106,7 +106,7 @@ class Photo:
 
 
 def parse(text: str, where: str, class_count: int) -> Boxes:
-    """Boxes from YOLO text: a line a box, `class x y w h`. Blank lines are skipped; raises `DataError` with the line."""
+    """Boxes from YOLO text: a line a box, `class x y w h`; blank ones are skipped. Raises `DataError` with the line."""
     classes: list[int] = []
     rows: list[list[float]] = []
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,9 +1,9 @@
 """A labelled set on disk: a YOLO data set that ultralytics opens as it is, and one table that knows more.
 
-    photos.tsv            name, source, split, group, file, complete (class names)
-    images/  labels/      a photo and its YOLO text
-    ignore/               YOLO text of what may be an object or not; only where there is such
-    train.txt val.txt test.txt  data.yaml
+photos.tsv            name, source, split, group, file, complete (class names)
+images/  labels/      a photo and its YOLO text
+ignore/               YOLO text of what may be an object or not; only where there is such
+train.txt val.txt test.txt  data.yaml
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Palette:
         return painted
 
 
-class UnknownAt(nn.Module):
+class UnknownAt(nn.Module):  # type: ignore[misc]  # nor is torch
     """(batch, anchors, classes): true where a class is unknown at the centre of an anchor."""
 
     def __init__(self, table: Tensor) -> None:
@@ -100,7 +100,7 @@ class MaskedLoss(v8DetectionLoss):  # type: ignore[misc]  # ultralytics is not f
     def __init__(self, model: nn.Module, tal_topk: int = 10, tal_topk2: int | None = None, *, table: Tensor) -> None:
         super().__init__(model, tal_topk=tal_topk, tal_topk2=tal_topk2)
         self._unknown_at = UnknownAt(table)
-        self._unknown: Tensor | None = None
+        self._unknown = torch.zeros(0, dtype=torch.bool)
         self.bce = self._masked_bce  # the one place where ultralytics turns class scores into loss
 
     def loss(self, preds: dict[str, Any], batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -110,7 +110,6 @@ class MaskedLoss(v8DetectionLoss):  # type: ignore[misc]  # ultralytics is not f
         return result
 
     def _masked_bce(self, scores: Tensor, targets: Tensor) -> Tensor:
-        assert self._unknown is not None
         terms = nn.functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
         return terms.masked_fill(self._unknown & (targets == 0), 0.0)
 
@@ -126,7 +125,7 @@ class OwnMosaic(Mosaic):  # type: ignore[misc]
 
     def get_indexes(self) -> list[int]:
         plain, weights = self.dataset.plain
-        return random.choices(plain, weights, k=self.n - 1)
+        return random.choices(plain, weights, k=self.n - 1)  # noqa: S311  # ultralytics seeds this one
 
 
 def _as_tensor(labels: dict[str, Any]) -> dict[str, Any]:
