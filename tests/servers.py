@@ -180,6 +180,7 @@ class Mosquitto:
             f"persistence_location {folder}/",
             "autosave_interval 5",
             "max_queued_messages 10000",
+            "set_tcp_nodelay true",
             f"listener {self.port} {HOST}",
             f"allow_anonymous {'false' if users or tls else 'true'}",
             more,

@@ -145,6 +145,8 @@ class Observer:
     ack: bool = False
     session_s: int = 0
     seen: queue.SimpleQueue[paho.MQTTMessage] = field(default_factory=queue.SimpleQueue)
+    arrived: dict[str, float] = field(default_factory=dict)
+    """With `ack`: monotonic time of the first arrival of each event."""
 
     def __enter__(self) -> Self:
         self._client = client = paho.Client(
@@ -170,7 +172,9 @@ class Observer:
     def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
         self.seen.put(message)
         if self.ack and "/alarm/" in message.topic:
-            self.store(AlarmMessage.from_payload(message.payload).id)
+            event_id = AlarmMessage.from_payload(message.payload).id
+            self.arrived.setdefault(event_id, time.monotonic())
+            self.store(event_id)
 
     def store(self, *ids: str) -> None:
         """Name these ids on the node's ack topic."""
