@@ -156,7 +156,7 @@ def harden(picture: Pixels, boxes: Boxes, random: Random, share: float) -> Pixel
 def _exposed(picture: Floats) -> Floats:
     """Brightened where it would be black all over, as a camera's automatic exposure does."""
     bright = float(np.percentile(picture[::4, ::4], 99))
-    return picture * max(1.0, 90 / max(bright, 1.0))
+    return picture * max(1.0, 90 / max(bright, 0.2))
 
 
 def _spot(height: int, width: int, random: Random, *, centred: bool = False) -> Floats:

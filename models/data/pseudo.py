@@ -20,8 +20,8 @@ from models.data.pictures import Pixels, pixels_of
 SURE, HALF_SURE = 0.6, 0.15
 """Confidences. Of what `site-v0` is sure of at 0.6, that many are right, on 120 photos of the `val` split: helmet 0.97,
 vest 0.88, no_vest 0.91, cone 1.0; from 0.15 on: helmet 0.76, vest 0.70, no_vest 0.66, cone 0.68. Flattering, as some of
-these photos had been in its training. (`site-v0` draws bare heads to the brow only, see `models.data.heads`, and is poor
-at them: leave `no_helmet` out when it teaches.)"""
+these photos had been in its training. (`site-v0` draws bare heads to the brow only, see `models.data.heads`, and is
+poor at them: leave `no_helmet` out when it teaches.)"""
 
 Teacher: TypeAlias = Callable[[Pixels], tuple[Boxes, Floats]]
 """Detections, in our classes, and their confidences (n,)."""

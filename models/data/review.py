@@ -38,7 +38,7 @@ def drawn(picture: Pixels, boxes: Boxes, ignore: Boxes | None = None) -> Pixels:
         corners = np.rint(some.xyxy * [width, height, width, height]).astype(int)
         for kind, (left, top, right, bottom) in zip(some.classes.tolist(), corners.tolist(), strict=True):
             colour = COLOURS[CLASSES[kind]]
-            cv2.rectangle(result, (left, top), (right, bottom), colour, 1, cv2.LINE_AA)
+            cv2.rectangle(result, (left, top), (right, bottom), colour, 1)
             if crossed:
                 cv2.line(result, (left, top), (right, bottom), colour, 1, cv2.LINE_AA)
                 cv2.line(result, (left, bottom), (right, top), colour, 1, cv2.LINE_AA)

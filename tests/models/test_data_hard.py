@@ -1,0 +1,126 @@
+"""Hard cases made out of good photos."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.data.hard import EFFECTS, far, harden, orange_shirt
+from models.data.pictures import Pixels
+from tests.models.photos import boxes
+
+
+@pytest.fixture(scope="module")
+def scene() -> Pixels:
+    """Bright, coloured, sharp: squares on a gradient."""
+    made = np.zeros((120, 160, 3), np.uint8)
+    made[...] = np.linspace(60, 220, 160)[None, :, None]
+    made[20:60, 20:60] = (30, 60, 220)
+    made[60:110, 80:130] = (40, 200, 60)
+    made[10:40, 100:140] = (230, 120, 20)
+    return made
+
+
+def dice(seed: int = 3) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def brightness(picture: Pixels) -> float:
+    return float(picture.mean())
+
+
+def colour(picture: Pixels) -> float:
+    """Mean saturation."""
+    return float(cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)[..., 1].mean())
+
+
+def sharpness(picture: Pixels) -> float:
+    return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.CV_64F).var())
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+@pytest.mark.parametrize("seed", range(8))
+def test_an_effect_changes_a_copy_and_repeats_itself(scene: Pixels, name: str, seed: int) -> None:
+    before = scene.copy()
+    made = EFFECTS[name](scene, dice(seed))
+    assert made.shape == scene.shape
+    assert made.dtype == np.uint8
+    assert (scene == before).all()
+    assert not (made == scene).all()
+    assert (made == EFFECTS[name](scene, dice(seed))).all()
+    assert not (made == EFFECTS[name](scene, dice(seed + 100))).all()
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 300, 3), (301, 7, 3)])
+@pytest.mark.parametrize("value", [0, 255])
+def test_odd_shapes_and_flat_photos(name: str, shape: tuple[int, int, int], value: int) -> None:
+    assert EFFECTS[name](np.full(shape, value, np.uint8), dice()).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("name", "promise"),
+    [
+        ("night", lambda made, was: brightness(made) < 0.7 * brightness(was)),
+        ("infrared", lambda made, _: colour(made) == 0),
+        ("low_light", lambda made, was: brightness(made) < 0.85 * brightness(was)),
+        ("rain", lambda made, was: colour(made) < 0.95 * colour(was)),
+        ("blur", lambda made, was: sharpness(made) < 0.7 * sharpness(was)),
+        ("artefacts", lambda made, was: 0 < np.abs(made.astype(int) - was).mean() < 25),
+        ("back_light", lambda made, was: made.max() > was.mean() > np.percentile(made, 20)),
+    ],
+)
+@pytest.mark.parametrize("seed", range(8))
+def test_what_an_effect_is_for(scene: Pixels, name: str, promise: object, seed: int) -> None:
+    assert callable(promise)
+    assert promise(EFFECTS[name](scene, dice(seed)), scene)
+
+
+def test_a_dark_photo_is_not_made_black(scene: Pixels) -> None:
+    dark = (scene * 0.1).astype(np.uint8)
+    for name in ("night", "low_light"):
+        for seed in range(8):
+            assert np.percentile(EFFECTS[name](dark, dice(seed)), 99.5) > 70
+
+
+def hue(picture: Pixels, x: int, y: int) -> int:
+    return int(cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)[y, x, 0])
+
+
+def test_a_shirt_becomes_orange_a_vest_does_not(scene: Pixels) -> None:
+    shirt, vest = ("no_vest", 0.65, 0.7, 0.3, 0.4), ("vest", 0.25, 0.33, 0.25, 0.33)
+    made = orange_shirt(scene, boxes(shirt, vest), dice())
+    assert hue(scene, 104, 84) > 50  # green
+    assert hue(made, 104, 84) <= 26
+    assert (made[20:60, 20:60] == scene[20:60, 20:60]).all()
+
+
+def test_a_shirt_behind_a_vest_is_left_alone(scene: Pixels) -> None:
+    made = orange_shirt(scene, boxes(("no_vest", 0.65, 0.7, 0.3, 0.4), ("vest", 0.6, 0.6, 0.2, 0.2)), dice())
+    assert (made == scene).all()
+
+
+@given(st.integers(0, 1000))
+def test_boxes_go_where_the_photo_goes(seed: int) -> None:
+    picture = np.zeros((120, 160, 3), np.uint8)
+    picture[30:90, 40:120] = 255
+    made, moved, (left, top, right, bottom) = far(picture, np.array([[0.5, 0.5, 0.5, 0.5]]), dice(seed))
+    assert made.shape == picture.shape
+    assert 0.25 < (right - left) / 160 < 0.65
+    assert (made[:top] == 114).all()
+    assert (made[bottom:] == 114).all()
+    x, y, width, height = moved[0] * [160, 120, 160, 120]
+    white = np.argwhere(made[..., 0] > 190)
+    low, high = white.min(axis=0), white.max(axis=0) + 1
+    assert np.abs(np.array([y - height / 2, x - width / 2]) - low).max() <= 1.5
+    assert np.abs(np.array([y + height / 2, x + width / 2]) - high).max() <= 1.5
+
+
+def test_none_is_made_hard_where_none_is_wanted(scene: Pixels) -> None:
+    some = boxes(("no_vest", 0.65, 0.7, 0.3, 0.4))
+    assert all(harden(scene, some, dice(seed), 0.0) is scene for seed in range(20))
+    changed = sum(not (harden(scene, some, dice(seed), 0.5) == scene).all() for seed in range(200))
+    assert 100 < changed < 150  # 1 - 0.5 * 0.75 of 200 is 125
