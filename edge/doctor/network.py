@@ -11,7 +11,7 @@ from edge.doctor.result import Result, fields_of, found
 
 CONNECT_S = 5.0
 """For each step: connection, handshake, an answer."""
-_SPEAKS_S = 1.0
+SPEAKS_S = 1.0
 """With TLS 1.3 a server looks at our certificate after the handshake; if it minds, it says so at once."""
 
 # X509_V_ERR_… of <openssl/x509_vfy.h>; every other one means that nobody we trust has signed.
@@ -101,7 +101,7 @@ def knock(far: Far, context: ssl.SSLContext) -> float:
             raise ssl.SSLError(ssl.SSL_ERROR_EOF, "hung up") from error
         with secure:
             certificate = secure.getpeercert() or {}
-            secure.settimeout(_SPEAKS_S)
+            secure.settimeout(SPEAKS_S)
             try:
                 if secure.recv(1) == b"":
                     raise ConnectionResetError("closed after the handshake")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from edge.doctor import network
 from edge.doctor.evidence import examine_evidence
 from edge.doctor.result import Result
 from edge.site.model import EvidenceUplink
@@ -82,6 +83,13 @@ def examined(uplink: EvidenceUplink) -> Result:
     return examine_evidence(uplink, time.time())
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a server that has nothing against our certificate, and so nothing to say about it."""
+    monkeypatch.setattr(network, "SPEAKS_S", 0.05)
+
+
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
     ("status", "code"),
     [
@@ -101,6 +109,7 @@ def test_what_it_answers(server: Server, authority: Authority, status: int | Non
     assert examined(settings(server.port, authority)).code == code
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("path", ["", "/", "/yard", "/yard/"])
 def test_nothing_is_asked_for_but_the_head_of_the_folder(server: Server, authority: Authority, path: str) -> None:
     server.status = 404
