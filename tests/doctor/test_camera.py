@@ -32,6 +32,13 @@ def examined(config: Camera, base: Path, **more: Any) -> tuple[Result, list[Imag
     return examine_camera(config, SystemClock(), base, **more)
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cameras here are steady, so a shorter look will do."""
+    monkeypatch.setattr(doctor_camera, "SETTLE_S", 0.5)
+    monkeypatch.setattr(doctor_camera, "LOOK_S", 1.5)
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
@@ -125,14 +132,8 @@ def test_a_device_that_the_node_holds_is_left_alone(tmp_path: Path) -> None:
     [("smpte", 30, "slow"), ("black", 5, "dark")],
 )
 def test_a_network_camera(
-    rtsp_server: Callable[..., RtspServer],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    pattern: str,
-    wanted: int,
-    code: str,
+    rtsp_server: Callable[..., RtspServer], tmp_path: Path, pattern: str, wanted: int, code: str
 ) -> None:
-    monkeypatch.setattr(doctor_camera, "LOOK_S", 2.0)
     server = rtsp_server(f"/live={pattern}")
     config = camera({"type": "rtsp", "url": server.url("/live")}, judge_fps=wanted)
     result, pictures = examined(config, tmp_path)
