@@ -34,6 +34,7 @@ from models.data.labelset import in_split, read_set
 from models.data.masking import MaskedDataset, MaskedLoss, MaskedValidator, Palette, repeat_factors
 
 RECIPE = "recipe.json"
+CLASS_TABLE = "classes.csv"
 
 Precision = Literal["auto", "fp32", "bf16"]
 Unlabelled = Literal["mask", "background"]
@@ -171,6 +172,9 @@ class SiteTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics is not
         for model in (self.model, self.ema.ema):  # validation takes its loss from the averaged weights
             model.criterion = self._criterion(model, table)
         self.train_loader.sampler.epoch = self.start_epoch
+        if self.start_epoch:
+            for path in (self.csv, self.save_dir / CLASS_TABLE):
+                _forget_after(path, self.start_epoch)
         init_seeds(self._recipe.seed + self.start_epoch)
         if self._recipe.precision == "bf16" and self.device.type == "cpu":
             self.amp = True  # autocast of a CPU is bf16; ultralytics itself turns mixed precision on only for GPUs
@@ -217,7 +221,7 @@ def train(data: Path, out: Path, recipe: Recipe, *, fresh: bool = False) -> Path
     last = out.resolve() / "weights" / "last.pt"
     out.mkdir(parents=True, exist_ok=True)
     if not going_on:
-        for stale in (last, out / "classes.csv"):
+        for stale in (last, out / CLASS_TABLE):
             stale.unlink(missing_ok=True)
     (out / RECIPE).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
     settings: dict[str, Any] = {
@@ -290,9 +294,19 @@ def _begun(out: Path, recipe: Recipe) -> bool:
     return True
 
 
+def _forget_after(path: Path, epoch: int) -> None:
+    """Drop rows of epochs that are done again, because the run was stopped before their checkpoint was on disk."""
+    if path.is_file():
+        head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join([head, *rows[:epoch]]), encoding="utf-8")
+
+
 def _write_classes(trainer: SiteTrainer) -> None:
-    """A row of `classes.csv`: mAP50 of each class after this epoch, empty for a class that `val` has no object of."""
-    path = trainer.save_dir / "classes.csv"
+    """A row of the class table: mAP50 of each class after this epoch, empty for a class that `val` has no object of.
+
+    The last row, `best`, is of the best weights, after the training.
+    """
+    path = trainer.save_dir / CLASS_TABLE
     box = trainer.validator.metrics.box
     found = dict(zip(box.ap_class_index, box.ap50, strict=True))
     new = not path.exists()
@@ -301,7 +315,7 @@ def _write_classes(trainer: SiteTrainer) -> None:
         if new:
             table.writerow(("epoch", *CLASSES))
         row = (f"{found[number]:.4f}" if number in found else "" for number in range(len(CLASSES)))
-        table.writerow((trainer.epoch + 1, *row))
+        table.writerow((trainer.epoch + 1 if trainer.validator.training else "best", *row))
 
 
 def main(
