@@ -58,9 +58,9 @@ class LinkError(Exception):
     """The connection could not be made, or ended. `text` is one line without secrets."""
 
     def __init__(self, cause: LinkCause, text: str) -> None:
-        super().__init__(f"{cause}: {text}")
         self.cause = cause
         self.text = " ".join(text.split())
+        super().__init__(f"{cause}: {self.text}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,9 @@ class Waker:
 
     def wait(self, timeout: float) -> None:
         """Until woken, at most `timeout` seconds."""
-        if select.select([self._reader], [], [], timeout)[0]:
+        poll = select.poll()
+        poll.register(self, select.POLLIN)
+        if poll.poll(timeout * 1000):
             self.clear()
 
     def clear(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kill.harness import Killing
+from tests.mqtt.builders import Observer
 
 SEED = 20_261_124
 
@@ -21,6 +22,16 @@ def test_nothing_accepted_is_lost_or_twice(tmp_path: Path, proof: bool) -> None:
     assert count.faults == {}, str(count)
     assert count.accepted > 20 * count.kills, "it was not busy enough to prove anything"
     assert sum(w > 0 for w in count.waiting_at_kills) >= count.kills / 3, "the kills came when nothing was under way"
+
+
+def test_a_killed_node_is_offline_by_its_last_will(tmp_path: Path) -> None:
+    killing = Killing(tmp_path, SEED)
+    with killing.broker, Observer(killing.broker.port, user=None) as dispatch:
+        node = killing.life(0)
+        assert dispatch.status()["state"] == "online"
+        node.end()
+        told = dispatch.status()
+        assert (told["state"], told["since"]) == ("offline", None)
 
 
 SABOTAGE = {
