@@ -1,4 +1,4 @@
-"""Photos from disk: their sizes (from the header, nothing decoded) and their pixels."""
+"""Photos from disk, turned upright as their EXIF says, which is how ultralytics reads them too."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
 
 from models.data.labels import DataError
 
@@ -19,21 +17,19 @@ Pixels: TypeAlias = NDArray[np.uint8]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """Width and height as the pixels are stored."""
-    try:
-        with Pillow.open(path) as picture:
-            width, height = picture.size
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{path}: not a photo that can be read ({error})") from error
-    return width, height
-
-
 def pixels_of(path: Path) -> Pixels:
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    """Raises `DataError` for what is no photo."""
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if picture is None:
         raise DataError(f"{path}: not a photo that can be read")
     return np.asarray(picture, np.uint8)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height in pixels."""
+    height, width = pixels_of(path).shape[:2]
+    return width, height
 
 
 def photos_in(folder: Path) -> list[Path]:

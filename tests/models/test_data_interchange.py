@@ -130,3 +130,12 @@ def test_bad_coco_is_named(tmp_path: Path, change: object, told: str) -> None:
     listing.write_text(json.dumps(coco), encoding="utf-8")
     with pytest.raises(DataError, match=told):
         import_coco(listing, tmp_path, source="web", complete=frozenset(), renames={"dog": "-"})
+
+
+def test_a_file_that_is_no_photo_is_named(tmp_path: Path) -> None:
+    listing, coco = foreign_coco(tmp_path)
+    listing.write_text(json.dumps(coco), encoding="utf-8")
+    for content in (b"", b"text"):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.png: not a photo"):
+            import_coco(listing, tmp_path, source="web", complete=frozenset(), renames={"dog": "-"})
