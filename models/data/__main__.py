@@ -19,6 +19,8 @@ from models.data.pseudo import HALF_SURE, SURE, add_pseudo_labels, load_teacher
 from models.data.report import count, table
 from models.data.review import review
 
+_WIDTH = 175  # of the report; where the terminal is narrower, it wraps lines instead of cutting every number
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Labelled photos for training and evaluation.")
 
 Set = Annotated[Path, typer.Argument(help="Folder of a labelled set.")]
@@ -48,7 +50,7 @@ def show(
         told = {source: {split: asdict(one) for split, one in splits.items()} for source, splits in counts.items()}
         typer.echo(json.dumps(told, indent=2))
     else:
-        Console().print(table(counts))
+        Console(width=max(Console().width, _WIDTH)).print(table(counts))
 
 
 @app.command("review")
