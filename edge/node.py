@@ -183,6 +183,8 @@ class Node:
             self._read_at = now.mono
             self._journal.reading("node", now, self._numbers())
         self.look_at_site_file()
+        if self.uploads is not None:
+            self.uploads.wake()  # a new picture is on disk about now, and a message waits 3 s for it at most
         if self.mqtt is not None and now.synced != self._clock_was_ok:
             self._clock_was_ok = now.synced
             self.mqtt.status_changed()

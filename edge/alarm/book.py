@@ -46,12 +46,19 @@ class _Desk:
     last_look: Stamp | None = None
     calm_since: Stamp | None = None
     unseen: Reason | None = None  # why the newest look could not judge the place at all
+    offenders: set[str] | None = None  # who of those still known has broken the rule; None: from before a restart
 
     def present(self, stamp: Stamp) -> dict[str, SubjectWatch]:
         return {s: w for s, w in self.watches.items() if w.known_at(stamp)}
 
     def violating(self, stamp: Stamp) -> list[SubjectWatch]:
         return [w for w in self.present(stamp).values() if w.verdict is Verdict.VIOLATION]
+
+    def accused(self, present: Mapping[str, SubjectWatch]) -> dict[str, SubjectWatch]:
+        """Whom the alarm is about, of those present: of people the offenders, and after a restart anybody."""
+        if self.offenders is None or self.terms.subject == "fixture":
+            return dict(present)
+        return {s: w for s, w in present.items() if s in self.offenders}
 
     def counted(self, stamp: Stamp) -> tuple[Verdict, ...]:
         """What this second adds to the tallies: one unknown, whoever was there, while the place cannot be judged."""
@@ -129,6 +136,7 @@ class AlarmBook:
             desk.watches.setdefault(judgement.subject, SubjectWatch(desk.terms)).look(judgement, stamp)
         for subject in [s for s, w in desk.watches.items() if not w.known_at(stamp)]:
             del desk.watches[subject]
+        self._accuse(desk, stamp)
         return self._step(desk, stamp)
 
     def _step(self, desk: _Desk, stamp: Stamp) -> list[AlarmEvent]:
@@ -140,18 +148,27 @@ class AlarmBook:
             return self._worsened(desk, stamp, violating)
         if desk.alarm is None:
             return []
-        present = desk.present(stamp)
-        ended = all(w.verdict is Verdict.OK for w in present.values())
+        # Only those whom the alarm is about can end it, or cast doubt on it: not everybody who happens to be there.
+        accused = desk.accused(desk.present(stamp))
+        ended = desk.unseen is None and all(w.verdict is Verdict.OK for w in accused.values())
         if desk.terms.subject == "fixture":
-            ended = ended and bool(present)
+            ended = ended and bool(accused)
         if not ended:
             desk.calm_since = None
-            return self._doubtful(desk, stamp, present)
+            return self._doubtful(desk, stamp, accused)
         desk.calm_since = desk.calm_since or stamp
         if stamp.mono - desk.calm_since.mono < desk.terms.clear_s:
             return []
-        seen_to_end_well = bool(present) or desk.terms.empty_is_ok
-        return [self._clear(desk, stamp, Verdict.OK if seen_to_end_well else Verdict.UNKNOWN)]
+        # Seen to end well: the very same is in order now, or nobody being there is what is wanted.
+        known = desk.offenders is not None or desk.terms.subject == "fixture"
+        well = (bool(accused) and known) or (not accused and desk.terms.empty_is_ok)
+        return [self._clear(desk, stamp, Verdict.OK if well else Verdict.UNKNOWN)]
+
+    def _accuse(self, desk: _Desk, stamp: Stamp) -> None:
+        """Remember who breaks the rule, and forget who is gone."""
+        breaking = {s for s, w in desk.present(stamp).items() if w.verdict is Verdict.VIOLATION}
+        if breaking or desk.offenders is not None:
+            desk.offenders = ((desk.offenders or set()) | breaking) & desk.watches.keys()
 
     def _worsened(self, desk: _Desk, stamp: Stamp, violating: list[SubjectWatch]) -> list[AlarmEvent]:
         assert desk.alarm is not None  # noqa: S101 (narrowing; `_step` has checked)
@@ -165,12 +182,12 @@ class AlarmBook:
         desk.alarm = replace(desk.alarm, last_seen=_last_seen(violating, stamp))
         return []
 
-    def _doubtful(self, desk: _Desk, stamp: Stamp, present: Mapping[str, SubjectWatch]) -> list[AlarmEvent]:
+    def _doubtful(self, desk: _Desk, stamp: Stamp, accused: Mapping[str, SubjectWatch]) -> list[AlarmEvent]:
         assert desk.alarm is not None  # noqa: S101 (narrowing; `_step` has checked)
-        unknown = [w for w in present.values() if w.verdict is Verdict.UNKNOWN]
-        if desk.alarm.verdict is Verdict.UNKNOWN or not unknown or not self._may_speak(desk, stamp):
+        why = desk.unseen or next((w.reason for w in accused.values() if w.verdict is Verdict.UNKNOWN), None)
+        if desk.alarm.verdict is Verdict.UNKNOWN or why is None or not self._may_speak(desk, stamp):
             return []
-        return [self._update(desk, stamp, verdict=Verdict.UNKNOWN, reason=unknown[0].reason)]
+        return [self._update(desk, stamp, verdict=Verdict.UNKNOWN, reason=why)]
 
     def _may_speak(self, desk: _Desk, stamp: Stamp) -> bool:
         """Whether the quiet time since the last event of this alarm is over; a restored alarm may always be judged."""
@@ -273,7 +290,7 @@ class AlarmBook:
     def _clear(self, desk: _Desk, stamp: Stamp, verdict: Verdict) -> AlarmEvent:
         assert desk.alarm is not None  # noqa: S101 (narrowing)
         event = replace(cleared(desk.alarm, stamp, verdict), subjects=desk.peak)
-        desk.alarm, desk.peak, desk.calm_since, desk.verified = None, 0, None, True
+        desk.alarm, desk.peak, desk.calm_since, desk.verified, desk.offenders = None, 0, None, True, None
         return event
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.alarm.book import AlarmBook
-from edge.values import AlarmChange, EvidenceRef, Reason, Severity, Verdict
+from edge.values import AlarmChange, EvidenceRef, Instance, Reason, Severity, Verdict
 from tests.alarm.builders import BAD, DIM, FENCE, HELMET, HI_VIS, NO_ENTRY, OK, TERMS, Watcher, blind, judgement
 
 RAISED, UPDATED, CLEARED = AlarmChange.RAISED, AlarmChange.UPDATED, AlarmChange.CLEARED
@@ -130,13 +130,41 @@ def test_restart_tells_that_open_alarms_are_unverified_and_judging_verifies_them
     assert [(e.change, e.verdict, e.alarm) for e in after.events] == [(UPDATED, BAD, doubt.alarm)]
 
 
-def test_restored_alarm_clears_when_calm() -> None:
+@pytest.mark.parametrize(
+    ("instance", "verdict"),
+    [(HELMET, DIM), (FENCE, OK)],  # that somebody wears a hat does not show who was bare before; a fence is a fence
+)
+def test_restored_alarm_clears_when_calm(instance: Instance, verdict: Verdict) -> None:
+    dt = 5.0 if instance is FENCE else 0.2
     before = Watcher()
-    before.play(HELMET, "V" * 6)
+    before.play(instance, "V" * 14, dt=dt)
     after = Watcher(AlarmBook(TERMS, before.book.open_alarms()))
     after.book.restart(after.clock.now())
-    after.play(HELMET, "o" * 170)
-    assert [(e.change, e.verdict) for e in after.events] == [(CLEARED, OK)]
+    after.play(instance, "o" * 170, dt=dt)
+    assert [(e.change, e.verdict) for e in after.events] == [(CLEARED, verdict)]
+
+
+@pytest.mark.parametrize(
+    ("offender", "bystander", "ends"),
+    [
+        pytest.param(OK, DIM, [(CLEARED, OK)], id="put right; somebody else cannot be judged"),
+        pytest.param(OK, OK, [(CLEARED, OK)], id="put right; somebody else always was"),
+        pytest.param(None, OK, [(CLEARED, DIM)], id="gone; that others are in order proves nothing"),
+        pytest.param(None, DIM, [(CLEARED, DIM)], id="gone; somebody else cannot be judged"),
+        pytest.param(DIM, OK, [], id="still there and not to be judged, within the quiet time"),
+    ],
+)
+def test_who_broke_the_rule_ends_the_alarm_and_nobody_else(
+    offender: Verdict | None, bystander: Verdict, ends: list[tuple[AlarmChange, Verdict]]
+) -> None:
+    w = Watcher()
+    for _ in range(10):
+        w.see(HELMET, judgement(BAD, "person:1"), judgement(bystander, "person:2"))
+    assert changes(w) == [RAISED]
+    for _ in range(200):
+        first = [] if offender is None else [judgement(offender, "person:1")]
+        w.see(HELMET, *first, judgement(bystander, "person:2"))
+    assert [(e.change, e.verdict) for e in w.events[1:]] == ends
 
 
 def test_a_higher_severity_is_told_at_once() -> None:
