@@ -12,9 +12,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from broker.messages import NodeTopics, Reply
 from edge.doctor.certificate import DAY_S, SOON_DAYS
-from edge.doctor.network import CONNECT_S, Far, knock, tls_context
+from edge.doctor.network import CONNECT_S, Far, knock
 from edge.doctor.result import Result
 from edge.site.model import Mqtt
+from edge.uplink.tls import TlsFileError, client_context
 
 _NOT_LET_IN = (0x86, 0x87, 0x8A, 0x8C)  # bad user name or password, not authorized, banned, bad authentication method
 _NO_MQTT5 = (0x01, 0x84)  # unsupported protocol version, in MQTT 3 and 5
@@ -23,12 +24,12 @@ _NO_MQTT5 = (0x01, 0x84)  # unsupported protocol version, in MQTT 3 and 5
 def examine_broker(settings: Mqtt, site: str, node: str, wall: float) -> Result:
     """Connect as the node does, but under a client id of its own: a running node keeps its connection and session."""
     far = Far("broker", "uplinks.mqtt", settings.host, settings.port)
-    context = tls_context(settings.ca, settings.cert, settings.key) if settings.tls else None
-    if settings.tls and context is None:
-        return far.found("files")
     try:
+        context = client_context(settings.ca, settings.cert, settings.key) if settings.tls else None
         ends = None if context is None else knock(far, context)
         trouble = _log_in(far, settings, context, NodeTopics(site, node))
+    except TlsFileError:
+        return far.found("files")  # `examine_certificates` says why
     except (OSError, UnicodeError) as error:
         return far.fault(error)
     if trouble is not None:

@@ -6,9 +6,10 @@ from http.client import HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from edge.doctor.certificate import DAY_S, SOON_DAYS
-from edge.doctor.network import CONNECT_S, Far, knock, tls_context
+from edge.doctor.network import CONNECT_S, Far, knock
 from edge.doctor.result import Result
 from edge.site.model import EvidenceUplink
+from edge.uplink.tls import TlsFileError, client_context
 
 _NOT_KNOWN = (401, 403)
 _NOT_IMPLEMENTED = 501  # a server that knows PUT alone is in order
@@ -18,9 +19,10 @@ def examine_evidence(settings: EvidenceUplink, wall: float) -> Result:
     """Ask for the head of `/evidence/`, which stores nothing; any answer but a refusal or a failure will do."""
     parts = urlsplit(settings.url)
     far = Far("evidence", "uplinks.evidence", parts.hostname or "", parts.port or 443)
-    context = tls_context(settings.ca, settings.cert, settings.key)
-    if context is None:
-        return far.found("files")
+    try:
+        context = client_context(settings.ca, settings.cert, settings.key)
+    except TlsFileError:
+        return far.found("files")  # `examine_certificates` says why
     line = HTTPSConnection(far.host, far.port, timeout=CONNECT_S, context=context)
     try:
         ends = knock(far, context)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 
 from edge.doctor.result import Result, fields_of, found
 
@@ -74,18 +73,6 @@ def _plain(error: OSError | UnicodeError) -> str:
     if isinstance(error, ssl.SSLError):
         return (getattr(error, "reason", None) or "it hangs up").replace("_", " ").lower()
     return getattr(error, "strerror", None) or str(error)
-
-
-def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """None where a file cannot be used; `examine_certificates` says why."""
-    try:
-        context = ssl.create_default_context(cafile=ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if cert is not None:
-            context.load_cert_chain(cert, key, password="")
-    except OSError:  # ssl.SSLError is one
-        return None
-    return context
 
 
 def knock(far: Far, context: ssl.SSLContext) -> float:

@@ -30,6 +30,7 @@ from edge.clock import Clock
 from edge.journal.journal import Journal
 from edge.journal.rows import StoredEvidence
 from edge.site.model import EvidenceUplink as Settings
+from edge.uplink.tls import TlsFileError, client_context
 from edge.values import LinkState
 
 log = logging.getLogger(__name__)
@@ -179,15 +180,10 @@ class EvidenceUplink:
 
     def _connect(self) -> httpx.Client | None:
         """None, with `state` saying so, where a certificate or key of this node cannot be used."""
-        name = self._settings.ca
         try:
-            context = ssl.create_default_context(cafile=name)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if self._settings.cert is not None:
-                name = self._settings.cert
-                context.load_cert_chain(name, self._settings.key)
-        except OSError as error:  # ssl.SSLError is one
-            self._trouble(Cause.FILES, f"cannot use {name} (with its key): {error}", LONGEST_WAIT_S)
+            context = client_context(self._settings.ca, self._settings.cert, self._settings.key)
+        except TlsFileError as error:
+            self._trouble(Cause.FILES, str(error), LONGEST_WAIT_S)
             return None
         limits = httpx.Limits(max_connections=1, keepalive_expiry=60.0)
         return httpx.Client(verify=context, timeout=TIMEOUT, trust_env=False, limits=limits)

@@ -26,6 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker.messages import CONTENT_TYPE, MAX_PACKET
 from edge.site.model import Mqtt
+from edge.uplink.tls import TlsFileError, client_context, words
 
 KEEPALIVE_S = 15
 """A dead line is noticed after twice this by the node, after one and a half by the broker."""
@@ -38,7 +39,8 @@ _TOPIC_AND_PROPERTIES = 512  # bytes of a packet that are not payload: topics of
 
 
 class LinkCause(StrEnum):
-    """Why the connection is not as it should be; texts and what to do about it in the catalogues under `uplink.*`."""
+    """Why the connection is not as it should be; texts and what to do about it in the catalogues: `mqtt.cause.*`,
+    `mqtt.do.*`."""
 
     NONE = "none"
     DNS = "dns"
@@ -123,31 +125,6 @@ class Waker:
         self._writer.close()
 
 
-def tls_context(settings: Mqtt) -> ssl.SSLContext:
-    """Verifying, TLS 1.2 or newer. Raises LinkError for files that are missing or are no certificates."""
-    try:
-        context = ssl.create_default_context(cafile=settings.ca)
-    except OSError as error:  # ssl.SSLError is one
-        raise LinkError(LinkCause.TLS, f"CA certificate {settings.ca}: {_words(error)}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.cert and settings.key:
-        try:
-            # The password keeps OpenSSL from asking a terminal that nobody watches.
-            context.load_cert_chain(settings.cert, settings.key, password="")
-        except OSError as error:
-            where = f"node certificate {settings.cert} with key {settings.key}"
-            raise LinkError(LinkCause.TLS, f"{where}: {_words(error)}") from error
-    return context
-
-
-def _words(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"{error.reason or error}".replace("_", " ").lower()
-    return error.strerror or str(error) or type(error).__name__
-
-
 def explain(error: OSError | UnicodeError, where: str) -> LinkError:
     """What a failed connect means, in one line."""
     if isinstance(error, socket.gaierror | UnicodeError):
@@ -157,10 +134,10 @@ def explain(error: OSError | UnicodeError, where: str) -> LinkError:
     if isinstance(error, TimeoutError):
         return LinkError(LinkCause.TIMEOUT, f"{where}: no answer within {CONNECT_TIMEOUT_S:g} s")
     if isinstance(error, ssl.SSLError):
-        return LinkError(LinkCause.TLS, f"{where}: {_words(error)}")
+        return LinkError(LinkCause.TLS, f"{where}: {words(error)}")
     if isinstance(error, ConnectionError):
-        return LinkError(LinkCause.CLOSED, f"{where}: {_words(error)}")
-    return LinkError(LinkCause.UNREACHABLE, f"{where}: {_words(error)}")
+        return LinkError(LinkCause.CLOSED, f"{where}: {words(error)}")
+    return LinkError(LinkCause.UNREACHABLE, f"{where}: {words(error)}")
 
 
 _NO_MATCHING_SUBSCRIBERS = 0x10
@@ -224,7 +201,11 @@ class Link:
     def open(self) -> None:
         """Connect and send CONNECT; blocks for at most a few times CONNECT_TIMEOUT_S. `up` once the broker agrees."""
         if self._settings.tls:
-            self._client.tls_set_context(tls_context(self._settings))
+            try:
+                context = client_context(self._settings.ca, self._settings.cert, self._settings.key)
+            except TlsFileError as error:
+                raise LinkError(LinkCause.TLS, str(error)) from error
+            self._client.tls_set_context(context)
         properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = SESSION_EXPIRY_S
         properties.ReceiveMaximum = RECEIVE_MAXIMUM

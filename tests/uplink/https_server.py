@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import ssl
 import threading
 from collections.abc import Callable
@@ -11,59 +9,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
-
-@dataclass(frozen=True)
-class Pair:
-    cert: Path
-    key: Path
-
-
-class Authority:
-    """A certificate authority of its own; `pair` gives certificates that it has signed."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _named(name)
-        own = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        self._cert = own.sign(self._key, hashes.SHA256())
-        self.path = folder / f"{name}.pem"
-        self.path.write_bytes(self._cert.public_bytes(serialization.Encoding.PEM))
-
-    def pair(self, name: str) -> Pair:
-        """A certificate for `name` (also valid for 127.0.0.1), with its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        cert = self._builder(_named(name), key).add_extension(address, False).sign(self._key, hashes.SHA256())
-        stem = name.replace("/", "-")
-        made = Pair(self._folder / f"{stem}.crt", self._folder / f"{stem}.key")
-        made.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
-        made.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return made
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = dt.datetime.now(dt.UTC)
-        issued = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key.public_key())
-        return (
-            issued.serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
-        )
-
-
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+from tests.servers import HOST, Certificate
 
 
 @dataclass(frozen=True)
@@ -148,8 +94,8 @@ class EvidenceServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, server: Pair, client_ca: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, server: Certificate, client_ca: Path) -> None:
+        super().__init__((HOST, 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(server.cert, server.key)
         context.load_verify_locations(client_ca)
@@ -165,7 +111,7 @@ class EvidenceServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self.server_address[1]}"
+        return f"https://{HOST}:{self.server_address[1]}"
 
     def start(self) -> None:
         self._thread.start()

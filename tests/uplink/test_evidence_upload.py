@@ -18,7 +18,8 @@ from edge.text import LANGUAGES, catalogue
 from edge.uplink.evidence import ASIDE_S, AUTH_WAIT_S, FIRST_WAIT_S, LONGEST_WAIT_S, Cause, EvidenceUplink, UploadState
 from edge.values import EvidenceRef, LinkState
 from tests.journal.builders import journal
-from tests.uplink.https_server import Authority, EvidenceServer, Pair, cuts_after, says, waits_for
+from tests.servers import HOST, Authority, Certificate
+from tests.uplink.https_server import EvidenceServer, cuts_after, says, waits_for
 
 MB = 1_000_000
 
@@ -41,7 +42,7 @@ class World:
     folder: Path
     clock: AskedClock
     authority: Authority
-    node: Pair
+    node: Certificate
     server: EvidenceServer
     kept: Journal
     uplinks: list[EvidenceUplink] = field(default_factory=list)
@@ -54,11 +55,11 @@ class World:
         return ref
 
     def uplink(
-        self, ca: Path | None = None, node: Pair | None = None, may_send: Callable[[], bool] = lambda: True
+        self, ca: Path | None = None, node: Certificate | None = None, may_send: Callable[[], bool] = lambda: True
     ) -> EvidenceUplink:
         """Started, with the longest jitter."""
         node = node or self.node
-        settings = Settings(url=self.server.url, ca=ca or self.authority.path, cert=node.cert, key=node.key)
+        settings = Settings(url=self.server.url, ca=ca or self.authority.cert, cert=node.cert, key=node.key)
         made = EvidenceUplink(settings, self.kept, self.clock, may_send, jitter=lambda: 1.0)
         self.uplinks.append(made)
         made.start()
@@ -81,21 +82,21 @@ class World:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("pki"), "own-ca")
+    return Authority(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("other-pki"), "strange-ca")
+    return Authority(tmp_path_factory.mktemp("other-pki"), "Stranger")
 
 
 @pytest.fixture
 def world(tmp_path: Path, authority: Authority) -> Iterator[World]:
     clock = AskedClock()
-    server = EvidenceServer(authority.pair("server"), authority.path)
+    server = EvidenceServer(authority.issue("server", host=HOST), authority.cert)
     server.start()
     kept = journal(tmp_path, clock)
-    world = World(tmp_path, clock, authority, authority.pair("north-yard/gate-03"), server, kept)
+    world = World(tmp_path, clock, authority, authority.issue("north-yard/gate-03"), server, kept)
     yield world
     for uplink in world.uplinks:
         uplink.stop()
@@ -281,14 +282,14 @@ def test_the_right_hash_or_any_other_kind_of_tag_is(world: World, tag: str) -> N
 
 def test_nothing_is_sent_to_a_server_of_another_ca(world: World, stranger: Authority) -> None:
     world.file()
-    uplink = world.uplink(ca=stranger.path)
+    uplink = world.uplink(ca=stranger.cert)
     assert reaches(uplink, lambda s: s.link is LinkState.DOWN).cause is Cause.TLS
     assert (world.server.requests, world.waiting()) == ([], ["alarm-1"])
 
 
 def test_a_certificate_of_another_ca_is_refused_and_its_renewal_is_picked_up(world: World, stranger: Authority) -> None:
     world.file()
-    own = stranger.pair("north-yard/gate-03")
+    own = stranger.issue("north-yard/gate-03")
     uplink = world.uplink(node=own)
     assert reaches(uplink, lambda s: s.link is LinkState.DOWN).cause is Cause.AUTH
     own.cert.write_bytes(world.node.cert.read_bytes())
@@ -300,7 +301,7 @@ def test_a_certificate_of_another_ca_is_refused_and_its_renewal_is_picked_up(wor
 @pytest.mark.parametrize("missing", ["ca", "cert", "key"])
 def test_a_missing_certificate_is_named_and_picked_up_once_it_is_there(world: World, missing: str) -> None:
     world.file()
-    path = {"ca": world.authority.path, "cert": world.node.cert, "key": world.node.key}[missing]
+    path = {"ca": world.authority.cert, "cert": world.node.cert, "key": world.node.key}[missing]
     content = path.read_bytes()
     path.unlink()
     uplink = world.uplink()
@@ -310,6 +311,13 @@ def test_a_missing_certificate_is_named_and_picked_up_once_it_is_there(world: Wo
     assert (path if missing == "ca" else world.node.cert).name in state.detail
     world.later(uplink, LONGEST_WAIT_S)
     reaches(uplink, lambda s: s.sent == 1)
+
+
+def test_a_key_with_a_password_is_an_error_and_no_question_on_a_terminal(world: World) -> None:
+    world.file()
+    locked = world.authority.issue("north-yard/gate-03", password=b"x")
+    state = reaches(world.uplink(node=locked), lambda s: s.link is LinkState.DOWN)
+    assert (state.cause, state.detail.count(str(locked.key))) == (Cause.FILES, 1)
 
 
 def test_nobody_listening_is_told_from_the_rest(world: World) -> None:
