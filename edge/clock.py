@@ -34,6 +34,14 @@ class Stamp:
         return replace(self, wall=self.wall + seconds, mono=self.mono + seconds)
 
 
+def backoff_s(failures: int, first_s: float, longest_s: float) -> float:
+    """How long to wait after so many failures in a row, 1 or more: doubled each time, bounded.
+
+    Whoever waits adds its own scatter.
+    """
+    return min(longest_s, first_s * 2.0 ** min(failures - 1, 64))  # a float ends at 2 to the power of 1024
+
+
 class Clock(Protocol):
     """What a part of the node may ask about time."""
 

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from random import Random
 
 from edge.capture.look import Look
-from edge.clock import Stamp
+from edge.clock import Stamp, backoff_s
 from edge.values import CameraCause, CameraState, CameraStatus
 
 _FPS_WINDOW_S = 5.0
@@ -49,8 +49,8 @@ class Backoff:
     _attempts: int = 0
 
     def next(self) -> float:
-        wait = min(self.most_s, self.first_s * 2.0 ** min(self._attempts, 32))
         self._attempts += 1
+        wait = backoff_s(self._attempts, self.first_s, self.most_s)
         return wait * (1 + self.scatter * self.random.uniform(-1, 1))
 
     def reset(self) -> None:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from edge.clock import Clock
+from edge.clock import Clock, backoff_s
 from edge.journal.journal import Journal
 from edge.journal.rows import StoredEvidence
 from edge.site.model import EvidenceUplink as Settings
@@ -255,8 +255,8 @@ class EvidenceUplink:
 
     def _failed(self, file: StoredEvidence, cause: Cause, detail: str) -> None:
         self._failures[_key(file)] = self._failures.get(_key(file), 0) + 1
-        self._trouble(cause, detail, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**self._waits))
         self._waits += 1
+        self._trouble(cause, detail, backoff_s(self._waits, FIRST_WAIT_S, LONGEST_WAIT_S))
 
     def _trouble(self, cause: Cause, detail: str, wait_s: float) -> None:
         if self._state.cause is not cause:  # said once

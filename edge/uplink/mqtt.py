@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from broker.messages import Ack, Health, Message, MessageError, NodeTopics, Status
-from edge.clock import Clock, Stamp
+from edge.clock import Clock, Stamp, backoff_s
 from edge.journal.journal import Journal
 from edge.site.model import Mqtt
 from edge.uplink.commands import CommandDesk, Handler
@@ -158,8 +158,7 @@ class MqttUplink:
         self._waker.close()
 
     def _pause(self, failures: int) -> None:
-        first, longest = BACKOFF_S
-        pause = min(longest, first * 2.0 ** min(failures, 16)) * random.uniform(0.5, 1.0)  # noqa: S311 no secret
+        pause = backoff_s(failures + 1, *BACKOFF_S) * random.uniform(0.5, 1.0)  # noqa: S311 no secret
         until = self._clock.now().mono + pause
         while not self._stopping.is_set() and (left := until - self._clock.now().mono) > 0:
             self._waker.wait(min(left, _TURN_S))
