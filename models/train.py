@@ -297,8 +297,10 @@ def _begun(out: Path, recipe: Recipe) -> bool:
 def _forget_after(path: Path, epoch: int) -> None:
     """Drop rows of epochs that are done again, because the run was stopped before their checkpoint was on disk."""
     if path.is_file():
-        head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        path.write_text("".join([head, *rows[:epoch]]), encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines(
+            keepends=True
+        )  # the first is the head; none if killed there
+        path.write_text("".join(lines[: epoch + 1]), encoding="utf-8")
 
 
 def _write_classes(trainer: SiteTrainer) -> None:
@@ -309,7 +311,7 @@ def _write_classes(trainer: SiteTrainer) -> None:
     path = trainer.save_dir / CLASS_TABLE
     box = trainer.validator.metrics.box
     found = dict(zip(box.ap_class_index, box.ap50, strict=True))
-    new = not path.exists()
+    new = not path.exists() or not path.stat().st_size
     with path.open("a", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         if new:

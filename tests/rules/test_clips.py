@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-import cv2
+import av
 import numpy as np
 import pytest
 
@@ -31,22 +32,19 @@ def detector() -> Iterator[Detector]:
 
 def scenes(clip: Path, detector: Detector) -> Iterator[Scene]:
     """The looks of a clip, `LOOKS_A_SECOND` of them."""
-    video, clock, tracker = cv2.VideoCapture(str(clip)), ManualClock(), Tracker(detector.names)
-    step = round(video.get(cv2.CAP_PROP_FPS) / LOOKS_A_SECOND)
-    for n in range(int(video.get(cv2.CAP_PROP_FRAME_COUNT))):
-        there, picture = video.read()
-        if not there:
-            break
-        if n % step:
-            continue
-        stamp = clock.advance(1 / LOOKS_A_SECOND)
-        image = np.asarray(picture, dtype=np.uint8)
-        height, width = image.shape[:2]
-        seen = tracker.update(detector.detect(image), stamp.mono)
-        judged = seen[seen.confidence >= CONFIDENCE]
-        people = persons(judged, width, height)
-        yield Scene("gate", stamp, width, height, judged, people, brightness=float(image.mean()) / 255)
-    video.release()
+    clock, tracker = ManualClock(), Tracker(detector.names)
+    with av.open(str(clip)) as video:
+        rate = video.streams.video[0].average_rate
+        assert rate is not None
+        step = round(float(rate) / LOOKS_A_SECOND)
+        for frame in islice(video.decode(video=0), 0, None, step):
+            stamp = clock.advance(1 / LOOKS_A_SECOND)
+            image = np.ascontiguousarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)
+            height, width = image.shape[:2]
+            seen = tracker.update(detector.detect(image), stamp.mono)
+            judged = seen[seen.confidence >= CONFIDENCE]
+            people = persons(judged, width, height)
+            yield Scene("gate", stamp, width, height, judged, people, brightness=float(image.mean()) / 255)
 
 
 @pytest.mark.parametrize(
