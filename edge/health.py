@@ -65,7 +65,7 @@ def cpu_temperature() -> float | None:
     """Degrees Celsius of the first thermal zone (the SoC on a Raspberry Pi)."""
     try:
         return int(_THERMAL.read_text()) / 1000
-    except (FileNotFoundError, OSError, ValueError):
+    except (OSError, ValueError):
         return None
 
 

@@ -380,7 +380,7 @@ class AlarmEvent:
 class Tally:
     """Seconds of one rule instance in one minute; `minute` is Unix time of its start, in s.
 
-    subjects: the most that were judged at once. complete: False where a restart broke the minute off.
+    subjects: the most that were judged at once.
     """
 
     instance: Instance

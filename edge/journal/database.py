@@ -57,14 +57,14 @@ CREATE INDEX reading_wall ON reading (wall);
 """
 
 
-def trouble_of(error: sqlite3.DatabaseError | OSError) -> Trouble:
+def trouble_of(error: sqlite3.DatabaseError) -> Trouble:
     """What a failed write means."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_FULL"):
         return Trouble.DISK_FULL
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return Trouble.READ_ONLY
-    if name.startswith("SQLITE_IOERR") or isinstance(error, OSError):
+    if name.startswith("SQLITE_IOERR"):
         return Trouble.IO
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return Trouble.CORRUPT

@@ -16,7 +16,7 @@ class JournalError(Exception):
 
 
 class Trouble(StrEnum):
-    """Why the journal cannot write; texts and what to do about it in the catalogues under `journal.*`."""
+    """Why the journal cannot write; texts and what to do about it in the catalogues under `page.journal.*`."""
 
     NONE = "none"
     DISK_FULL = "disk_full"

@@ -10,7 +10,6 @@ Relative paths in a site file are relative to its folder; what `load` returns ha
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from edge.site.parse import parse, tree
 from edge.site.problem import Problem, SiteFileError, report
 from edge.text import catalogue
 
-__all__ = ["Problem", "SiteFileError", "check", "file_hash", "load", "missing_files", "report", "save_zones"]
+__all__ = ["Problem", "SiteFileError", "check", "load", "missing_files", "report", "save_zones"]
 
 
 def load(path: Path, known_rules: Collection[str], language: str = "en") -> SiteFile:
@@ -38,12 +37,6 @@ def check(path: Path, known_rules: Collection[str], language: str = "en") -> lis
     except SiteFileError as error:
         return list(error.problems)
     return []
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of the file's bytes, hex. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def missing_files(site: SiteFile, path: Path, language: str = "en") -> list[Problem]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.site.load import Problem, SiteFileError, check, file_hash, load, missing_files, report
+from edge.site.load import Problem, SiteFileError, check, load, missing_files, report
 from edge.site.parse import MAX_PROBLEMS
 from edge.site.tree import MAX_BYTES, MAX_DEPTH
 from edge.text import catalogue
@@ -274,9 +274,3 @@ def test_missing_files_are_told_with_their_lines(tmp_path: Path) -> None:
         ("detector.model", "there is no such folder", "my/model"),
         ("page.tls_cert", "there is no such file", "certs/page.pem"),
     ]
-
-
-def test_the_hash_is_of_the_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "site.yaml"
-    path.write_bytes(b"abc")
-    assert file_hash(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -112,6 +112,6 @@ def _manifest(weights: Path, yolo: YOLO) -> Manifest:
         ),
         output=Output(layout="distances-logits", strides=strides, nms_iou=_NMS_IOU),
         files={"ultralytics": {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}},
-        source=str(weights.name),
+        source=weights.name,
         licence="AGPL-3.0-only",
     )
