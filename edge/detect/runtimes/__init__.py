@@ -13,7 +13,7 @@ from edge.detect.manifest import RuntimeName
 from edge.values import Floats
 
 _PACKAGES = {"onnx": "onnxruntime", "ncnn": "ncnn", "openvino": "openvino", "ultralytics": "ultralytics"}
-_EXTRAS = {"onnx": "node", "ncnn": "node", "openvino": "openvino", "ultralytics": "train"}
+_EXTRAS = {"onnx": "node", "ncnn": "ncnn", "openvino": "openvino", "ultralytics": "train"}
 
 
 class Session(Protocol):
