@@ -188,9 +188,9 @@ class Judge:
             return
         self._failed = 0
         looked, events = watched.post.judge(frame, seen)
-        self._recorder.judged(frame, looked.heads)
+        hidden = self._recorder.judged(frame, looked.heads)
         self._settle(watched, events, looked)
-        self._board.put(looked)
+        self._board.put(looked, hidden)
         done = self._clock.now()
         self._pace.frame(done.mono, 0.0 if watched.replay else done.mono - frame.stamp.mono)
 

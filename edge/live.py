@@ -8,19 +8,22 @@ from threading import Condition, Lock
 import cv2
 
 from edge.clock import Stamp
+from edge.evidence.jpeg import encode
 from edge.evidence.mosaic import pixelate
 from edge.line import Looked
 from edge.page.view import LiveBox
+from edge.values import Box
 
 _QUALITY = 80
 _MAX_WIDTH = 1280
 
 
 class LiveFrame:
-    """One judged frame. Holds the raw picture only until the next one; gives out a pixelated JPEG."""
+    """One judged frame. Holds the raw picture only until the next one; gives out a JPEG without what is `hidden`."""
 
-    def __init__(self, looked: Looked) -> None:
+    def __init__(self, looked: Looked, hidden: Sequence[Box]) -> None:
         self._looked = looked
+        self._hidden = hidden
         self._jpeg: bytes | None = None
         self._lock = Lock()
 
@@ -56,14 +59,11 @@ class LiveFrame:
     def jpeg(self) -> bytes:
         with self._lock:
             if self._jpeg is None:
-                picture = pixelate(self._looked.frame.image, [r.box for r in self._looked.heads])
+                picture = pixelate(self._looked.frame.image, self._hidden)
                 if self.width > _MAX_WIDTH:
                     size = (_MAX_WIDTH, round(self.height * _MAX_WIDTH / self.width))
                     picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-                done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-                if not done:
-                    raise ValueError(f"camera {self.camera!r}: frame {self.seq} could not be encoded as JPEG")
-                self._jpeg = data.tobytes()
+                self._jpeg = encode(picture, _QUALITY)
             return self._jpeg
 
 
@@ -74,9 +74,10 @@ class LiveBoard:
         self._frames: dict[str, LiveFrame] = {}
         self._changed = Condition()
 
-    def put(self, looked: Looked) -> None:
+    def put(self, looked: Looked, hidden: Sequence[Box]) -> None:
+        """hidden: boxes to pixelate, pixels of the frame."""
         with self._changed:
-            self._frames[looked.frame.camera] = LiveFrame(looked)
+            self._frames[looked.frame.camera] = LiveFrame(looked, hidden)
             self._changed.notify_all()
 
     def wait(self, camera: str, after: int, timeout: float) -> LiveFrame | None:

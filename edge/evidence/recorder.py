@@ -22,8 +22,9 @@ from edge.clock import Clock, Stamp
 from edge.evidence.between import HOLD_S, Look, regions_now
 from edge.evidence.clip import make_clip
 from edge.evidence.heads import HeadRegion
+from edge.evidence.jpeg import encode
 from edge.evidence.mosaic import pixelate
-from edge.evidence.ring import Ring, Small, encode, shrink
+from edge.evidence.ring import Ring, Small, shrink
 from edge.evidence.store import Store, named, trouble_of
 from edge.geometry import clip_box
 from edge.journal.journal import Journal
@@ -165,11 +166,17 @@ class Recorder:
             ring.add(small, MAX_RING_BYTES // len(self._rings))
             self._complete_clips()
 
-    def judged(self, frame: Frame, heads: Sequence[HeadRegion]) -> None:
-        """Where the heads are in a frame that was judged. Without looks there is nothing to make a clip of."""
+    def judged(self, frame: Frame, heads: Sequence[HeadRegion]) -> tuple[Box, ...]:
+        """Where the heads are in a frame that was judged. Without looks there is nothing to make a clip of.
+
+        Gives what to hide where this frame is shown: its heads, and those that were seen lately and now are not.
+        """
         with self._news:
-            self._ring(frame.camera).add_look(Look(frame.stamp.mono, tuple(heads)))
+            ring = self._ring(frame.camera)
+            hidden = regions_now(ring.looks(), frame.stamp.mono, heads)
+            ring.add_look(Look(frame.stamp.mono, tuple(heads)))
             self._complete_clips()
+        return hidden
 
     # -- what is asked for -------------------------------------------------------------------------------------------
 

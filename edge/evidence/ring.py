@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from edge.evidence.between import Look
+from edge.evidence.jpeg import encode
 from edge.values import Frame, Image
 
 FPS: Final = 10.0
@@ -43,14 +44,6 @@ def shrink(frame: Frame, height: int) -> Small:
         # A third of the time of INTER_AREA in the reader's thread; at most 1 : 2.25 from a 1080p camera.
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     return Small(frame.stamp.mono, encode(image, _QUALITY), size[0], size[1], scale)
-
-
-def encode(image: Image, quality: int) -> bytes:
-    """As JPEG. Raises ValueError for a picture that JPEG cannot hold (a side above 65,500 pixels)."""
-    done, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise ValueError(f"a picture of {image.shape[1]} x {image.shape[0]} pixels cannot be encoded as JPEG")
-    return jpeg.tobytes()
 
 
 class Ring:

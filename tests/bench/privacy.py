@@ -36,7 +36,7 @@ from rich.table import Table
 from edge.clock import ManualClock
 from edge.detect import Detector, find_model, load_detector
 from edge.evidence import pixelate
-from edge.evidence.ring import encode
+from edge.evidence.jpeg import encode
 from edge.geometry import as_array, clip_box, iou
 from edge.line import DETECTION_FLOOR, CameraLine, Looked
 from edge.site.model import SiteFile

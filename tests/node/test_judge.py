@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -22,10 +23,13 @@ from edge.node import all_terms
 from edge.post import Post
 from edge.rules import RULES
 from edge.site.model import Evidence, JournalSettings
-from edge.values import CameraCause, CameraState, CameraStatus, Detections, Frame, Image, Reason, Verdict
+from edge.values import Box, CameraCause, CameraState, CameraStatus, Detections, Frame, Image, Reason, Verdict
+from tests.evidence.builders import HIDDEN, SHARP, sharpness
 from tests.node.builders import MODEL, NOON, H, Sight, W, detections, site_file, worker
 
 BARE = worker(helmet=False)
+FACE: Box = (380.0, 330.0, 420.0, 348.0)
+"""The lower part of the head of `BARE`."""
 
 
 class Camera:
@@ -36,6 +40,7 @@ class Camera:
         self.clock = clock
         self.state = CameraState.LIVE
         self.ended = False
+        self.picture: Image = np.full((H, W, 3), 120, np.uint8)
         self._seq = 0
         self._frames: deque[Frame] = deque()
 
@@ -46,7 +51,7 @@ class Camera:
     def queue(self, stamp: Stamp) -> None:
         """A frame that waits for those before it to be taken, as a replay has them."""
         self._seq += 1
-        self._frames.append(Frame(self.name, self._seq, stamp, np.full((H, W, 3), 120, np.uint8)))
+        self._frames.append(Frame(self.name, self._seq, stamp, self.picture))
 
     def take(self, after: int, timeout: float) -> Frame | None:
         del timeout
@@ -168,6 +173,20 @@ def test_a_blind_camera_shows_no_old_picture(bench: Bench) -> None:
     bench.clock.advance(1.0)
     bench.judge.step()
     assert bench.board.wait("gate", 0, 0.0) is None
+
+
+def test_a_face_that_was_missed_this_once_is_hidden_in_the_live_picture_too(bench: Bench) -> None:
+    gate = bench.camera()
+    gate.picture = np.random.default_rng(7).integers(0, 2, (H, W, 1), np.uint8).repeat(3, 2) * 255
+    bench.eyes.people = [BARE]
+    bench.play(1.0, gate)
+    bench.eyes.people = []
+    bench.play(0.2, gate)
+    live = bench.board.wait("gate", 0, 0.0)
+    assert live is not None
+    shown = np.asarray(cv2.imdecode(np.frombuffer(live.jpeg(), np.uint8), cv2.IMREAD_COLOR), np.uint8)
+    assert sharpness(shown, FACE) < HIDDEN
+    assert sharpness(shown, (800.0, 100.0, 860.0, 160.0)) > SHARP
 
 
 def test_a_frame_that_the_detector_fails_on_is_unknown_and_the_next_is_judged(bench: Bench) -> None:

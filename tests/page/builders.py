@@ -133,7 +133,7 @@ class BenchNode:
         frame = Frame("gate", self._seq, self.clock.now(), photo() if image is None else image)
         scene = Scene("gate", frame.stamp, frame.width, frame.height, Detections.empty(("person",)))
         findings = tuple(Finding(instance, frame.stamp, (j,)) for instance, j in judgements)
-        self.board.put(Looked(frame, scene, findings, tuple(HeadRegion(b) for b in heads), ()))
+        self.board.put(Looked(frame, scene, findings, tuple(HeadRegion(b) for b in heads), ()), tuple(heads))
         shown = self.board.wait("gate", 0, 0.0)
         assert shown is not None
         return shown
