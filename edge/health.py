@@ -21,7 +21,10 @@ _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Over the last minute. fps: frames judged a second; latency: from frame to journal, milliseconds."""
+    """Over the last minute. fps: frames judged a second; latency: from frame to journal, milliseconds.
+
+    None where it cannot be told: the frames of a replay are not of now.
+    """
 
     fps: float
     latency_p50_ms: float | None
@@ -32,10 +35,10 @@ class Pace:
     """Counts judged frames. Thread-safe; bounded by the minute it looks back."""
 
     def __init__(self) -> None:
-        self._frames: deque[tuple[float, float]] = deque(maxlen=4096)
+        self._frames: deque[tuple[float, float | None]] = deque(maxlen=4096)
         self._lock = Lock()
 
-    def frame(self, mono: float, latency_s: float) -> None:
+    def frame(self, mono: float, latency_s: float | None) -> None:
         with self._lock:
             self._frames.append((mono, latency_s))
 
@@ -46,9 +49,12 @@ class Pace:
             frames = list(self._frames)
         if len(frames) < 2:
             return Speed(0.0, None, None)
-        span = max(mono - frames[0][0], 1e-3)
-        p50, p95 = np.percentile([latency for _, latency in frames], (50, 95)) * 1000
-        return Speed(len(frames) / span, float(p50), float(p95))
+        fps = len(frames) / max(mono - frames[0][0], 1e-3)
+        latencies = [latency for _, latency in frames if latency is not None]
+        if not latencies:
+            return Speed(fps, None, None)
+        p50, p95 = np.percentile(latencies, (50, 95)) * 1000
+        return Speed(fps, float(p50), float(p95))
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,7 @@ class Judge:
         self._settle(watched, events, looked)
         self._board.put(looked, hidden)
         done = self._clock.now()
-        self._pace.frame(done.mono, 0.0 if watched.replay else done.mono - frame.stamp.mono)
+        self._pace.frame(done.mono, None if watched.replay else done.mono - frame.stamp.mono)
 
     def _tick(self, now: Stamp) -> None:
         for camera, watched in self.watched.items():

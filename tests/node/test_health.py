@@ -30,6 +30,16 @@ def test_numbers_that_the_machine_does_not_give_are_none(tmp_path: Path) -> None
     assert MachineWatch(tmp_path, ManualClock()).read().disk_free_mb is not None
 
 
+def test_a_replay_has_a_speed_but_no_latency() -> None:
+    pace = Pace()
+    for n in range(11):
+        pace.frame(n / 10, None)
+    assert pace.speed(1.0).fps == pytest.approx(11.0)
+    assert pace.speed(1.0).latency_p50_ms is None
+    pace.frame(1.0, 0.25)
+    assert pace.speed(1.0).latency_p95_ms == pytest.approx(250.0)
+
+
 @pytest.mark.parametrize(("fps", "seconds"), [(5.0, 20.0), (15.0, 90.0)])
 def test_pace_is_that_of_the_last_minute(fps: float, seconds: float) -> None:
     pace = Pace()
