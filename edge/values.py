@@ -275,11 +275,15 @@ class Judgement:
     box: Box | None = None
 
 
+WHOLE_PICTURE = "-"
+"""Id of the place that is the whole picture."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """A rule at a place: what owns a tally and, while it is broken, an alarm.
 
-    source: the camera (or sensor quantity). place: the zone, fixture or line; `-` for the whole picture.
+    source: the camera (or sensor quantity). place: the zone, fixture or line; `WHOLE_PICTURE`.
     """
 
     source: str
@@ -345,6 +349,10 @@ class EvidenceRef:
     sha256: str
     kind: str
     bytes: int
+
+
+MEDIA_TYPES = {"snapshot": "image/jpeg", "clip": "video/mp4"}
+"""By the kind of evidence."""
 
 
 @dataclass(frozen=True, slots=True)

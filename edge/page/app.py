@@ -13,7 +13,7 @@ import threading
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from urllib.parse import parse_qs, quote, urlencode
 
 import anyio.to_thread
@@ -29,9 +29,9 @@ from edge.page.security import Guard, LoginGate, Sessions, local_path
 from edge.page.view import LiveView, NodeView
 from edge.page.words import Words
 from edge.site.load import SiteFileError
-from edge.site.model import Camera, Page, SiteFile, Zone
+from edge.site.model import Camera, Page, SiteFile, Zone, ZoneKind
 from edge.text import LANGUAGES, catalogue
-from edge.values import CameraStatus
+from edge.values import MEDIA_TYPES, CameraStatus
 
 HERE = Path(__file__).parent
 SESSION_COOKIE, LANGUAGE_COOKIE = "banksman", "banksman-lang"
@@ -39,7 +39,6 @@ SLICE_S, SLICES = 1.0, 10  # a long poll: ten looks of a second
 _LIVE_THREADS = 16  # waiting long polls; they sleep
 _MAX_BODY = 256 * 1024  # 32 zones of 64 corners are some 60 kB
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_EVIDENCE_TYPES = {"snapshot": "image/jpeg", "clip": "video/mp4"}
 _PERIODS = (1, 8, 24, 168, 720)  # hours
 _ZONES: TypeAdapter[tuple[Zone, ...]] = TypeAdapter(tuple[Zone, ...])
 
@@ -337,7 +336,9 @@ def _add_zones(app: FastAPI, pages: _Pages) -> None:
             "fixtures": words.outlines(known),
             "text": {k: words.text.texts[f"page.editor.{k}"] for k in _EDITOR_TEXTS},
         }
-        return pages.render(request, "zones.html", "zones", words=words, camera=camera, editor=editor, kinds=_KINDS)
+        return pages.render(
+            request, "zones.html", "zones", words=words, camera=camera, editor=editor, kinds=get_args(ZoneKind)
+        )
 
     one_at_a_time = threading.Lock()
 
@@ -366,7 +367,6 @@ def _add_zones(app: FastAPI, pages: _Pages) -> None:
         return await anyio.to_thread.run_sync(save, request, camera, asked)
 
 
-_KINDS = ("work", "no_entry", "at_height", "pit", "shoring", "passage")
 _EDITOR_TEXTS = (
     "point", "zone", "add_point", "unsaved", "saved", "saving", "failed", "login", "bad_id", "twice", "new_zone",
     "no_picture",
@@ -446,7 +446,7 @@ def _add_reading(app: FastAPI, pages: _Pages) -> None:
             raise HTTPException(404, "no such file")
         # Named by its content: it never changes.
         headers = {"Cache-Control": "private, max-age=3600, immutable"}
-        return FileResponse(file.path, media_type=_EVIDENCE_TYPES[file.ref.kind], headers=headers)
+        return FileResponse(file.path, media_type=MEDIA_TYPES[file.ref.kind], headers=headers)
 
     @app.get("/compliance", dependencies=inside)
     def compliance(request: Request, hours: Annotated[int, Query(ge=1, le=8760)] = 24) -> Response:

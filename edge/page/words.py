@@ -15,6 +15,7 @@ from edge.page.view import LiveBox, LiveView
 from edge.site.model import Camera, SiteFile
 from edge.text import Catalogue
 from edge.values import (
+    WHOLE_PICTURE,
     AlarmChange,
     AlarmEvent,
     CameraCause,
@@ -26,7 +27,6 @@ from edge.values import (
 )
 
 _DROPPED = ("clip", "snapshot", "reading", "tally")  # what a reader would miss; the journal drops in this order
-WHOLE_PICTURE = "-"
 _WORST = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
 
 

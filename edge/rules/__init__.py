@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType, ModuleType
 
-from edge.rules.rule import CAMERA, WHOLE_PICTURE, Circumstances, Place, Rule, applies
+from edge.rules.rule import CAMERA, Circumstances, Place, Rule, applies
 
-__all__ = ["CAMERA", "RULES", "WHOLE_PICTURE", "Circumstances", "Place", "Rule", "applies", "discover"]
+__all__ = ["CAMERA", "RULES", "Circumstances", "Place", "Rule", "applies", "discover"]
 
 
 def discover(package: ModuleType) -> Mapping[str, Rule]:

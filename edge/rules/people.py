@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from edge.rules.rule import CAMERA, TOO_DARK, WHOLE_PICTURE, Circumstances, Look, Place
+from edge.rules.rule import CAMERA, TOO_DARK, Circumstances, Look, Place
 from edge.site.model import Camera, Zone, ZoneKind
-from edge.values import NO_TRACK, Box, Judgement, Person, Reason, Scene, Verdict, Wear, WearState
+from edge.values import NO_TRACK, WHOLE_PICTURE, Box, Judgement, Person, Reason, Scene, Verdict, Wear, WearState
 
 CONFIRM_S = 1.0
 MIN_LOOKS = 3

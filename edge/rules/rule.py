@@ -14,8 +14,6 @@ from edge.rules.night import NightState
 from edge.site.model import BarrierFixture, Camera, LampFixture, RuleSettings, SiteFile, TimeSpan
 from edge.values import Judgement, Point, Reason, Scene, Severity, Verdict
 
-WHOLE_PICTURE = "-"
-"""Id of the place that is the whole picture."""
 CAMERA = "camera"
 """Subject of a judgement about nobody in particular: the picture, or the model, does not let anybody be judged."""
 TOO_DARK = 0.1

@@ -31,7 +31,7 @@ from edge.journal.journal import Journal
 from edge.journal.rows import StoredEvidence
 from edge.site.model import EvidenceUplink as Settings
 from edge.uplink.tls import TlsFileError, client_context
-from edge.values import LinkState
+from edge.values import MEDIA_TYPES, LinkState
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,6 @@ _BATCH = 64
 _IDLE_S = 10.0  # the journal is asked anew, in case nobody called `wake`
 _ASK_S = 1.0  # whether `may_send` has changed its mind, whether the clock has moved
 _CHUNK = 64 * 1024
-_TYPE = {"snapshot": "image/jpeg", "clip": "video/mp4"}
 _STORED = 201
 _NOT_KNOWN = (401, 403)
 _PASSING = (408, 425, 429)
@@ -207,7 +206,7 @@ class EvidenceUplink:
                 answer = self._client.put(
                     f"{self._url}/evidence/{file.alarm}/{file.ref.sha256}",
                     content=self._chunks(body, size),
-                    headers={"Content-Type": _TYPE[file.ref.kind], "Content-Length": str(size)},
+                    headers={"Content-Type": MEDIA_TYPES[file.ref.kind], "Content-Length": str(size)},
                 )
         except _StoppedError:
             return

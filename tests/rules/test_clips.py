@@ -12,9 +12,9 @@ import pytest
 
 from edge.clock import ManualClock
 from edge.detect import Detector, find_model, load_detector
-from edge.rules import RULES, WHOLE_PICTURE, Place
+from edge.rules import RULES, Place
 from edge.track import Tracker, persons
-from edge.values import Scene, Verdict
+from edge.values import WHOLE_PICTURE, Scene, Verdict
 from tests.conftest import need
 from tests.rules.builders import judge
 

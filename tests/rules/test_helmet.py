@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from edge.rules.helmet import RULE
-from edge.rules.rule import CAMERA, TOO_DARK, WHOLE_PICTURE
-from edge.values import NO_TRACK, Reason, Verdict, Wear, WearState
+from edge.rules.rule import CAMERA, TOO_DARK
+from edge.values import NO_TRACK, WHOLE_PICTURE, Reason, Verdict, Wear, WearState
 from tests.rules.builders import LEFT, MODEL, OFF, ON, UNSEEN, camera, judge, only_place, person, said, scene, zone
 from tests.rules.wearing import AT_THE_EDGE, BAD, COLUMNS, DIM, OK, TABLE
 
