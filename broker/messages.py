@@ -30,6 +30,8 @@ MAX_CLAUSES = 16
 MAX_EVIDENCE = 64
 MAX_IDS = 500
 """Of events in one ack."""
+MAX_LINE = 500
+"""Characters of a line for people."""
 
 _IDENT = r"[a-z0-9][a-z0-9-]{0,31}"
 _NAME = r"[a-z0-9][a-z0-9_-]{0,63}"  # rules, commands and sensors are named by the program: underscores too
@@ -39,7 +41,7 @@ PlaceId = Annotated[str, StringConstraints(pattern=rf"^({_IDENT}|-)$")]
 Name = Annotated[str, StringConstraints(pattern=rf"^{_NAME}$")]
 EventId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z-]{0,63}$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-Line = Annotated[str, StringConstraints(max_length=500)]
+Line = Annotated[str, StringConstraints(max_length=MAX_LINE)]
 Count = Annotated[int, Field(ge=0)]
 
 

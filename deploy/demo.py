@@ -23,7 +23,7 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from broker.embedded import EmbeddedBroker, EmbeddedBrokerError
-from broker.messages import AlarmMessage, MessageError, parse_topic
+from broker.messages import PREFIX, AlarmMessage, MessageError, parse_topic
 from edge.capture.folder import pictures_in
 from edge.capture.source import SourceError
 from edge.node import NodeError, run_site
@@ -172,7 +172,7 @@ def _alarms_to(console: Console, text: Catalogue, port: int) -> Iterator[None]:
     """Print every alarm that arrives over MQTT, as a subscriber of its own."""
 
     def on_connect(client: mqtt.Client, *_: object) -> None:
-        client.subscribe(f"banksman/1/{SITE}/+/alarm/+", qos=1)
+        client.subscribe(f"{PREFIX}/{SITE}/+/alarm/+", qos=1)
 
     def on_message(client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
         del client, userdata
@@ -233,7 +233,7 @@ def _watch(path: Path, content: dict[str, Any], language: str, stop: threading.E
     with _alarms_to(console, text, broker_port):
         console.print(f"[bold]Banksman[/] {text('demo.running')}")
         console.print(f"  {text('demo.page')}   http://127.0.0.1:{content['page']['port']}/")
-        console.print(f"  MQTT   127.0.0.1:{broker_port}   banksman/1/{SITE}/#")
+        console.print(f"  MQTT   127.0.0.1:{broker_port}   {PREFIX}/{SITE}/#")
         console.print(f"  {text('demo.site_file')}   {path}", soft_wrap=True)
         console.print(f"[dim]{text('demo.stop')}[/]")
         try:

@@ -11,7 +11,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from broker.messages import NodeTopics, Reply
-from edge.doctor.certificate import DAY_S, SOON_DAYS
+from edge.doctor.certificate import SOON_DAYS, days_left
 from edge.doctor.network import CONNECT_S, Far, knock
 from edge.doctor.result import Result
 from edge.site.model import Mqtt
@@ -36,7 +36,7 @@ def examine_broker(settings: Mqtt, site: str, node: str, wall: float) -> Result:
         return trouble
     if ends is None:
         return far.found("plain")
-    days = int((ends - wall) // DAY_S)
+    days = days_left(ends, wall)
     return far.found("ends_soon" if days < SOON_DAYS else "ok", days=days)
 
 

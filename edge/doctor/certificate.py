@@ -35,8 +35,12 @@ class Certificate:
     ends: float
 
     def days(self, wall: float) -> int:
-        """Days that are left, negative once it has ended."""
-        return int((self.ends - wall) // DAY_S)
+        return days_left(self.ends, wall)
+
+
+def days_left(ends: float, wall: float) -> int:
+    """Whole days until a certificate ends, negative once it has."""
+    return int((ends - wall) // DAY_S)
 
 
 def read_pem(content: bytes) -> list[Certificate]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http.client import HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
-from edge.doctor.certificate import DAY_S, SOON_DAYS
+from edge.doctor.certificate import SOON_DAYS, days_left
 from edge.doctor.network import CONNECT_S, Far, knock
 from edge.doctor.result import Result
 from edge.site.model import EvidenceUplink
@@ -38,5 +38,5 @@ def examine_evidence(settings: EvidenceUplink, wall: float) -> Result:
         return far.found("not_known", status=status)
     if status >= 500 and status != _NOT_IMPLEMENTED:
         return far.found("trouble", status=status)
-    days = int((ends - wall) // DAY_S)
+    days = days_left(ends, wall)
     return far.found("ends_soon" if days < SOON_DAYS else "ok", days=days)

@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from broker.messages import Command, Kind, MessageError, NodeTopics, Reply, parse_topic
+from broker.messages import MAX_LINE, Command, Kind, MessageError, NodeTopics, Reply, parse_topic
 from edge.uplink.link import Inbound
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class CommandDesk:
 
     def _refuse(self, name: str, reply_topic: str, correlation: bytes | None, refusal: _Refusal) -> None:
         log.info("command %s refused: %s", name, refusal.code)
-        self._answer(reply_topic, correlation, Reply(ok=False, code=refusal.code, message=refusal.message[:500]))
+        self._answer(reply_topic, correlation, Reply(ok=False, code=refusal.code, message=refusal.message[:MAX_LINE]))
 
     def _is_repeated(self, name: str, inbound: Inbound) -> bool:
         if inbound.correlation is None:
@@ -172,7 +172,7 @@ class CommandDesk:
         try:
             return self._handlers[request.name](request.command)
         except CommandError as error:
-            return Reply(ok=False, code=error.code, message=error.message[:500])
+            return Reply(ok=False, code=error.code, message=error.message[:MAX_LINE])
         except Exception:  # a handler may be any part of the node; whatever is wrong there, who asked gets an answer
             log.exception("command %s failed", request.name)
             return Reply(ok=False, code="failed", message="the node could not do it; its log says why")
@@ -181,7 +181,7 @@ class CommandDesk:
         try:
             payload = reply.to_payload()
         except MessageError as error:
-            payload = Reply(ok=False, code=error.code, message=error.detail[:500]).to_payload()
+            payload = Reply(ok=False, code=error.code, message=error.detail[:MAX_LINE]).to_payload()
         except ValueError as error:  # pydantic's for what is no JSON
             log.error("a reply cannot be written: %s", error)  # noqa: TRY400 nothing to trace
             payload = Reply(ok=False, code="failed", message="the result cannot be written as JSON").to_payload()
