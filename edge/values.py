@@ -129,13 +129,12 @@ class Detections:
         return len(self.xyxy)
 
     def __getitem__(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice) -> Self:
-        return replace(
-            self,
-            xyxy=self.xyxy[rows],
-            confidence=self.confidence[rows],
-            class_id=self.class_id[rows],
-            track_id=self.track_id[rows],
-        )
+        # Rows of what was checked need no second check; a frame takes a dozen of these.
+        part = object.__new__(type(self))
+        for name in ("xyxy", "confidence", "class_id", "track_id"):
+            object.__setattr__(part, name, getattr(self, name)[rows])
+        object.__setattr__(part, "names", self.names)
+        return part
 
     def of(self, *names: str) -> Self:
         """Only the rows of these classes; none for a class that the model lacks."""
