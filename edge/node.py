@@ -35,7 +35,7 @@ from edge.line import CameraLine
 from edge.live import LiveBoard
 from edge.page.app import create_app
 from edge.page.server import PageError, PageServer
-from edge.page.view import Health, LiveView
+from edge.page.view import Health, LiveView, Uplink
 from edge.post import Post
 from edge.rules import RULES
 from edge.site.keep import SiteFileKeeper, last_good_beside
@@ -354,11 +354,21 @@ class Node:
             disk_free_mb=machine.disk_free_mb,
             journal=self._journal.state,
             journal_depth=self._journal.depth(),
-            mqtt=LinkState.OFF if self.mqtt is None else self.mqtt.state,
-            mqtt_detail="" if self.mqtt is None else self.mqtt.detail,
+            mqtt=self._broker_link(),
+            uploads=self._upload_link(),
             clock_synced=self._clock.now().synced,
             uptime_s=self._uptime(),
         )
+
+    def _broker_link(self) -> Uplink:
+        mqtt = self.mqtt
+        return Uplink(LinkState.OFF) if mqtt is None else Uplink(mqtt.state, mqtt.cause, mqtt.detail)
+
+    def _upload_link(self) -> Uplink:
+        if self.uploads is None:
+            return Uplink(LinkState.OFF)
+        state = self.uploads.state
+        return Uplink(state.link, state.cause, state.detail, state.aside)
 
     def save_zones(self, camera: str, zones: Sequence[Zone], language: str) -> None:
         save_zones(self._path, camera, zones, RULES, language)

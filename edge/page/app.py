@@ -464,4 +464,5 @@ def _add_reading(app: FastAPI, pages: _Pages) -> None:
         return pages.render(
             request, "health.html", "health", words=words, health=health, cameras=cameras,
             journal=words.journal(health.journal),
+            broker=words.broker(health.mqtt), uploads=words.uploads(health.uploads),
         )  # fmt: skip

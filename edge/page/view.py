@@ -49,12 +49,26 @@ class LiveView(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Uplink:
+    """How one way out of the node is.
+
+    cause: why it is not as it should be, a code of the catalogues (`mqtt.cause`, `upload`); `none` while all is well.
+    detail: one line for the installer, without secrets. aside: files that the far end refuses for what they are.
+    """
+
+    state: LinkState
+    cause: str = "none"
+    detail: str = ""
+    aside: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How the node is. None where this machine has no such number.
 
     fps: frames judged a second, all cameras together. latency_*: from the frame to its judgement.
     journal_depth: rows that are not delivered yet. uptime_s: since the node started.
-    mqtt_detail: one line for the installer, without secrets.
+    mqtt: alarms to the broker. uploads: pictures and clips to the site server.
     """
 
     version: str
@@ -69,8 +83,8 @@ class Health:
     disk_free_mb: float | None
     journal: JournalState
     journal_depth: int
-    mqtt: LinkState
-    mqtt_detail: str
+    mqtt: Uplink
+    uploads: Uplink
     clock_synced: bool
     uptime_s: float
 

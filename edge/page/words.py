@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from edge.clock import Stamp
 from edge.journal.rows import Compliance, JournalState, StoredEvidence
-from edge.page.view import LiveBox, LiveView
+from edge.page.view import LiveBox, LiveView, Uplink
 from edge.site.model import Camera, SiteFile
 from edge.text import Catalogue
 from edge.values import (
@@ -21,6 +21,7 @@ from edge.values import (
     CameraCause,
     CameraStatus,
     Instance,
+    LinkState,
     PlaceState,
     Reason,
     Verdict,
@@ -42,6 +43,17 @@ class StateWords:
     detail: str
     since: str
     fps: str
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkWords:
+    """A way out of the node in words; `verdict` is that to show beside it, `idle` where none is wanted."""
+
+    verdict: str
+    state: str
+    cause: str
+    todo: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +130,12 @@ def percent(part: float, whole: float) -> str:
         return "—"
     tenths = math.floor(1000 * part / whole)
     return "< 0.1 %" if part and not tenths else f"{tenths / 10:.1f} %"
+
+
+def _uplink_verdict(uplink: Uplink) -> str:
+    if uplink.state is LinkState.UP and (uplink.cause != "none" or uplink.aside):
+        return "unknown"
+    return {"off": "idle", "connecting": "unknown", "up": "ok", "down": "violation"}[uplink.state]
 
 
 def _widths(parts: Sequence[int]) -> list[tuple[float, float]]:
@@ -270,6 +288,31 @@ class Words:
         """One event of an alarm's history: when, what happened, why."""
         why = f"{self.text(f'reason.{event.reason}')} · {self.text('page.alarms.affected', n=event.subjects)}"
         return self.time(event.at), self.text(f"page.change.{event.change}"), why
+
+    def broker(self, uplink: Uplink) -> UplinkWords:
+        """How alarms get to the broker."""
+        troubled = uplink.cause != "none"
+        return UplinkWords(
+            verdict=_uplink_verdict(uplink),
+            state=self.text(f"page.link.{uplink.state}"),
+            cause=self.text(f"mqtt.cause.{uplink.cause}") if troubled else "",
+            todo=self.text(f"mqtt.do.{uplink.cause}") if troubled else "",
+            detail=uplink.detail if troubled else "",
+        )
+
+    def uploads(self, uplink: Uplink) -> UplinkWords:
+        """How pictures and clips get to the site server."""
+        troubled = uplink.cause != "none"
+        told = [self.text(f"upload.{uplink.cause}")] if troubled else []
+        if uplink.aside:
+            told.append(self.text("upload.aside", n=uplink.aside))
+        return UplinkWords(
+            verdict=_uplink_verdict(uplink),
+            state=self.text(f"page.uploads.{uplink.state}"),
+            cause=" ".join(told),
+            todo=self.text(f"upload_do.{uplink.cause}") if troubled else "",
+            detail=uplink.detail if told else "",
+        )
 
     def journal(self, state: JournalState) -> tuple[str, tuple[str, ...]]:
         """How the journal is: the verdict to show beside it, and what there is to say, worst first."""

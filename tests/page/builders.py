@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 from uuid6 import uuid7
 
+from broker.embedded import free_port
 from edge.clock import Clock, ManualClock
 from edge.evidence.heads import HeadRegion
 from edge.journal.journal import Journal
@@ -24,7 +24,7 @@ from edge.line import Looked
 from edge.live import LiveBoard, LiveFrame
 from edge.page.app import create_app
 from edge.page.server import PageServer
-from edge.page.view import Health
+from edge.page.view import Health, Uplink
 from edge.rules import RULES
 from edge.site.load import load, save_zones
 from edge.site.model import JournalSettings, Page, SiteFile, Zone
@@ -115,7 +115,7 @@ class BenchNode:
         self.board = LiveBoard()
         self.broken: str | None = None
         self.places: tuple[PlaceState, ...] = ()
-        self.link = LinkState.UP
+        self.mqtt, self.uploads = Uplink(LinkState.UP), Uplink(LinkState.UP)
         self._site = self.on_disk()
         self._status = {c.id: self._live(c.id) for c in self._site.cameras}
         self._seq = 0
@@ -226,8 +226,8 @@ class BenchNode:
             disk_free_mb=21_500.0,
             journal=self.journal.state,
             journal_depth=self.journal.depth(),
-            mqtt=self.link,
-            mqtt_detail="127.0.0.1:1883",
+            mqtt=self.mqtt,
+            uploads=self.uploads,
             clock_synced=self.clock.synced,
             uptime_s=93_784.0,
         )
@@ -261,11 +261,6 @@ def clip(seconds: int = 2) -> bytes:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return file.getvalue()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

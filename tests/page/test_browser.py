@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, FloatRect, Locator, Page, expect, sync_playwright
 
+from broker.embedded import free_port
 from edge.page.app import create_app
 from edge.page.server import PageServer
 from edge.site.model import Page as PageSettings
@@ -32,7 +33,6 @@ from tests.page.builders import (
     WIDTH,
     BenchNode,
     clip,
-    free_port,
     jpeg,
     judged,
     place,

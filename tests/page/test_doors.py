@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from broker.embedded import free_port
 from edge.clock import ManualClock
 from edge.page.app import create_app
 from edge.page.security import SESSION_S, Sessions, local_path
 from edge.page.server import PageError, PageServer
 from edge.site.model import Page
-from tests.page.builders import HELMET, PASSWORD, BenchNode, free_port, serving
+from tests.page.builders import HELMET, PASSWORD, BenchNode, serving
 from tests.page.conftest import Reader
 
 PAGES = ("/", "/zones", "/zones/gate", "/alarms", "/compliance", "/health")

@@ -10,8 +10,11 @@ import pytest
 
 from edge.clock import ManualClock
 from edge.journal.rows import JournalState, Trouble
+from edge.page.view import Uplink
 from edge.page.words import Words, percent
 from edge.text import LANGUAGES, catalogue
+from edge.uplink.evidence import Cause as UploadCause
+from edge.uplink.link import LinkCause
 from edge.values import AlarmChange, CameraCause, CameraState, Instance, LinkState, Reason, Severity, Verdict
 from tests.page.builders import FENCE, HELMET, HI_VIS, INTRUSION, BenchNode, clip, jpeg, place
 from tests.page.conftest import Reader
@@ -224,13 +227,18 @@ def test_percent_never_flatters(part: int, whole: int, text: str) -> None:
 
 def test_health_names_what_is_wrong(reader: Reader, node: BenchNode, clock: ManualClock) -> None:
     clock.synced = False
-    node.link = LinkState.DOWN
+    node.mqtt = Uplink(LinkState.DOWN, "refused", "refused: 127.0.0.1:1883: nobody listens there")
+    node.uploads = Uplink(LinkState.DOWN, "auth", "the server answers 403: it does not know this node")
     node.broken = "site.yaml, line 3: cameras: at least one"
     node.camera("yard", CameraState.LOST, CameraCause.REFUSED, "10.0.0.21:554 refused")
     read = words_of(reader.get("/health").text)
     for piece in (
         "Not connected; records wait in the journal",
+        "Check host and port. Is the broker running?",
         "127.0.0.1:1883",
+        "The site server does not accept this node.",
+        "Enrol this node again",
+        "the server answers 403",
         "Not synchronised",
         "the last good one is in force",
         "site.yaml, line 3: cameras: at least one",
@@ -239,6 +247,44 @@ def test_health_names_what_is_wrong(reader: Reader, node: BenchNode, clock: Manu
         "1 d 2 h",
     ):
         assert piece in read
+
+
+UP, DOWN, CONNECTING, OFF = LinkState.UP, LinkState.DOWN, LinkState.CONNECTING, LinkState.OFF
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("state", [UP, DOWN])
+def test_every_cause_of_an_uplink_has_words(node: BenchNode, state: LinkState, language: str) -> None:
+    text = catalogue(language)
+    words = Words(text, node.site(), node.clock.now())
+    verdict = "unknown" if state is UP else "violation"
+    for cause in set(LinkCause) - {LinkCause.NONE}:
+        told = words.broker(Uplink(state, cause, "why"))
+        assert (told.verdict, told.cause, told.todo, told.detail) == (
+            verdict, text(f"mqtt.cause.{cause}"), text(f"mqtt.do.{cause}"), "why",
+        )  # fmt: skip
+    for trouble in set(UploadCause) - {UploadCause.NONE}:
+        told = words.uploads(Uplink(state, trouble, "why"))
+        assert (told.verdict, told.cause, told.todo, told.detail) == (
+            verdict, text(f"upload.{trouble}"), text(f"upload_do.{trouble}"), "why",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("uplink", "verdict", "state", "cause"),
+    [
+        (Uplink(OFF), "idle", "None set up", ""),
+        (Uplink(CONNECTING), "unknown", "Nothing sent yet", ""),
+        (Uplink(UP), "ok", "Connected", ""),
+        (Uplink(UP, aside=2, detail="the server answers 413"), "unknown", "Connected", "2 files are refused"),
+    ],
+)
+def test_uploads_in_words(node: BenchNode, uplink: Uplink, verdict: str, state: str, cause: str) -> None:
+    told = Words(catalogue("en"), node.site(), node.clock.now()).uploads(uplink)
+    assert (told.verdict, told.detail, told.todo) == (verdict, uplink.detail, "")
+    assert told.state.startswith(state)
+    assert told.cause.startswith(cause)
+    assert bool(told.cause) is bool(cause)
 
 
 @pytest.mark.parametrize(
