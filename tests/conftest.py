@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from broker.embedded import free_port
 from edge.clock import ManualClock
 
 REPO = Path(__file__).resolve().parent.parent
@@ -35,6 +36,20 @@ def shared() -> Path:
     return SHARED
 
 
+def street_photos() -> Path:
+    """A folder with photos of people in a street, those that `make demo` shows."""
+    spec = find_spec("ultralytics")
+    need(spec, "ultralytics, whose package brings the street photos, is not installed (make train-env)")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "assets"
+
+
+@pytest.fixture(scope="session")
+def street() -> Path:
+    return street_photos()
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
@@ -43,10 +58,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def unused_port() -> int:
     """A TCP port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_port()
 
 
 @pytest.fixture(scope="session")

@@ -25,15 +25,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from broker.embedded import free_port
 from tests.conftest import need
 
 HOST = "127.0.0.1"
 START_S = 20.0
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

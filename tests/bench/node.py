@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,7 +35,7 @@ import psutil
 from paho.mqtt.enums import CallbackAPIVersion
 from ruamel.yaml import YAML
 
-from broker.embedded import EmbeddedBroker
+from broker.embedded import EmbeddedBroker, free_port
 from broker.messages import AlarmMessage
 from edge.clock import ManualClock, Stamp
 from edge.detect import Detector, find_model, load_detector, read_manifest
@@ -58,8 +57,8 @@ from tests.conftest import SHARED
 
 MODEL = Path("site-v0")
 THREADS = 2
-FRAMES = 300
-ROUNDS = 3
+FRAMES = 75
+ROUNDS = 16
 RUNTIMES: tuple[RuntimeName, ...] = ("onnx", "ncnn", "openvino")
 CLIP = SHARED / "data" / "clips" / "ppe-2.mp4"
 ALARMS = 30
@@ -169,21 +168,25 @@ def pipeline(frames: Sequence[Image], detector: Detector) -> tuple[float, int]:
     return took, alarms
 
 
-def bare(frames: Sequence[Image], runtime: RuntimeName) -> float:
-    """Seconds of the runtime's session alone over these frames, already letterboxed."""
-    folder = find_model(MODEL, Path())
-    manifest = read_manifest(folder)
-    letterbox = Letterbox(manifest.input, manifest.preprocessing)
-    blobs = [letterbox(f)[0].copy() for f in frames]
-    session = import_runtime(runtime).open_session(verified_files(folder, manifest, runtime), THREADS)
-    for blob in blobs[:3]:
-        session.run(blob)
-    start = time.perf_counter()
-    for blob in blobs:
-        session.run(blob)
-    took = time.perf_counter() - start
-    session.close()
-    return took
+class Bare:
+    """The runtime's session alone, on frames that are letterboxed already."""
+
+    def __init__(self, runtime: RuntimeName) -> None:
+        folder = find_model(MODEL, Path())
+        self._manifest = read_manifest(folder)
+        files = verified_files(folder, self._manifest, runtime)
+        self._session = import_runtime(runtime).open_session(files, THREADS)
+
+    def seconds(self, frames: Sequence[Image]) -> float:
+        letterbox = Letterbox(self._manifest.input, self._manifest.preprocessing)
+        blobs = [letterbox(f)[0].copy() for f in frames]
+        start = time.perf_counter()
+        for blob in blobs:
+            self._session.run(blob)
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        self._session.close()
 
 
 def ultralytics_loop(frames: Sequence[Image]) -> float | None:
@@ -205,28 +208,29 @@ def ultralytics_loop(frames: Sequence[Image]) -> float | None:
 
 
 def speed() -> None:
+    """In short rounds in turn, so that whatever else the machine does falls on both alike."""
     frames = decoded_frames(FRAMES)
     height, width = frames[0].shape[:2]
-    print(f"speed: {len(frames)} frames of {width}x{height}, {THREADS} threads, best of {ROUNDS} rounds in turn")
+    print(f"speed: {ROUNDS} rounds of {FRAMES} frames of {width}x{height}, {THREADS} threads")
     for runtime in RUNTIMES:
         if find_spec({"onnx": "onnxruntime"}.get(runtime, runtime)) is None:
             continue
-        detector = load_detector(find_model(MODEL, Path()), runtime, THREADS)
-        pipeline(frames[:20], detector)
-        ratios, whole, alone, alarms = [], [], [], 0
-        for _ in range(ROUNDS):
-            alone.append(bare(frames, runtime))
-            took, alarms = pipeline(frames, detector)
-            whole.append(took)
-            ratios.append(alone[-1] / took)
+        detector, session = load_detector(find_model(MODEL, Path()), runtime, THREADS), Bare(runtime)
+        pipeline(frames, detector)
+        session.seconds(frames)
+        rounds = [(session.seconds(frames), pipeline(frames, detector)) for _ in range(ROUNDS)]
         detector.close()
+        session.close()
+        alone, whole = sum(a for a, _ in rounds), sum(took for _, (took, _) in rounds)
+        quartiles = np.percentile([a / took for a, (took, _) in rounds], (25, 50, 75))
         print(
-            f"  {runtime:<9} bare {len(frames) / min(alone):6.1f} fps   pipeline {len(frames) / min(whole):6.1f} fps   "
-            f"ratio {statistics.median(ratios):.3f} (rounds {', '.join(f'{r:.3f}' for r in ratios)})   {alarms} alarms"
+            f"  {runtime:<9} bare {ROUNDS * FRAMES / alone:6.1f} fps   pipeline {ROUNDS * FRAMES / whole:6.1f} fps   "
+            f"ratio {alone / whole:.3f} (median of rounds {quartiles[1]:.3f}, quartiles {quartiles[0]:.3f} to "
+            f"{quartiles[2]:.3f})   {rounds[0][1][1]} alarms a round"
         )
-    loop = ultralytics_loop(frames[: FRAMES // 2])
+    loop = ultralytics_loop(frames)
     if loop is not None:
-        print(f"  ultralytics track() loop on torch: {FRAMES // 2 / loop:.1f} fps")
+        print(f"  ultralytics track() loop on torch: {FRAMES / loop:.1f} fps")
 
 
 # -- a node of its own process -----------------------------------------------------------------------------------------
@@ -256,15 +260,6 @@ def node(site: Path) -> Iterator[psutil.Process]:
     finally:
         process.terminate()
         process.wait(30)
-
-
-def free_port() -> int:
-    import socket  # noqa: PLC0415
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------

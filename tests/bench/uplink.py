@@ -21,8 +21,9 @@ from edge.journal.journal import Journal
 from edge.site.model import JournalSettings
 from tests.journal.builders import event
 from tests.kill.harness import Process
-from tests.mqtt.builders import Observer, running, settings, until
+from tests.mqtt.builders import Observer, running, settings
 from tests.servers import Mosquitto
+from tests.waiting import until
 
 PACE_S, PACED = 0.05, 400
 

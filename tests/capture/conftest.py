@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,13 +35,6 @@ def open_reader(tmp_path: Path) -> Iterator[OpenReader]:
     yield start
     for reader in readers:
         reader.stop()
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -82,11 +74,11 @@ class RtspServer:
 
 
 @pytest.fixture
-def rtsp_server(has_rtsp_server: None, free_port: int) -> Iterator[Callable[..., RtspServer]]:
+def rtsp_server(has_rtsp_server: None, unused_port: int) -> Iterator[Callable[..., RtspServer]]:
     servers: list[RtspServer] = []
 
     def start(*arguments: str) -> RtspServer:
-        server = RtspServer(free_port, *arguments)
+        server = RtspServer(unused_port, *arguments)
         servers.append(server)
         server.start()
         return server

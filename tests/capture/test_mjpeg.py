@@ -85,8 +85,8 @@ def test_streams_that_do_not_work_say_why_and_keep_the_secret(  # noqa: PLR0917 
     assert cause.value in caplog.text
 
 
-def test_nobody_there_is_refused(open_reader: OpenReader, free_port: int) -> None:
-    reader = open_reader(camera(mjpeg(f"http://127.0.0.1:{free_port}/live")))
+def test_nobody_there_is_refused(open_reader: OpenReader, unused_port: int) -> None:
+    reader = open_reader(camera(mjpeg(f"http://127.0.0.1:{unused_port}/live")))
     until(reader, CameraState.LOST, CameraCause.REFUSED)
 
 

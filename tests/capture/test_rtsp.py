@@ -62,7 +62,7 @@ def test_a_camera_that_dies_is_noticed_and_comes_back(rtsp_server: StartServer, 
 def test_causes_and_secrets(
     rtsp_server: StartServer,
     open_reader: OpenReader,
-    free_port: int,
+    unused_port: int,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:

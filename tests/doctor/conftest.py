@@ -1,13 +1,11 @@
-"""Certificates, photos and a model for the doctor's tests."""
+"""Certificates and a model for the doctor's tests."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import need
 from tests.doctor.builders import ModelFolder
 from tests.servers import Authority
 
@@ -26,13 +24,3 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture
 def model(tmp_path: Path) -> ModelFolder:
     return ModelFolder(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def street() -> Path:
-    """Photos of people in a street."""
-    spec = find_spec("ultralytics")
-    need(spec, "ultralytics, whose package brings the street photos, is not installed (make train-env)")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "assets"

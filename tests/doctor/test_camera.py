@@ -19,9 +19,9 @@ from edge.doctor.camera import examine_camera
 from edge.doctor.result import Grade, Result, tell
 from edge.site.model import Camera
 from edge.values import Image
-from tests.capture.conftest import RtspServer, free_port, has_rtsp_server, rtsp_server
+from tests.capture.conftest import RtspServer, has_rtsp_server, rtsp_server
 
-__all__ = ["free_port", "has_rtsp_server", "rtsp_server"]
+__all__ = ["has_rtsp_server", "rtsp_server"]
 
 
 def camera(source: dict[str, Any], **more: Any) -> Camera:

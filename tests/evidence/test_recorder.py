@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -25,6 +24,7 @@ from edge.values import EvidenceRef, Frame, Image
 from tests.evidence.builders import HIDDEN, SHARP, Film, recorder, sharpness
 from tests.journal.builders import journal
 from tests.journal.test_full_disk import fill, small_disk
+from tests.waiting import until
 
 __all__ = ["small_disk"]
 
@@ -51,14 +51,6 @@ def clip_frames(path: Path) -> list[tuple[float, Image]]:
         return [
             (float(f.time or 0.0), np.asarray(f.to_ndarray(format="bgr24"), np.uint8)) for f in file.decode(video=0)
         ]
-
-
-def until(wanted: Callable[[], bool]) -> None:
-    """Wait for threads of the recorder that tell nobody when they are done."""
-    deadline = time.monotonic() + 20
-    while not wanted():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def only(kept: Journal, alarm: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import need
+from tests.conftest import street_photos
 from tests.kill.harness import KillingNode
 from tests.servers import HOST
 
@@ -22,11 +21,7 @@ QUICK = {"confirm_s": 0.1, "clear_s": 0.2, "quiet_s": 0, "min_height_px": 20}
 
 def street(folder: Path, shift: int) -> Path:
     """A folder of pictures, shown in a circle: people without helmets and vests, then nobody."""
-    found = importlib.util.find_spec("ultralytics")
-    need(found, "ultralytics is not installed: it holds the sample photos")
-    assert found is not None
-    assert found.origin is not None
-    people = cv2.imread(str(Path(found.origin).parent / "assets" / "bus.jpg"))
+    people = cv2.imread(str(street_photos() / "bus.jpg"))
     assert people is not None
     coarse = np.random.default_rng(1).integers(60, 200, (27, 20, 3), dtype=np.uint8)
     nobody = cv2.resize(coarse, (people.shape[1], people.shape[0]))

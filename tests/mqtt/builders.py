@@ -25,6 +25,7 @@ from edge.site.model import JournalSettings, Mqtt
 from edge.uplink.commands import CommandError
 from edge.uplink.mqtt import MqttUplink
 from edge.values import LinkState
+from tests.waiting import WAIT_S, until
 
 SITE, NODE = "north-yard", "gate-03"
 NAME = f"{SITE}/{NODE}"
@@ -32,7 +33,6 @@ TOPICS = NodeTopics(SITE, NODE)
 NODE_PASSWORD, DISPATCH_PASSWORD = "node's own secret", "dispatch's own secret"
 USERS = {NAME: NODE_PASSWORD, "dispatch": DISPATCH_PASSWORD}
 ACL = "pattern readwrite banksman/1/%u/#\n\nuser dispatch\ntopic readwrite banksman/1/#\n"
-WAIT_S = 20.0
 
 
 def settings(port: int, **more: Any) -> Mqtt:
@@ -41,14 +41,6 @@ def settings(port: int, **more: Any) -> Mqtt:
 
 def with_password(port: int, password: str = NODE_PASSWORD, **more: Any) -> Mqtt:
     return settings(port, username=NAME, password=SecretStr(password), **more)
-
-
-def until(true: Callable[[], object], what: str, timeout: float = WAIT_S) -> None:
-    """Waits for what another process does; fails with `what`."""
-    deadline = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.01)
 
 
 @dataclass

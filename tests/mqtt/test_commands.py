@@ -17,8 +17,9 @@ from broker.messages import MAX_PAYLOAD, Command, Reply, parse_topic
 from edge.uplink.commands import MAX_CORRELATION, MAX_WAITING, Answer, CommandDesk
 from edge.uplink.link import Inbound
 from tests.journal.builders import event
-from tests.mqtt.builders import ACL, HANDLERS, NODE, SITE, TOPICS, USERS, Node, Observer, running, until, with_password
+from tests.mqtt.builders import ACL, HANDLERS, NODE, SITE, TOPICS, USERS, Node, Observer, running, with_password
 from tests.servers import Mosquitto
+from tests.waiting import until
 
 PROOF_EXAMPLES, USUAL_EXAMPLES = 10_000, 500
 

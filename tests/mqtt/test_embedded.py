@@ -13,8 +13,9 @@ from broker.embedded import EmbeddedBroker, EmbeddedBrokerError
 from edge.values import LinkState
 from tests.conftest import need
 from tests.journal.builders import event
-from tests.mqtt.builders import Observer, running, settings, until
+from tests.mqtt.builders import Observer, running, settings
 from tests.servers import HOST, Wire
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

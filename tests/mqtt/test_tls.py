@@ -10,8 +10,9 @@ import pytest
 
 from edge.site.model import Mqtt
 from tests.journal.builders import event
-from tests.mqtt.builders import ACL, NAME, running, settings, until
+from tests.mqtt.builders import ACL, NAME, running, settings
 from tests.servers import HOST, Authority, BrokerTls, Certificate, Mosquitto
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.embedded import free_port
 from broker.messages import CONTENT_TYPE, Health, Status
 from edge.clock import ManualClock
 from edge.uplink.outbox import CAPACITY
@@ -26,10 +27,10 @@ from tests.mqtt.builders import (
     Reporter,
     running,
     settings,
-    until,
     with_password,
 )
-from tests.servers import Mosquitto, Wire, free_port
+from tests.servers import Mosquitto, Wire
+from tests.waiting import until
 
 
 def raise_alarms(node: Node, count: int) -> list[AlarmEvent]:

@@ -18,9 +18,9 @@ import pytest
 
 from deploy.demo import DemoError, _kept_photos, _unpack
 from tests.conftest import REPO
-from tests.node.test_node import SiteOnDisk, disk, street, wait_for
+from tests.node.test_node import SiteOnDisk, disk, wait_for
 
-__all__ = ["disk", "street"]
+__all__ = ["disk"]
 
 BANKSMAN = str(Path(sys.executable).with_name("banksman"))
 

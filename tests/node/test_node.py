@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,20 +21,10 @@ from edge.rules import RULES
 from edge.site.keep import SiteFileKeeper
 from edge.site.model import Zone
 from edge.values import CameraCause, CameraState, Image
-from tests.conftest import need
 from tests.node.builders import RIGHT, WHOLE
+from tests.waiting import until
 
 PATIENCE_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def street() -> Path:
-    """The photos that `make demo` shows."""
-    spec = find_spec("ultralytics")
-    need(spec, "ultralytics, whose package brings the street photos, is not installed (make train-env)")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "assets"
 
 
 class SiteOnDisk:
@@ -112,11 +100,7 @@ def running(disk: SiteOnDisk, *, once: bool = False) -> Iterator[Running]:
 
 def wait_for(what: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
     """Until `what` is true: for what comes out of a running node's threads."""
-    end = time.monotonic() + patience_s
-    pause = threading.Event()
-    while not what():
-        assert time.monotonic() < end, "it did not come"
-        pause.wait(0.05)
+    until(what, timeout=patience_s)
 
 
 def test_people_without_helmets_in_the_street_raise_an_alarm_with_a_picture(disk: SiteOnDisk) -> None:
