@@ -16,7 +16,6 @@ from edge.clock import Clock
 CORES = psutil.cpu_count() or 1
 _KEEP_S = 60.0
 _CPU_EVERY_S = 1.0
-_THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +66,10 @@ class Machine:
     disk_free_mb: float | None
 
 
-def cpu_temperature() -> float | None:
+def cpu_temperature(sys: Path = Path("/sys")) -> float | None:
     """Degrees Celsius of the first thermal zone (the SoC on a Raspberry Pi)."""
     try:
-        return int(_THERMAL.read_text()) / 1000
+        return int((sys / "class/thermal/thermal_zone0/temp").read_text()) / 1000
     except (OSError, ValueError):
         return None
 

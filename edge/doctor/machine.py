@@ -16,6 +16,7 @@ import psutil
 
 from edge.clock import Stamp
 from edge.doctor.result import Result, found
+from edge.health import cpu_temperature
 
 BUILT = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 """No clock that is right shows a time before this program was written."""
@@ -96,11 +97,10 @@ class Board:
     @classmethod
     def read(cls, sys: Path = Path("/sys")) -> Board:
         """From the kernel's files. The firmware is found by its driver: its device lies elsewhere on each board."""
-        degrees = _number(sys, "class/thermal/thermal_zone0/temp")
         alarm = next((h.parent for h in sorted(sys.glob("class/hwmon/*/name")) if _text(h) == "rpi_volt"), None)
         weak = None if alarm is None else _number(alarm, "in0_lcrit_alarm")
         return cls(
-            degrees=None if degrees is None else degrees / 1000,
+            degrees=cpu_temperature(sys),
             throttled=_number(sys, "bus/platform/drivers/raspberrypi-firmware/*/get_throttled", 16),
             weak_now=None if weak is None else bool(weak),
         )

@@ -220,8 +220,14 @@ class Recorder:
                     clip.told += told
                     return
             clip = _Clip(
-                camera, at, at.mono - before, at.mono + after, self._clock.now().mono, [(alarm, at)], told
-            )  # fmt: skip
+                camera=camera,
+                at=at,
+                start=at.mono - before,
+                end=at.mono + after,
+                asked=self._clock.now().mono,
+                owners=[(alarm, at)],
+                told=told,
+            )
             self._waiting.append(clip)
             if len(self._waiting) > MAX_WAITING:
                 self._drop_clip(self._waiting.popleft(), "too many are asked for")
