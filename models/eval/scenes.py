@@ -1,0 +1,146 @@
+"""Scenes with known truth: parts of clips, and slow pans over held-out photos whose labels are the truth.
+
+A scene is a folder of pictures, `FPS` a second, which is how often a node looks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from models.data.labels import Boxes, DataError, Photo
+from models.data.pictures import Pixels, pixels_of
+
+TRUTH = Path(__file__).with_name("truth.json")
+FPS = 5.0
+LOOKS = 15
+"""Pictures of a pan: three seconds, three times what the rules about people need to be sure."""
+VIEW = 0.94
+"""Share of a photo's width and height that a pan shows at a time; it slides from the top left to the bottom right."""
+LEAST_HEAD, LEAST_BODY = 0.03, 0.1
+"""Heights of a bare head and of a body without vest, in the photo's longer side, from which an alarm is asked for: a
+head as of somebody of 0.2, twice what the node's rule judges at all, because a wearer need not stand upright."""
+_QUALITY = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """breaches: by rule who breaks it, None for nobody; a rule that is not there is not judged.
+
+    kind: what it was made of. zones: as in a site file; without any, people work in the whole picture.
+    """
+
+    name: str
+    kind: Literal["clip", "pan"]
+    path: Path
+    breaches: Mapping[str, str | None]
+    start: float = 0.0
+    end: float | None = None
+    zones: tuple[Mapping[str, Any], ...] = ()
+
+    def pictures(self) -> Iterator[Pixels]:
+        """`FPS` a second. Raises `DataError` for a file that cannot be read."""
+        return pan(pixels_of(self.path)) if self.kind == "pan" else _cut(self.path, self.start, self.end)
+
+
+def write_pictures(scene: Scene, folder: Path) -> int:
+    """As JPEG, in order of name; returns how many."""
+    folder.mkdir(parents=True)
+    count = 0
+    for picture in scene.pictures():
+        cv2.imwrite(str(folder / f"{count:05d}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        count += 1
+    if not count:
+        raise DataError(f"{scene.path}: scene {scene.name!r} has no pictures from {scene.start} s on")
+    return count
+
+
+def of_clips(clips: Path, truth: Path = TRUTH) -> list[Scene]:
+    """The scenes of the truth table; clips is the folder of its files. Raises `DataError`."""
+    scenes = []
+    for row in json.loads(truth.read_text(encoding="utf-8"))["scenes"]:
+        path = clips / row["clip"]
+        if not path.is_file():
+            raise DataError(f"{path}: no such file, though {truth.name} tells what is true in it")
+        start, end = row["seconds"]
+        scenes.append(Scene(row["name"], "clip", path, row["breaches"], start, end, tuple(row["zones"])))
+    return scenes
+
+
+def of_photos(photos: Sequence[Photo], count: int, seed: int = 0) -> list[Scene]:
+    """Pans over at most `count` photos, drawn at random, whose labels tell for one rule at least what is true."""
+    order = np.random.default_rng(seed).permutation(len(photos)).tolist()
+    scenes: list[Scene] = []
+    for index in order:
+        if len(scenes) == count:
+            break
+        photo = photos[index]
+        if {"helmet", "no_helmet"} <= photo.complete:  # of no other photo the labels can tell anything
+            height, width = pixels_of(photo.path).shape[:2]
+            breaches = told(photo, width, height)
+            if breaches:
+                scenes.append(Scene(photo.name, "pan", photo.path, breaches))
+    return sorted(scenes, key=lambda scene: scene.name)
+
+
+def told(photo: Photo, width: int, height: int) -> dict[str, str | None]:
+    """What the labels of a photo tell about `helmet` and `hi_vis`.
+
+    Breached: somebody bare is large enough, and in the picture during the whole pan. In order: somebody wears it, and
+    nobody is bare. A rule about which they tell neither is left out.
+    """
+    found: dict[str, str | None] = {}
+    for rule, worn, bare, least in (
+        ("helmet", "helmet", "no_helmet", LEAST_HEAD),
+        ("hi_vis", "vest", "no_vest", LEAST_BODY),
+    ):
+        if not {worn, bare} <= photo.complete or len(photo.ignore.of(worn, bare)):
+            continue
+        without = photo.boxes.of(bare)
+        if _plain(without, width, height, least):
+            found[rule] = f"{bare} as labelled"
+        elif not len(without) and len(photo.boxes.of(worn)):
+            found[rule] = None
+    return found
+
+
+def _plain(boxes: Boxes, width: int, height: int, least: float) -> bool:
+    corners, spare = boxes.xyxy, 1 - VIEW
+    inside = (corners[:, :2] >= spare).all(axis=1) & (corners[:, 2:] <= VIEW).all(axis=1)
+    tall = boxes.xywh[:, 3] * height >= least * max(width, height)
+    return bool((inside & tall).any())
+
+
+def pan(picture: Pixels, looks: int = LOOKS) -> Iterator[Pixels]:
+    """A slow slide over a photo."""
+    height, width = picture.shape[:2]
+    across, down = round(width * VIEW), round(height * VIEW)
+    for look in range(looks):
+        share = look / (looks - 1)
+        left, top = round((width - across) * share), round((height - down) * share)
+        yield np.ascontiguousarray(picture[top : top + down, left : left + across])
+
+
+def _cut(path: Path, start: float, end: float | None) -> Iterator[Pixels]:
+    video = cv2.VideoCapture(str(path))
+    try:
+        if not video.isOpened():
+            raise DataError(f"{path}: not a video that can be read")
+        fps = video.get(cv2.CAP_PROP_FPS)
+        frame, due = 0, start
+        while end is None or frame / fps < end:
+            there, picture = video.read()
+            if not there:
+                return
+            if frame / fps >= due - 0.5 / fps:
+                due += 1 / FPS
+                yield np.asarray(picture, np.uint8)
+            frame += 1
+    finally:
+        video.release()
