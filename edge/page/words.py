@@ -229,7 +229,7 @@ class Words:
 
     def states(self, states: Iterable[PlaceState], camera: str) -> list[PlaceWords]:
         """Of one camera, worst first, then as they came."""
-        order = {Verdict.VIOLATION: 0, Verdict.UNKNOWN: 1, Verdict.OK: 2, None: 3}
+        order = {verdict: n for n, verdict in enumerate((*_WORST, None))}
         mine = (s for s in states if s.instance.source == camera)
         return [self.state(s) for s in sorted(mine, key=lambda s: order[s.verdict])]
 

@@ -95,7 +95,7 @@ def test_pictures_of_any_size_can_be_looked_at(size: tuple[int, int]) -> None:
     assert not look.covered(already=True)
 
 
-def test_a_look_costs_less_than_reading_the_picture_twice() -> None:
+def test_a_look_costs_less_than_ten_copies_of_the_picture() -> None:
     """Against a plain copy of the picture in the same run, so that a busy machine does not matter."""
     picture = scene(width=1280, height=720)
 
