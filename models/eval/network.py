@@ -46,10 +46,14 @@ class Seen:
 
 
 class Network:
-    """Weights, loaded. name: of the model. knows: its classes, as far as they are ours. Not for two threads at once."""
+    """Weights, loaded. Not for two threads at once.
+
+    name: of the model. knows: its classes, as far as they are ours. eye: its parts, None where ultralytics has them.
+    """
 
     def __init__(self, name: str, classes: list[str], look: Callable[[Pixels, float], tuple[Floats, Floats]]) -> None:
         self.name = name
+        self.eye = look if isinstance(look, Eye) else None
         self.knows = frozenset(classes) & frozenset(CLASS_ID)
         self._ours = np.array([CLASS_ID.get(c, -1) for c in classes], np.int64)
         self._look = look
@@ -110,11 +114,15 @@ class Eye:
         self._how = manifest["preprocessing"]
         self._strides = manifest["output"]["strides"]
         self._nms_iou = manifest["output"]["nms_iou"]
-        self._run = run
+        self.run = run
+
+    def blob(self, picture: Pixels) -> Blob:
+        """The picture as the network's input."""
+        return letterbox(picture, self._size, self._how)[0]
 
     def __call__(self, picture: Pixels, floor: float) -> tuple[Floats, Floats]:
         blob, scale, shift = letterbox(picture, self._size, self._how)
-        raw = self._run(blob)
+        raw = self.run(blob)
         boxes, confidence, classes = decode(raw, blob.shape[2:], self._strides, self._nms_iou, floor)
         boxes = (boxes - np.tile(shift, 2)) / np.tile(scale, 2)
         return np.column_stack((boxes, classes)), confidence

@@ -28,7 +28,6 @@ from models.eval.scores import Looked, look_at, matched
 ROUNDS = 40
 REFERENCE = "onnx"
 """What speed is a ratio to."""
-_FLOOR = 0.1  # of confidence while speed is measured: the node's
 
 
 def means(looked: Sequence[Looked], knows: frozenset[str]) -> dict[str, float]:
@@ -50,18 +49,21 @@ def speeds(
     rounds: int = ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds a picture (median), and how many times as fast as `REFERENCE` (median of the rounds' ratios).
+    """Of the bare network, without letterbox and decoding, which are the same for all.
 
-    Letterbox and decoding are part of it, as on the node.
+    ms: median of a picture. times_as_fast: as `REFERENCE`, median of the rounds' ratios. Only of networks that have
+    their parts (`Network.eye`), which is all but ultralytics.
     """
-    took: dict[str, list[float]] = {title: [] for title in networks}
-    for network in networks.values():
-        network.look(pictures[0], _FLOOR)
+    eyes = {title: network.eye for title, network in networks.items() if network.eye is not None}
+    blobs = [eyes[REFERENCE].blob(picture) for picture in pictures]
+    took: dict[str, list[float]] = {title: [] for title in eyes}
+    for eye in eyes.values():
+        for blob in blobs:  # each shape once: runtimes plan by shape
+            eye.run(blob)
     for n in range(rounds):
-        picture = pictures[n % len(pictures)]
-        for title, network in networks.items():
+        for title, eye in eyes.items():
             start = clock()
-            network.look(picture, _FLOOR)
+            eye.run(blobs[n % len(blobs)])
             took[title].append(clock() - start)
     times: dict[str, Floats] = {title: np.array(some) for title, some in took.items()}
     return {
