@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -57,8 +57,8 @@ from tests.conftest import SHARED
 
 MODEL = Path("site-v0")
 THREADS = 2
-FRAMES = 75
-ROUNDS = 16
+FRAMES = 150
+ROUNDS = 8
 RUNTIMES: tuple[RuntimeName, ...] = ("onnx", "ncnn", "openvino")
 CLIP = SHARED / "data" / "clips" / "ppe-2.mp4"
 ALARMS = 30
@@ -100,33 +100,50 @@ def decoded_frames(count: int) -> list[Image]:
 
 
 class Memory:
-    """A camera whose frames are decoded already; offers each to the recorder, as a reader thread would."""
+    """A camera whose frames are decoded already.
 
-    def __init__(self, frames: Sequence[Image], fps: float, recorder: Recorder) -> None:
+    As a real reader it has a thread of its own, which offers each frame to the recorder and waits until it was taken.
+    """
+
+    def __init__(self, frames: Sequence[Image], fps: float, recorder: Recorder, wake: Callable[[], None]) -> None:
         self._frames = frames
         self._fps = fps
         self._recorder = recorder
+        self._wake = wake
         self._start = Stamp(1_790_000_000.0, 1_000.0, "bench", synced=True)
-        self._last: Frame | None = None
+        self._changed = threading.Condition()
+        self._newest: Frame | None = None
+        self._taken = 0
+        self.ended = False
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for n, image in enumerate(self._frames):
+            frame = Frame("gate", n + 1, self._start.plus(n / self._fps), image)
+            self._recorder.offer(frame)
+            with self._changed:
+                self._newest = frame
+                self._changed.notify_all()
+            self._wake()
+            with self._changed:
+                self._changed.wait_for(lambda seq=frame.seq: self._taken >= seq)  # type: ignore[misc]
+        self.ended = True
+        self._wake()
 
     def take(self, after: int, timeout: float) -> Frame | None:
         del timeout
-        if after >= len(self._frames):
-            return None
-        frame = Frame("gate", after + 1, self._start.plus(after / self._fps), self._frames[after])
-        self._recorder.offer(frame)
-        self._last = frame
-        return frame
+        with self._changed:
+            if self._newest is None or self._newest.seq <= after:
+                return None
+            self._taken = self._newest.seq
+            self._changed.notify_all()
+            return self._newest
 
     def status(self) -> CameraStatus:
         return CameraStatus("gate", CameraState.LIVE, CameraCause.NONE, self._start)
 
     def stop(self) -> None:
         pass
-
-    @property
-    def ended(self) -> bool:
-        return self._last is not None and self._last.seq >= len(self._frames)
 
 
 def site_file() -> SiteFile:
@@ -158,7 +175,7 @@ def pipeline(frames: Sequence[Image], detector: Detector) -> tuple[float, int]:
             told=lambda: None,
         )  # fmt: skip
         post = Post(CameraLine(site, site.cameras[0], detector.names, RULES), all_terms(site))
-        judge.watched["gate"] = Watched(Memory(frames, 15.0, recorder), post, 0.2, replay=True)
+        judge.watched["gate"] = Watched(Memory(frames, 15.0, recorder, judge.wake), post, 0.2, replay=True)
         start = time.perf_counter()
         judge.run(lambda: False, to_the_end=True)
         took = time.perf_counter() - start
