@@ -26,7 +26,7 @@ TRACK_FLOOR = 0.05
 _HOURS_EVERY_S = 10.0
 """How often night and working hours are asked for: the sun's place takes time, and nobody starts to the second."""
 _EARLY = 0.1  # of a rule's period that its look may come early: else a camera's jitter would put it off by a frame
-_SMALL = (160, 90)
+_SMALL = (160, 90)  # pixels: enough for a mean
 
 
 @dataclass(frozen=True, slots=True, eq=False)
