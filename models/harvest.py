@@ -11,10 +11,10 @@ picture in the folder, as a node names its evidence. The result:
 
 When the labels are right: `python -m models.data import var/queue/set OUT --source NAME --complete helmet,no_helmet,…`.
 
-Faces were hidden by the node. A picture on which a head is as sharp as an unhidden one is refused all the same: training
-data are kept for long and handed on. That check sees what the model sees, and heads of at least `LEAST_HEAD` pixels, and
-misses a tenth (`SHARP`); it does not replace a look at the sheet. The red outlines of evidence are painted over, as a model would learn from them who
-is in the wrong.
+Faces were hidden by the node. A picture on which a head is as sharp as an unhidden one is refused all the same:
+training data are kept for long and handed on. That check sees what the model sees, and heads of at least `LEAST_HEAD`
+pixels, and misses a tenth (`SHARP`); it does not replace a look at the sheet. The red outlines of evidence are painted
+over, as a model would learn from them who is in the wrong.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def unmarked(picture: Pixels) -> Pixels:
     gap = np.abs(picture.astype(np.int16) - np.array(_OUTLINE, np.int16)).max(axis=2)
     red = (gap <= _NEAR).astype(np.uint8)
     sides = [cv2.morphologyEx(red, cv2.MORPH_OPEN, np.ones(shape, np.uint8)) for shape in ((1, _RUN), (_RUN, 1))]
-    mask = np.asarray(sides[0] | sides[1], np.uint8)
+    mask = np.maximum(*(np.asarray(side, np.uint8) for side in sides))
     if not mask.any() or mask.mean() > _MOST_PAINT:
         return picture
     wider = cv2.dilate(mask, np.ones((3, 3), np.uint8))  # JPEG bleeds into the neighbours
