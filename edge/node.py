@@ -317,15 +317,19 @@ class Node:
     def site_error(self) -> str | None:
         return self._keeper.error or self._in_force.refused
 
-    def cameras(self) -> tuple[CameraStatus, ...]:
+    def _watched(self) -> dict[str, Watched]:
+        """The cameras of the site file in force, in its order, as far as the judge has them already."""
         watched = dict(self._judge.watched)
-        return tuple(watched[c.id].reader.status() for c in self.site().cameras if c.id in watched)
+        return {c.id: watched[c.id] for c in self.site().cameras if c.id in watched}
+
+    def cameras(self) -> tuple[CameraStatus, ...]:
+        return tuple(watched.reader.status() for watched in self._watched().values())
 
     def live(self, camera: str, after: int, timeout: float) -> LiveView | None:
-        return self._board.wait(camera, after, timeout) if camera in self._judge.watched else None
+        return self._board.wait(camera, after, timeout) if camera in self._watched() else None
 
     def states(self) -> tuple[PlaceState, ...]:
-        return tuple(state for watched in tuple(self._judge.watched.values()) for state in watched.states)
+        return tuple(state for watched in self._watched().values() for state in watched.states)
 
     def alarms(self, limit: int) -> tuple[AlarmEvent, ...]:
         return self._journal.recent_alarms(limit)
