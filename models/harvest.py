@@ -53,6 +53,7 @@ for a part of the hat. Those are refused without need; the other way round is th
 _OUTLINE = (40, 40, 230)  # BGR, of the boxes that a node draws
 _NEAR = 70  # each channel, after JPEG
 _RUN = 24  # pixels that an outline's side is long at least
+_THICK = 9  # and more than it is thick: red boards and cloths are no outlines
 _MOST_PAINT = 0.05  # of the picture; more is a red thing, not an outline
 
 
@@ -159,6 +160,7 @@ def unmarked(picture: Pixels) -> Pixels:
     """The picture without the outlines that a node draws around who broke a rule, painted over from both sides."""
     gap = np.abs(picture.astype(np.int16) - np.array(_OUTLINE, np.int16)).max(axis=2)
     red = (gap <= _NEAR).astype(np.uint8)
+    red[cv2.dilate(cv2.morphologyEx(red, cv2.MORPH_OPEN, np.ones((_THICK, _THICK), np.uint8)), np.ones((3, 3))) > 0] = 0
     sides = [cv2.morphologyEx(red, cv2.MORPH_OPEN, np.ones(shape, np.uint8)) for shape in ((1, _RUN), (_RUN, 1))]
     mask = np.maximum(*(np.asarray(side, np.uint8) for side in sides))
     if not mask.any() or mask.mean() > _MOST_PAINT:

@@ -9,6 +9,7 @@ each takes its turn on the same picture, so that whatever else the machine does 
 from __future__ import annotations
 
 import json
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -102,7 +103,26 @@ def compared(
     base = told["pt" if pt else REFERENCE]["map50"]["mean"]
     for one in told.values():
         one["points"] = round(100 * (one["map50"]["mean"] - base), 2)
-    return {"photos": len(photos), "threads": threads, "against": "pt" if pt else REFERENCE, "runtimes": told}
+    return {
+        "photos": len(photos),
+        "threads": threads,
+        "processor": processor(),
+        "against": "pt" if pt else REFERENCE,
+        "runtimes": told,
+    }
+
+
+def processor() -> str:
+    """What the speed was measured on, and whether it has instructions that are made for int8."""
+    listing = Path("/proc/cpuinfo")
+    if not listing.is_file():
+        return platform.processor() or platform.machine()
+    pairs = (line.split(":", 1) for line in listing.read_text(encoding="utf-8").splitlines() if ":" in line)
+    facts = {key.strip(): value.strip() for key, value in pairs}
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    name = facts.get("model name") or platform.machine()
+    made_for_it = sorted({"avx512_vnni", "avx_vnni", "asimddp", "i8mm"} & set(flags))
+    return f"{name} ({', '.join(made_for_it) or 'no instructions for int8 dot products'})"
 
 
 def main(

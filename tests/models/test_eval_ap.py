@@ -21,7 +21,11 @@ LOOSE: Box = (40, 0, 140, 100)  # by 60 / 140
 
 
 def one(
-    seen: list[tuple[Box, float]], labelled: list[Box], *, ignored: list[bool] | None = None, crowd: list[Box] | None = None
+    seen: list[tuple[Box, float]],
+    labelled: list[Box],
+    *,
+    ignored: list[bool] | None = None,
+    crowd: list[Box] | None = None,
 ) -> Matches:
     return match(
         np.array([box for box, _ in seen], float).reshape(-1, 4),

@@ -1,0 +1,204 @@
+"""The model card, out of what was measured: no number in it is typed by hand.
+
+    python -m models.card models/weights/site-v0 models/results/site-v0 models/CARD.md --run var/runs/a
+
+The folder of results has `eval.json` of `models.eval`, and, if they were compared, `runtimes.json` of
+`models.eval.runtimes`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Annotated, Any
+
+import typer
+
+from models.data.labels import CLASSES, DataError
+from models.eval.network import read_manifest
+from models.eval.page import text
+
+TEMPLATE = Path(__file__).with_name("card.template.md")
+_MAP50 = "metrics/mAP50(B)"  # as ultralytics heads the column
+
+
+def card(
+    manifest: Mapping[str, Any], told: Mapping[str, Any], runtimes: Mapping[str, Any] | None, recipe: str | None
+) -> str:
+    """Markdown. told: of `models.eval`; runtimes: of `models.eval.runtimes`; recipe: see `recipe_of`.
+
+    Raises `DataError` where the numbers are of another model.
+    """
+    if told["model"] != manifest["name"]:
+        raise DataError(f"the numbers are of {told['model']!r}, the model is {manifest['name']!r}; evaluate it first")
+    photos = told["photos"]
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        name=manifest["name"],
+        version=manifest["version"],
+        source=manifest["source"].rstrip("."),
+        licence=manifest["licence"],
+        caveat=manifest["metrics"].get("caveat") or "none is recorded.",
+        width=manifest["input"]["width"],
+        height=manifest["input"]["height"],
+        classes=", ".join(manifest["classes"]),
+        unknown=", ".join(photos["unknown_classes"]) or "none of ours",
+        photos=photos["photos"],
+        dark=photos["light"]["threshold"],
+        dark_photos=photos["light"]["dark"]["photos"],
+        data=markdown(("source", "licence"), ((one["name"], one["licence"]) for one in manifest["data"])),
+        recipe=recipe or f"As far as it is recorded: {manifest['source']}.",
+        about=told["about"],
+        runtime=told["runtime"],
+        operating=photos["operating"],
+        classes_table=_classes(photos),
+        sources_table=_sources(photos["sources"]),
+        sizes_table=_sizes(photos["sizes"]),
+        heads_table=_heads(photos["heads"]),
+        ece=text(photos["calibration"]["ece"]),
+        faint=photos["calibration"]["from"],
+        ece_classes=", ".join(f"{name} {text(error)}" for name, error in photos["calibration"]["classes"].items()),
+        events=_events(told.get("events")),
+        runtimes=_runtimes(runtimes),
+    )
+
+
+def recipe_of(run: Path) -> str:
+    """What was chosen and the curve of a training run, as `models.train` leaves them. Raises `DataError`."""
+    try:
+        chosen = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+        with (run / "results.csv").open(encoding="utf-8", newline="") as file:
+            rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); a training run has it") from error
+    chosen["weights"] = Path(chosen["weights"]).name
+    curve = ", ".join(f"{row['epoch'].strip()}: {float(row[_MAP50]):.3f}" for row in rows)
+    settings = markdown(("setting", "value"), ((f"`{key}`", f"`{value}`") for key, value in chosen.items()))
+    return f"{settings}\n\nmAP50 on the `val` split after each epoch: {curve}."
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(text(cell) for cell in line)} |" for line in lines)
+
+
+def _classes(photos: Mapping[str, Any]) -> str:
+    keys = ("labelled", "photos_with", "ap50", "ap50_interval", "ap50_95", "precision", "recall")
+    rows: list[list[object]] = [[name, *(one[key] for key in keys)] for name, one in photos["classes"].items()]
+    for mean in photos["means"].values():
+        title = f"**mean of {', '.join(mean['classes'])}**"
+        rows.append([title, None, None, mean["ap50"], mean["ap50_interval"], mean["ap50_95"], None, None])
+    return markdown(("class", "boxes", "on photos", "mAP50", "95 %", "mAP50-95", "precision", "recall"), rows)
+
+
+def _present(tables: Iterable[Mapping[str, Any]]) -> list[str]:
+    seen = {name for table in tables for name in table}
+    return [name for name in CLASSES if name in seen]
+
+
+def _sources(sources: Mapping[str, Any]) -> str:
+    names = _present(one["classes"] for one in sources.values())
+    rows = []
+    for source, one in sources.items():
+        found = (one["classes"].get(name) for name in names)
+        rows.append([source, one["photos"], *(f and f"{f['ap50']:.3f} ({f['labelled']})" for f in found)])
+    return markdown(("source", "photos", *names), rows)
+
+
+def _sizes(bands: Sequence[Mapping[str, Any]]) -> str:
+    names = _present(band["classes"] for band in bands)
+    rows = []
+    for band in bands:
+        found = (band["classes"].get(name) for name in names)
+        height = f"{band['from']} to {band['to']}" if band["to"] else f"from {band['from']}"
+        rows.append([height, *(f and f"{f['recall']:.3f} ({f['labelled']})" for f in found)])
+    return markdown(("height", *names), rows)
+
+
+def _heads(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "It does not know both classes."
+    columns = ("helmet", "no_helmet", "nothing")
+    rows = [[row, *(cells.get(column) for column in columns)] for row, cells in found.items()]
+    return markdown(("labelled", *(f"seen as {column}" for column in columns)), rows)
+
+
+def _events(events: Mapping[str, Any] | None) -> str:
+    if not events:
+        return "Not measured."
+    keys = ("breaches", "found", "recall", "recall_interval", "false", "precision", "false_per_hour_below", "hours")
+    rows = [
+        [model, f"{kind}: {rule}", *(sums[key] for key in keys)]
+        for model, one in events.items()
+        for kind, found in one["kinds"].items()
+        for rule, sums in (*found["rules"].items(), ("all", found["all"]))
+    ]
+    head = (
+        "model",
+        "scenes",
+        "breaches",
+        "told",
+        "recall",
+        "95 %",
+        "false",
+        "precision",
+        "false an hour below",
+        "hours",
+    )
+    return markdown(head, rows)
+
+
+def _runtimes(told: Mapping[str, Any] | None) -> str:
+    if not told:
+        return "Not compared."
+    rows = [
+        [title, one["map50"]["mean"], one["points"], one.get("ms"), one.get("times_as_fast")]
+        for title, one in told["runtimes"].items()
+    ]
+    head = ("runtime", "mean mAP50", f"points against {told['against']}", "ms", "times as fast as onnx")
+    note = (
+        f"On {told['photos']} photos. Speed of the bare network, {told['threads']} thread(s), on {told['processor']}; "
+        "medians of interleaved rounds. Of single classes int8 may lose more than of the mean: "
+    )
+    lost = told["runtimes"].get("onnx int8")
+    base = told["runtimes"]["onnx"]["map50"]
+    each = (
+        [f"{name} {100 * (lost['map50'][name] - base[name]):+.1f}" for name in base if name != "mean"] if lost else []
+    )
+    return markdown(head, rows) + "\n\n" + note + (", ".join(each) + " points." if each else "not measured.")
+
+
+def main(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    results: Annotated[Path, typer.Argument(help="Folder with eval.json and, if compared, runtimes.json.")],
+    out: Annotated[Path, typer.Argument(help="The card.")],
+    *,
+    run: Annotated[Path | None, typer.Option(help="Folder of the training run.")] = None,
+) -> None:
+    """Write the model card."""
+    try:
+        told = _read(results / "eval.json")
+        runtimes = results / "runtimes.json"
+        made = card(
+            read_manifest(model), told, _read(runtimes) if runtimes.is_file() else None, recipe_of(run) if run else None
+        )
+    except DataError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    out.write_text(made, encoding="utf-8")
+    typer.echo(f"wrote {out}")
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); `python -m models.eval` writes it") from error
+    except ValueError as error:
+        raise DataError(f"{path}: no JSON ({error})") from error
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,114 @@
+"""The model card says what was measured, and only that; the report of the whole program."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from models.card import TEMPLATE, card, recipe_of
+from models.data import DataError, write_set
+from models.data.labels import CLASSES
+from models.data.pictures import pixels_of
+from models.eval.network import open_network, read_manifest
+from tests.models.photos import photo, picture
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+SITE_V0 = MODELS / "weights" / "site-v0"
+
+
+def results(name: str) -> list[dict[str, object]]:
+    folder = MODELS / "results" / name
+    return [json.loads((folder / file).read_text(encoding="utf-8")) for file in ("eval.json", "runtimes.json")]
+
+
+def test_the_card_is_what_the_results_say() -> None:
+    """Else somebody changed a number by hand, or measured anew and forgot the card."""
+    text = (MODELS / "CARD.md").read_text(encoding="utf-8")
+    match = re.match(r"# Model card: ([\w-]+)\n", text)
+    assert match
+    told, runtimes = results(match[1])
+    recipe = re.search(r"(?ms)^## Recipe\n\n(.*?)\n\n## ", text)
+    assert recipe  # of a run whose folder is not kept here; all else is made again
+    assert card(read_manifest(MODELS / "weights" / match[1]), told, runtimes, recipe[1]) == text
+
+
+def test_the_template_has_no_numbers_of_its_own() -> None:
+    words = re.sub(r"`[^`]*`|\$\w+|95 %|640|2022|COCO|mAP50(-95)?", "", TEMPLATE.read_text(encoding="utf-8"))
+    assert not re.search(r"\d", words)
+
+
+def test_a_card_of_another_model_is_refused() -> None:
+    told, runtimes = results("site-v0")
+    with pytest.raises(DataError, match="the numbers are of 'site-v0', the model is 'other'"):
+        card(read_manifest(SITE_V0) | {"name": "other"}, told, runtimes, None)
+
+
+def test_without_comparison_or_events_it_says_so() -> None:
+    told, _ = results("site-v0")
+    text = card(read_manifest(SITE_V0), told | {"events": None}, None, "trained")
+    assert "Not measured." in text
+    assert "Not compared." in text
+
+
+def test_the_recipe_is_that_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text('{"weights": "/home/me/start.pt", "epochs": 2}', encoding="utf-8")
+    (tmp_path / "results.csv").write_text("epoch,time,metrics/mAP50(B)\n1,9,0.51234\n2,18,0.6\n", encoding="utf-8")
+    recipe = recipe_of(tmp_path)
+    assert "| `weights` | `start.pt` |" in recipe  # nobody else has that folder
+    assert "1: 0.512, 2: 0.600" in recipe
+    with pytest.raises(DataError, match=r"recipe\.json: cannot be read"):
+        recipe_of(tmp_path / "gone")
+
+
+def evaluated(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "models.eval", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def own_labels(folder: Path, splits: Sequence[str]) -> Path:
+    """A set of noise with whatever the model itself sees in it, so that it is right by definition."""
+    network = open_network(SITE_V0, "onnx", 1)
+    photos = []
+    for n, split in enumerate(splits):
+        path = picture(folder / "made" / f"p{n}.png", 320, 240, seed=n)
+        seen = network.look(pixels_of(path), 0.001)
+        marks = [
+            (CLASSES[kind], *box)
+            for kind, box in zip(seen.boxes.classes.tolist()[:1], seen.boxes.xywh.tolist()[:1], strict=True)
+        ]
+        photos.append(photo(path, marks, split=split, complete=CLASSES))
+    write_set(photos, folder / "set")
+    return folder / "set"
+
+
+def test_the_program_writes_numbers_and_report(tmp_path: Path) -> None:
+    labelled = own_labels(tmp_path, ("test", "test", "train"))
+    done = evaluated(str(SITE_V0), str(labelled), "--out", str(tmp_path / "report"), "--pans", "0", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "report" / "eval.json").read_text(encoding="utf-8"))
+    assert told["photos"]["photos"] == 2  # of the test split
+    found = told["photos"]["classes"]
+    assert sum(one["labelled"] for one in found.values()) == 2
+    assert {one["recall"] for one in found.values()} <= {0.0, 1.0}
+    text = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "missed" in text  # labelled at a confidence that the node would not judge by
+    assert "data:image/jpeg;base64," in text
+
+
+def test_the_program_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    labelled = own_labels(tmp_path, ("train",))
+    for arguments, wanted in (
+        ((str(tmp_path / "gone"), str(labelled)), "no photo is in the test split"),
+        ((str(SITE_V0), str(tmp_path / "gone")), "photos.tsv: no such file"),
+    ):
+        done = evaluated(*arguments, "--out", str(tmp_path / "report"))
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert wanted in done.stderr
+        assert len(done.stderr.splitlines()) == 1
