@@ -13,8 +13,9 @@ When the labels are right: `python -m models.data import var/queue/set OUT --sou
 
 Faces were hidden by the node. A picture on which a head is as sharp as an unhidden one is refused all the same:
 training data are kept for long and handed on. That check sees what the model sees, and heads of at least `LEAST_HEAD`
-pixels, and misses a tenth (`SHARP`); it does not replace a look at the sheet. The red outlines of evidence are painted
-over, as a model would learn from them who is in the wrong.
+pixels, and misses a tenth (`SHARP`); it does not replace a look at the sheet. Whoever looked at a picture that was refused
+without need says `"faces_hidden": true` in its mark. The red outlines of evidence are painted over, as a model would
+learn from them who is in the wrong.
 """
 
 from __future__ import annotations
@@ -59,11 +60,15 @@ _MOST_PAINT = 0.05  # of the picture; more is a red thing, not an outline
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A person's word that an alarm was false. sha256: of its picture. reason: in their words."""
+    """A person's word that an alarm was false.
+
+    sha256: of its picture. reason: in their words. faces_hidden: they looked, and nobody can be recognised.
+    """
 
     sha256: str
     rule: str
     reason: str
+    faces_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,8 @@ def read_marks(path: Path) -> list[Mark]:
         where = f"{path}: entry {number}"
         if not isinstance(entry, dict) or not {"sha256", "rule", "reason"} <= set(entry):
             raise DataError(f"{where}: needs sha256, rule and reason")
-        mark = Mark(str(entry["sha256"]).lower(), str(entry["rule"]), str(entry["reason"] or ""))
+        hidden = str(entry.get("faces_hidden") or "").lower() in {"true", "yes", "1"}
+        mark = Mark(str(entry["sha256"]).lower(), str(entry["rule"]), str(entry["reason"] or ""), hidden)
         if len(mark.sha256) != 64 or set(mark.sha256) - set("0123456789abcdef"):
             raise DataError(f"{where}: sha256 must be 64 hexadecimal digits, not {mark.sha256!r}")
         marks.append(mark)
@@ -132,7 +138,7 @@ def harvest(evidence: Path, marks: Sequence[Mark], look: Callable[[Pixels, float
             queue.append(Queued(mark, f"same as {twin}"))
             continue
         seen = look(picture, SURE)
-        if clear_faces(picture, seen.boxes):
+        if not mark.faces_hidden and clear_faces(picture, seen.boxes):
             queue.append(Queued(mark, "face not hidden"))
             continue
         accused = np.isin([CLASSES[kind] for kind in seen.boxes.classes.tolist()], ACCUSED.get(mark.rule, ()))

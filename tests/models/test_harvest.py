@@ -107,6 +107,15 @@ def test_what_is_left_out_and_why(tmp_path: Path) -> None:
     assert kept == {first[:16], other[:16]}
 
 
+def test_who_has_looked_decides_about_faces(tmp_path: Path) -> None:
+    sha = stored(tmp_path / "evidence", with_face(scene(3)))
+    marks = tmp_path / "marks.json"
+    for number, (hidden, wanted) in enumerate([(False, "face not hidden"), (True, "queued")]):
+        marks.write_text(json.dumps([GOOD | {"sha256": sha, "faces_hidden": hidden}]), encoding="utf-8")
+        (queued,) = harvest(tmp_path / "evidence", read_marks(marks), saw((BARE, 0.9)), tmp_path / f"queue-{number}")
+        assert queued.outcome == wanted
+
+
 def test_a_face_hidden_as_a_node_does_it_is_let_through() -> None:
     seen = boxes(BARE)
     assert clear_faces(with_face(scene(1)), seen) == 1
