@@ -13,9 +13,9 @@ When the labels are right: `python -m models.data import var/queue/set OUT --sou
 
 Faces were hidden by the node. A picture on which a head is as sharp as an unhidden one is refused all the same:
 training data are kept for long and handed on. That check sees what the model sees, and heads of at least `LEAST_HEAD`
-pixels, and misses a tenth (`SHARP`); it does not replace a look at the sheet. Whoever looked at a picture that was refused
-without need says `"faces_hidden": true` in its mark. The red outlines of evidence are painted over, as a model would
-learn from them who is in the wrong.
+pixels, and misses a tenth (`SHARP`); it does not replace a look at the sheet. Whoever looked at a picture that was
+refused without need says `"faces_hidden": true` in its mark. The red outlines of evidence are painted over, as a model
+would learn from them who is in the wrong.
 """
 
 from __future__ import annotations
