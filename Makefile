@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Everything is pinned in requirements.txt; a subset is installed by using it as the constraints.
 PINNED := -c requirements.txt
 
-.PHONY: demo test proof bench lint format schemas data train-env tools clean
+.PHONY: demo test proof bench lint format schemas data eval train-env tools clean
 
 demo: $(VENV)/.demo
 	$(BIN)/banksman demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(PORT),--port $(PORT)) $(if $(FOR),--for $(FOR))
@@ -38,6 +38,11 @@ schemas: $(VENV)/.dev
 # The labelled photos of all sources as one set in var/labelled.
 data: $(VENV)/.dev
 	$(BIN)/python -m models.data build $(or $(DATA),../shared/data) var/labelled
+
+# The shipped weights, or MODEL, on the held-out photos and the clips; BEFORE names a model to compare with.
+eval: train-env data
+	$(BIN)/python -m models.eval $(or $(MODEL),models/weights/site-v0) var/labelled --out var/report \
+		--clips $(or $(DATA),../shared/data)/clips $(if $(BEFORE),--before $(BEFORE))
 
 # ultralytics and torch, for training, export and the parity tests. Installed from the lock without asking for
 # dependencies, because ultralytics would bring a second build of OpenCV.

@@ -306,7 +306,7 @@ class Node:
             "latency_p95_ms": speed.latency_p95_ms,
             "cpu_temp_c": machine.cpu_temp_c,
             "rss_mb": machine.rss_mb,
-            "journal_depth": self._journal.depth(),
+            "journal_depth": self._journal.depth(evidence=self.uploads is not None),
         }
 
     # -- NodeView ----------------------------------------------------------------------------------------------
@@ -357,7 +357,7 @@ class Node:
             cpu_percent=machine.cpu_percent,
             disk_free_mb=machine.disk_free_mb,
             journal=self._journal.state,
-            journal_depth=self._journal.depth(),
+            journal_depth=self._journal.depth(evidence=self.uploads is not None),
             mqtt=self._broker_link(),
             uploads=self._upload_link(),
             clock_synced=self._clock.now().synced,

@@ -169,11 +169,11 @@ class Journal:
             self._confirmed.update(event_id for (event_id,) in waiting)
             self._confirmed.update(event_id for event_id in ids if event_id in self._held)
 
-    def depth(self) -> int:
-        """How many alarm events and evidence files wait for delivery."""
+    def depth(self, *, evidence: bool = True) -> int:
+        """How many alarm events and, unless nobody takes them, evidence files wait for delivery."""
         with self._lock:
             rows = self._number("SELECT COUNT(*) FROM alarm_event WHERE delivered IS NULL")
-            files = self._number("SELECT COUNT(*) FROM evidence")
+            files = self._number("SELECT COUNT(*) FROM evidence") if evidence else 0
             waiting = rows + len(self._held) - len(self._confirmed) if self._confirm_alarms else 0
             return max(waiting, 0) + files
 

@@ -51,8 +51,12 @@ def _area(zone: Zone) -> float:
 
 
 def working_places(camera: Camera) -> tuple[Place, ...]:
-    """Where people work; the whole picture as long as nobody has drawn any zone."""
-    return zones(camera, *WORKING_ZONES) if camera.zones else (Place(WHOLE_PICTURE),)
+    """Where people work; as long as nobody has drawn such a zone, the whole picture but the public's passage.
+
+    So that who draws a no-entry zone first does not, without a word, end the judging of helmets.
+    """
+    public = tuple(tuple(z.polygon) for z in camera.zones if z.kind == "passage")
+    return zones(camera, *WORKING_ZONES) or (Place(WHOLE_PICTURE, without=public),)
 
 
 def people_at(scene: Scene, place: Place) -> Iterator[Person]:

@@ -172,7 +172,7 @@ def test_history_of_an_alarm_newest_first(reader: Reader, node: BenchNode, clock
     read = words_of(reader.get(f"/alarms/{alarm.alarm}").text)
     history = read[read.index("What happened") :]
     assert history.index("Cleared") < history.index("Changed") < history.index("Raised")
-    assert "Ended out of sight" in read
+    assert "Ended; nobody saw how" in read
     assert "2 min 2 s" in read
 
 

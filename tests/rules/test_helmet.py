@@ -92,4 +92,11 @@ def test_without_any_zone_it_looks_everywhere() -> None:
     place = only_place(RULE, camera())
     assert place.id == WHOLE_PICTURE
     assert said(judge(RULE, scene(person(x=1200, foot=700, helmet=OFF)), place)) == [(BAD, Reason.BARE)]
-    assert RULE.places(camera([zone("no_entry")])) == ()  # somebody has drawn what matters
+
+
+def test_a_zone_of_another_kind_does_not_end_the_judging_of_helmets() -> None:
+    left, right = [(0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)], [(0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0)]
+    place = only_place(RULE, camera([zone("no_entry", right, id="pit"), zone("passage", left, id="footway")]))
+    assert place.id == WHOLE_PICTURE
+    assert said(judge(RULE, scene(person(x=1200, foot=700, helmet=OFF)), place)) == [(BAD, Reason.BARE)]
+    assert said(judge(RULE, scene(person(x=200, foot=700, helmet=OFF)), place)) == []  # the public's
