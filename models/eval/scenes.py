@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import av
 import cv2
 import numpy as np
 
@@ -128,19 +129,15 @@ def pan(picture: Pixels, looks: int = LOOKS) -> Iterator[Pixels]:
 
 
 def _cut(path: Path, start: float, end: float | None) -> Iterator[Pixels]:
-    video = cv2.VideoCapture(str(path))
     try:
-        if not video.isOpened():
-            raise DataError(f"{path}: not a video that can be read")
-        fps = video.get(cv2.CAP_PROP_FPS)
-        frame, due = 0, start
-        while end is None or frame / fps < end:
-            there, picture = video.read()
-            if not there:
-                return
-            if frame / fps >= due - 0.5 / fps:
-                due += 1 / FPS
-                yield np.asarray(picture, np.uint8)
-            frame += 1
-    finally:
-        video.release()
+        with av.open(str(path)) as video:
+            fps = float(video.streams.video[0].average_rate or FPS)
+            due = start
+            for number, frame in enumerate(video.decode(video=0)):
+                if end is not None and number / fps >= end:
+                    return
+                if number / fps >= due - 0.5 / fps:
+                    due += 1 / FPS
+                    yield np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    except (av.error.FFmpegError, IndexError) as error:
+        raise DataError(f"{path}: not a video that can be read ({error})") from error
