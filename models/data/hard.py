@@ -1,8 +1,9 @@
-"""Hard cases made out of good photos: night, infra-red, low light, rain, blur, artefacts, back-light, far people,
-orange shirts.
+"""Hard cases made out of good photos: night, infra-red, low light, rain, blur, artefacts, back-light, far people;
+orange shirts, caps, buckets near heads, helmets in hands, faces made unrecognisable.
 
 Each maps a photo (height, width, 3; BGR, uint8) and a generator to a new photo of the same size and leaves its input
-alone. `far` moves the boxes too; `orange_shirt` needs them. `harden` draws which of them a photo gets.
+alone. `far` moves the boxes too, `carried_helmet` adds some, those of `DRESSED` need them. `harden` draws which of them
+a photo gets.
 Rough pictures of what cameras do, not simulations: what counts is that hue, contrast, sharpness and size stop being
 something that the network may rely on.
 """
@@ -16,7 +17,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from models.data.labels import Boxes, Floats
+from models.data.labels import CLASS_ID, Boxes, Floats
 from models.data.pictures import Pixels
 
 Random: TypeAlias = np.random.Generator
@@ -115,6 +116,92 @@ def orange_shirt(picture: Pixels, boxes: Boxes, random: Random) -> Pixels:
     return result
 
 
+def cap(picture: Pixels, boxes: Boxes, random: Random) -> Pixels:
+    """Bare heads wear a cap or a hood of some colour: a coloured crown makes no helmet."""
+    result = picture.copy()
+    for left, top, right, bottom in _corners(boxes.of("no_helmet"), picture):
+        brow = top + max(2, round(0.4 * (right - left)))
+        if right - left < 6 or brow >= bottom or random.random() < 0.5:
+            continue
+        patch = result[top:brow, left:right]
+        shade = (patch.mean(axis=2, keepdims=True) + 60) / 180 * _paint(random)
+        weight = _ellipse(2 * (brow - top), right - left)[: brow - top, :, None]
+        result[top:brow, left:right] = _bytes(patch * (1 - weight) + shade * weight)
+    return result
+
+
+def bucket(picture: Pixels, boxes: Boxes, random: Random) -> Pixels:
+    """A bright bucket, ball or canister beside heads: neither a helmet nor a head."""
+    result = picture.copy()
+    height, width = picture.shape[:2]
+    heads = _corners(boxes.of("helmet", "no_helmet"), picture)
+    taken = _corners(boxes, picture)
+    for left, top, right, _ in heads:
+        across = max(4, round((right - left) * random.uniform(0.6, 1.1)))
+        x = round(left + random.choice([-1.3, 1.3]) * (right - left))
+        y = round(top + random.uniform(-0.3, 1.5) * (right - left))
+        # Not over what is labelled, people apart: it would be hidden, and its label wrong.
+        covers = [a < x + across and x < c and b < y + across and y < d for a, b, c, d in taken if c - a < 3 * across]
+        if x < 0 or y < 0 or x + across > width or y + across > height or any(covers) or random.random() < 0.5:
+            continue
+        patch = result[y : y + across, x : x + across]
+        shine = np.linspace(1.15, 0.55, across)[None, :, None] * _paint(random)
+        weight = _ellipse(across, across)[..., None]
+        if random.random() < 0.5:  # narrower below, as buckets are
+            narrow = np.abs(np.linspace(-1, 1, across))[None, :] < np.linspace(1, 0.65, across)[:, None]
+            weight = cv2.GaussianBlur(narrow.astype(np.float64), (3, 3), 0)[..., None]
+        result[y : y + across, x : x + across] = _bytes(patch * (1 - weight) + shine * weight)
+    return result
+
+
+def carried_helmet(picture: Pixels, boxes: Boxes, random: Random) -> tuple[Pixels, Boxes]:
+    """A helmet of the photo once more, where a bare head's hand would be; it is labelled, the head stays bare."""
+    height, width = picture.shape[:2]
+    hats = [c for c in _corners(boxes.of("helmet"), picture) if c[2] - c[0] >= 10 and c[3] - c[1] >= 8]
+    heads = [c for c in _corners(boxes.of("no_helmet"), picture) if c[2] - c[0] >= 8]
+    if not hats or not heads:
+        return picture, boxes
+    left, top, right, bottom = hats[random.integers(len(hats))]
+    head = heads[random.integers(len(heads))]
+    size = head[2] - head[0]
+    factor = size * random.uniform(0.9, 1.2) / (right - left)
+    hat = cv2.resize(picture[top:bottom, left:right], None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    down, across = hat.shape[:2]
+    x = round(head[0] + random.choice([-1, 1]) * random.uniform(1.0, 1.6) * size)
+    y = round(head[1] + random.uniform(2.0, 3.5) * size)
+    if x < 0 or y < 0 or x + across > width or y + down > height:
+        return picture, boxes
+    result = picture.copy()
+    weight = _ellipse(down, across)[..., None]
+    result[y : y + down, x : x + across] = _bytes(result[y : y + down, x : x + across] * (1 - weight) + hat * weight)
+    added = np.array([[(x + across / 2) / width, (y + down / 2) / height, across / width, down / height]])
+    kind = np.array([CLASS_ID["helmet"]])
+    return result, Boxes(np.append(boxes.classes, kind), np.concatenate((boxes.xywh, added)))
+
+
+def hidden_faces(picture: Pixels, boxes: Boxes, random: Random) -> Pixels:
+    """Faces below the brow of a few cells, blocks or smooth, as stored pictures have them (`edge.evidence.mosaic`).
+
+    What was harvested can be learned from then, and what was seen in a frame is seen in its stored picture.
+    """
+    result = picture.copy()
+    height, width = picture.shape[:2]
+    smooth = cv2.INTER_CUBIC if random.random() < 0.7 else cv2.INTER_NEAREST
+    for names, brow in ((("helmet",), 0.55), (("no_helmet",), 0.4)):
+        for left, top, right, bottom in _corners(boxes.of(*names), picture):
+            across = right - left
+            upper = round(top + min(bottom - top, brow * across))
+            lower = min(height, round(max(bottom, top + 1.22 * across) + 0.2 * across))
+            begin, end = max(0, round(left - 0.2 * across)), min(width, round(right + 0.2 * across))
+            if end - begin < 4 or lower - upper < 4:
+                continue
+            cell = max(4.0, max(end - begin, lower - upper) / random.integers(4, 10))
+            few = max(1, int((end - begin) / cell)), max(1, int((lower - upper) / cell))
+            means = cv2.resize(result[upper:lower, begin:end], few, interpolation=cv2.INTER_AREA)
+            result[upper:lower, begin:end] = cv2.resize(means, (end - begin, lower - upper), interpolation=smooth)
+    return result
+
+
 def far(picture: Pixels, boxes: Floats, random: Random) -> tuple[Pixels, Floats, tuple[int, int, int, int]]:
     """The photo small, somewhere on a canvas of its own size: people as a camera on a high mast sees them.
 
@@ -144,13 +231,23 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
 )
 
 
-def harden(picture: Pixels, boxes: Boxes, random: Random, share: float) -> Pixels:
-    """With probability `share` one of `EFFECTS`, evenly; before that, with half of it, orange shirts."""
-    if random.random() < share / 2:
-        picture = orange_shirt(picture, boxes, random)
+DRESSED: Mapping[str, Callable[[Pixels, Boxes, Random], Pixels]] = MappingProxyType(
+    {"orange_shirt": orange_shirt, "cap": cap, "bucket": bucket, "hidden_faces": hidden_faces}
+)
+
+
+def harden(picture: Pixels, boxes: Boxes, random: Random, share: float) -> tuple[Pixels, Boxes]:
+    """With probability `share` one of `EFFECTS`, evenly; before that, with a third of it each, a helmet in a hand and
+    those of `DRESSED`. Returns the boxes too, as a helmet may have been added.
+    """
+    if random.random() < share / 3:
+        picture, boxes = carried_helmet(picture, boxes, random)
+    for effect in DRESSED.values():
+        if random.random() < share / 3:
+            picture = effect(picture, boxes, random)
     if random.random() < share:
         picture = EFFECTS[str(random.choice(list(EFFECTS)))](picture, random)
-    return picture
+    return picture, boxes
 
 
 def _exposed(picture: Floats) -> Floats:
@@ -182,6 +279,21 @@ def _ellipse(height: int, width: int) -> Floats:
     down = np.linspace(-1, 1, height)[:, None]
     across = np.linspace(-1, 1, width)[None, :]
     return np.clip((1.05 - np.sqrt(down**2 + across**2)) * 4, 0, 1)
+
+
+def _corners(boxes: Boxes, picture: Pixels) -> list[list[int]]:
+    """Left, top, right, bottom of each box in whole pixels of the photo."""
+    height, width = picture.shape[:2]
+    corners: list[list[int]] = np.rint(boxes.xyxy.clip(0, 1) * [width, height, width, height]).astype(int).tolist()
+    return corners
+
+
+def _paint(random: Random) -> Floats:
+    """A bright colour as helmets have it, or any other; (3,), BGR."""
+    bright = [(30, 60, 220), (20, 120, 250), (40, 220, 240), (200, 90, 30), (230, 230, 230), (60, 160, 50)]
+    if random.random() < 0.7:
+        return np.array(bright[random.integers(len(bright))], np.float64)
+    return random.uniform(0, 255, 3)
 
 
 def _pixels(low: float, high: float, size: int) -> slice:

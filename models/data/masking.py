@@ -180,7 +180,10 @@ class MaskedDataset(YOLODataset):  # type: ignore[misc]
         label["ready_mosaic"] = ready_mosaic(photo)
         if self.augment:
             dice = np.random.default_rng(random.getrandbits(64))  # ultralytics seeds `random`
-            picture = harden(picture, Boxes(label["cls"][:, 0].astype(np.int64), label["bboxes"]), dice, self._hard)
+            labelled = Boxes(label["cls"][:, 0].astype(np.int64), label["bboxes"].astype(np.float64))
+            picture, labelled = harden(picture, labelled, dice, self._hard)
+            label["cls"] = labelled.classes[:, None].astype(np.float32)
+            label["bboxes"] = labelled.xywh.astype(np.float32)
             if dice.random() < self._distant and not label["ready_mosaic"]:
                 picture, boxes, (left, top, right, bottom) = far(picture, label["bboxes"], dice)
                 label["bboxes"] = boxes.astype(np.float32)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.data.hard import EFFECTS, far, harden, orange_shirt
+from models.data.hard import DRESSED, EFFECTS, bucket, cap, carried_helmet, far, harden, hidden_faces, orange_shirt
+from models.data.labels import Boxes
 from models.data.pictures import Pixels
 from tests.models.photos import boxes
+
+Effect: TypeAlias = Callable[[Pixels, Boxes, np.random.Generator], Pixels]
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +109,76 @@ def test_a_shirt_behind_a_vest_is_left_alone(scene: Pixels) -> None:
     assert (made == scene).all()
 
 
+def any_of(effect: Effect, picture: Pixels, labelled: Boxes) -> Pixels:
+    """The first try that did something: most effects leave out some of what they could change."""
+    tries = (effect(picture, labelled, dice(seed)) for seed in range(40))
+    return next(made for made in tries if not (made == picture).all())
+
+
+def changed(made: Pixels, was: Pixels) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom around the pixels that differ."""
+    rows, columns = np.nonzero((made != was).any(axis=2))
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+
+
+HEAD = ("no_helmet", 0.5, 0.5, 0.2, 0.4)  # 64..96 across, 36..84 down in the scene
+
+
+def test_a_cap_covers_the_crown_and_not_the_face(scene: Pixels) -> None:
+    left, top, right, bottom = changed(any_of(cap, scene, boxes(HEAD)), scene)
+    assert 64 <= left < right <= 96
+    assert 36 <= top < bottom <= 36 + 13
+
+
+def test_a_bucket_stands_beside_the_head_and_hides_nothing_labelled(scene: Pixels) -> None:
+    for seed in range(60):
+        made = bucket(scene, boxes(HEAD, ("cone", 0.2, 0.5, 0.1, 0.4)), dice(seed))
+        assert (made[36:84, 64:96] == scene[36:84, 64:96]).all()
+        assert (made[36:84, 24:40] == scene[36:84, 24:40]).all()
+    assert any((bucket(scene, boxes(HEAD), dice(seed)) != scene).any() for seed in range(60))
+
+
+def test_a_carried_helmet_is_labelled_below_the_head(scene: Pixels) -> None:
+    before = boxes(("no_helmet", 0.5, 0.2, 0.1, 0.2), ("helmet", 0.25, 0.33, 0.2, 0.25))
+    tries = (carried_helmet(scene, before, dice(seed)) for seed in range(40))
+    made, after = next((made, after) for made, after in tries if len(after) > 2)
+    assert after.classes.tolist() == [*before.classes.tolist(), before.classes[1]]
+    left, top, right, bottom = np.rint(after.xyxy[-1] * [160, 120, 160, 120]).astype(int)
+    x1, y1, x2, y2 = changed(made, scene)
+    assert left <= x1 < x2 <= right
+    assert top <= y1 < y2 <= bottom
+    assert top > 0.3 * 120
+
+
+@pytest.mark.parametrize("bare", [boxes(HEAD), boxes(("helmet", 0.5, 0.5, 0.2, 0.2)), boxes()])
+def test_without_a_helmet_or_a_bare_head_none_is_carried(scene: Pixels, bare: Boxes) -> None:
+    made, after = carried_helmet(scene, bare, dice())
+    assert made is scene
+    assert after is bare
+
+
+@pytest.mark.parametrize(("name", "brow"), [("helmet", 0.55), ("no_helmet", 0.4)])
+def test_a_hidden_face_keeps_what_is_above_the_brow(name: str, brow: float) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (120, 160, 3), np.uint8)
+    made = hidden_faces(noise, boxes((name, 0.5, 0.5, 0.25, 0.4)), dice())
+    left, top, right, bottom = changed(made, noise)
+    assert (left, right) == (52, 108)  # a fifth of the width more at each side
+    assert top == 36 + round(brow * 40)
+    assert bottom > 84
+    assert made[top:bottom, left:right].std() < 0.5 * noise.std()
+
+
+@pytest.mark.parametrize("effect", [*DRESSED.values(), lambda p, b, r: carried_helmet(p, b, r)[0]])
+@given(seed=st.integers(0, 1000), x=st.floats(0, 1), y=st.floats(0, 1), size=st.floats(0.001, 0.9))
+def test_heads_anywhere_and_of_any_size(effect: Effect, seed: int, x: float, y: float, size: float) -> None:
+    flat = np.full((60, 80, 3), 90, np.uint8)
+    some = boxes(("no_helmet", x, y, size, size), ("helmet", y, x, size, size), ("no_vest", x, x, size, size))
+    made = effect(flat, some, dice(seed))
+    assert made.shape == flat.shape
+    assert made.dtype == np.uint8
+    assert (flat == 90).all()
+
+
 @given(st.integers(0, 1000))
 def test_boxes_go_where_the_photo_goes(seed: int) -> None:
     picture = np.zeros((120, 160, 3), np.uint8)
@@ -121,6 +197,6 @@ def test_boxes_go_where_the_photo_goes(seed: int) -> None:
 
 def test_none_is_made_hard_where_none_is_wanted(scene: Pixels) -> None:
     some = boxes(("no_vest", 0.65, 0.7, 0.3, 0.4))
-    assert all(harden(scene, some, dice(seed), 0.0) is scene for seed in range(20))
-    changed = sum(not (harden(scene, some, dice(seed), 0.5) == scene).all() for seed in range(200))
-    assert 100 < changed < 150  # 1 - 0.5 * 0.75 of 200 is 125
+    assert all(harden(scene, some, dice(seed), 0.0) == (scene, some) for seed in range(20))
+    changed = sum(not (harden(scene, some, dice(seed), 0.5)[0] == scene).all() for seed in range(200))
+    assert 95 < changed < 140  # 1 - 0.5 * 5 / 6 of 200 is 117: a lone shirt can turn orange, and be made hard
