@@ -1,0 +1,392 @@
+"""What dispatch keeps: SQLAlchemy tables for SQLite and PostgreSQL. `migrations/` makes them.
+
+Times are Unix seconds in UTC as dispatch's own clock had them, unless a column says otherwise; local times of day are
+minutes after midnight in the site's time zone. Ids made here are UUIDv7. Tables of events only grow: `event`, `ledger`
+and `ledger_day` are never updated.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+ID = 64
+IDENT = 32
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: String(200), dict[str, Any]: JSON, bytes: LargeBinary}  # noqa: RUF012
+
+
+class CaseState(StrEnum):
+    """How far people are with a case."""
+
+    OPEN = "open"
+    ASSIGNED = "assigned"
+    RESOLVED = "resolved"
+    ANSWERED = "answered"
+    CLOSED = "closed"
+    REOPENED = "reopened"
+    FALSE_ALARM = "false_alarm"
+
+    @property
+    def over(self) -> bool:
+        return self in {CaseState.CLOSED, CaseState.FALSE_ALARM}
+
+
+class AlarmState(StrEnum):
+    """How the alarm behind a case stands by itself, whatever people did (ThingsBoard's four states: with `CaseState`)."""
+
+    ACTIVE = "active"
+    UNKNOWN = "unknown"
+    CLEARED = "cleared"
+
+
+class Role(StrEnum):
+    FOREMAN = "foreman"
+    OFFICER = "officer"
+    INSTALLER = "installer"
+    ADMIN = "admin"
+
+
+# -- sites, people, shifts ---------------------------------------------------------------------------------------------
+
+
+class Site(Base):
+    """A building site. `hold`: nothing of it is deleted."""
+
+    __tablename__ = "site"
+    id: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
+    name: Mapped[str]
+    time_zone: Mapped[str] = mapped_column(default="Asia/Shanghai")
+    language: Mapped[str] = mapped_column(default="zh-CN")
+    retention_days: Mapped[int] = mapped_column(default=30)
+    hold: Mapped[bool] = mapped_column(default=False)
+    repeat_min: Mapped[list[int]] = mapped_column(JSON, default=lambda: [5, 15, 30, 60])
+    """Minutes after the first message at which an unanswered case is told again."""
+    quiet_start: Mapped[int | None]
+    quiet_end: Mapped[int | None]
+    storm_per_10min: Mapped[int] = mapped_column(default=20)
+    """Above so many messages to one person in ten minutes they come as a digest."""
+
+
+class Person(Base):
+    """Somebody who gets messages or may log in. `password`: argon2 hash; None: no log-in."""
+
+    __tablename__ = "person"
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    login: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str]
+    language: Mapped[str] = mapped_column(default="zh-CN")
+    password: Mapped[str | None] = mapped_column(String(200))
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[float]
+
+
+class Membership(Base):
+    """What somebody is on a site; `site` `*`: on all of them."""
+
+    __tablename__ = "membership"
+    person: Mapped[str] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), primary_key=True)
+    site: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16), primary_key=True)
+
+
+class Contact(Base):
+    """A way to somebody. `address`: what the channel needs (an apprise URL, a robot's token): a secret, never shown whole."""
+
+    __tablename__ = "contact"
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
+    channel: Mapped[str] = mapped_column(String(32))
+    address: Mapped[str] = mapped_column(Text)
+    position: Mapped[int] = mapped_column(default=0)
+    """Tried in this order; all of the lowest position at once, the next when those fail."""
+    enabled: Mapped[bool] = mapped_column(default=True)
+
+
+class Shift(Base):
+    """A stretch of the day, on some weekdays. `end` at or before `start`: it ends the next day."""
+
+    __tablename__ = "shift"
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    site: Mapped[str] = mapped_column(ForeignKey("site.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    start: Mapped[int]
+    end: Mapped[int]
+    weekdays: Mapped[int] = mapped_column(default=0b1111111)
+    """Bit 0 is Monday; the day on which the shift starts."""
+    on_holidays: Mapped[bool] = mapped_column(default=True)
+
+
+class Duty(Base):
+    """Who is on a shift, first to last in the order of `position`; `rule` None: for all rules. Days are ISO dates, inclusive."""
+
+    __tablename__ = "duty"
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    shift: Mapped[str] = mapped_column(ForeignKey("shift.id", ondelete="CASCADE"), index=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    rule: Mapped[str | None] = mapped_column(String(64))
+    position: Mapped[int] = mapped_column(default=0)
+    from_day: Mapped[str | None] = mapped_column(String(10))
+    to_day: Mapped[str | None] = mapped_column(String(10))
+
+
+class Holiday(Base):
+    """A day that differs from its weekday. `working`: a Saturday or Sunday that is worked in exchange."""
+
+    __tablename__ = "holiday"
+    site: Mapped[str] = mapped_column(ForeignKey("site.id", ondelete="CASCADE"), primary_key=True)
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    name: Mapped[str] = mapped_column(default="")
+    working: Mapped[bool] = mapped_column(default=False)
+
+
+class ChainStep(Base):
+    """To whom a case goes that nobody has taken, `after_s` seconds after its receipt; a person, or a role of the site."""
+
+    __tablename__ = "chain_step"
+    __table_args__ = (CheckConstraint("(person IS NULL) <> (role IS NULL)", name="person_or_role"),)
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    site: Mapped[str] = mapped_column(ForeignKey("site.id", ondelete="CASCADE"), index=True)
+    after_s: Mapped[int]
+    person: Mapped[str | None] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    role: Mapped[str | None] = mapped_column(String(16))
+
+
+# -- nodes, events, cases ------------------------------------------------------------------------------------------------
+
+
+class Node(Base):
+    """A node as dispatch last heard of it. `silent`: will, or three periods without health."""
+
+    __tablename__ = "node"
+    site: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
+    id: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
+    online: Mapped[bool] = mapped_column(default=False)
+    silent: Mapped[bool] = mapped_column(default=False)
+    heard_at: Mapped[float]
+    period_s: Mapped[float] = mapped_column(default=60.0)
+    version: Mapped[str] = mapped_column(default="")
+    health: Mapped[dict[str, Any] | None]
+    certificate_expires: Mapped[float | None]
+
+
+class Event(Base):
+    """An alarm event as it came, once per node and id: its row is what the node's ack stands for."""
+
+    __tablename__ = "event"
+    site: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
+    node: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    alarm: Mapped[str] = mapped_column(String(ID))
+    seq: Mapped[int]
+    case: Mapped[str | None] = mapped_column(String(ID), index=True)
+    """None: the event was older than what its case knew already, or of no case."""
+    at: Mapped[float]
+    """Received less age: when it happened, by dispatch's clock."""
+    received_at: Mapped[float]
+    late: Mapped[bool]
+    body: Mapped[dict[str, Any]]
+
+
+class Case(Base):
+    """One alarm identity (site, node, source, place, rule) from its first alarm until it is closed."""
+
+    __tablename__ = "case"
+    __table_args__ = (
+        Index(
+            "uq_case_open_identity",
+            "site",
+            "node",
+            "source",
+            "place",
+            "rule",
+            unique=True,
+            sqlite_where=text("state NOT IN ('closed', 'false_alarm')"),
+            postgresql_where=text("state NOT IN ('closed', 'false_alarm')"),
+        ),
+        Index("ix_case_site_state", "site", "state"),
+        Index("ix_case_opened_at", "opened_at"),
+    )
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    site: Mapped[str] = mapped_column(String(IDENT))
+    node: Mapped[str] = mapped_column(String(IDENT))
+    source: Mapped[str] = mapped_column(String(IDENT))
+    place: Mapped[str] = mapped_column(String(IDENT))
+    rule: Mapped[str] = mapped_column(String(64))
+    clause: Mapped[list[str]] = mapped_column(JSON, default=list)
+    state: Mapped[str] = mapped_column(String(16))
+    severity: Mapped[str] = mapped_column(String(16))
+    alarm: Mapped[str] = mapped_column(String(ID))
+    """The newest raise-to-clear."""
+    alarm_state: Mapped[str] = mapped_column(String(16))
+    alarm_seq: Mapped[int]
+    alarms: Mapped[int] = mapped_column(default=1)
+    """How many raise-to-clears the case has had."""
+    verdict: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(String(64))
+    subjects: Mapped[int]
+    subjects_peak: Mapped[int]
+    first_seen: Mapped[float]
+    last_seen: Mapped[float]
+    """Both by dispatch's clock: received less age."""
+    opened_at: Mapped[float]
+    """Receipt of the first event: the norm's clock starts here."""
+    cleared_at: Mapped[float | None]
+    owner: Mapped[str | None] = mapped_column(ForeignKey("person.id"))
+    assigned_at: Mapped[float | None]
+    resolved_at: Mapped[float | None]
+    result: Mapped[str | None] = mapped_column(Text)
+    answered_at: Mapped[float | None]
+    closed_at: Mapped[float | None]
+    false_alarm_reason: Mapped[str | None] = mapped_column(Text)
+    reopened: Mapped[int] = mapped_column(default=0)
+    late: Mapped[bool] = mapped_column(default=False)
+    unverified: Mapped[bool] = mapped_column(default=False)
+    hold: Mapped[bool] = mapped_column(default=False)
+    important: Mapped[bool] = mapped_column(default=False)
+    """Named by itself at the shift hand-over."""
+    version: Mapped[int] = mapped_column(default=1)
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012  # a stale writer fails instead of overwriting
+
+
+class Ledger(Base):
+    """Every step of every case, chained by hashes; rows are only ever added.
+
+    hash: SHA-256 over `previous` and the row as canonical JSON (`ledger.py`).
+    """
+
+    __tablename__ = "ledger"
+    case: Mapped[str] = mapped_column(ForeignKey("case.id"), primary_key=True)
+    n: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[float] = mapped_column(index=True)
+    actor: Mapped[str] = mapped_column(String(ID))
+    """Person id, `node:<node>`, or `dispatch`."""
+    action: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[dict[str, Any]]
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class LedgerDay(Base):
+    """Hash over the heads of all chains that grew on a day (UTC), chained to the day before."""
+
+    __tablename__ = "ledger_day"
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    cases: Mapped[int]
+    heads: Mapped[str] = mapped_column(String(64))
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class Evidence(Base):
+    """A file of an alarm or of a person's answer; the bytes lie in the evidence folder under the hash."""
+
+    __tablename__ = "evidence"
+    alarm: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    """Of the node; for what a person added, the case's id."""
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    site: Mapped[str] = mapped_column(String(IDENT), index=True)
+    node: Mapped[str | None] = mapped_column(String(IDENT))
+    kind: Mapped[str] = mapped_column(String(16))
+    bytes: Mapped[int]
+    received_at: Mapped[float] = mapped_column(index=True)
+    by: Mapped[str | None] = mapped_column(ForeignKey("person.id"))
+    deleted_at: Mapped[float | None]
+
+
+# -- work that waits, messages -----------------------------------------------------------------------------------------
+
+
+class Job(Base):
+    """Something to be done at a time, by whichever worker comes first (`FOR UPDATE SKIP LOCKED`).
+
+    key: at most one waiting job of a kind has it, so that work is not queued twice. done_at: None while it waits.
+    """
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index("ix_job_due", "due", sqlite_where=text("done_at IS NULL"), postgresql_where=text("done_at IS NULL")),
+        Index(
+            "uq_job_waiting",
+            "kind",
+            "key",
+            unique=True,
+            sqlite_where=text("done_at IS NULL"),
+            postgresql_where=text("done_at IS NULL"),
+        ),
+    )
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    key: Mapped[str] = mapped_column(String(200))
+    case: Mapped[str | None] = mapped_column(String(ID), index=True)
+    due: Mapped[float]
+    body: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(Text)
+    done_at: Mapped[float | None]
+
+
+class Delivery(Base):
+    """One message to one person by one channel, and what came of it."""
+
+    __tablename__ = "delivery"
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    case: Mapped[str] = mapped_column(ForeignKey("case.id"), index=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.id"))
+    channel: Mapped[str] = mapped_column(String(32))
+    about: Mapped[str] = mapped_column(String(32))
+    """raised, updated, cleared, repeat, escalation, digest, late, reopened, …"""
+    at: Mapped[float]
+    state: Mapped[str] = mapped_column(String(16))
+    """sent, failed, given_up."""
+    code: Mapped[str] = mapped_column(String(64), default="")
+    """What the far end said, without secrets."""
+
+
+class Session(Base):
+    """A log-in. `id`: SHA-256 of the cookie."""
+
+    __tablename__ = "session"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
+    csrf: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[float]
+    seen_at: Mapped[float]
+    case: Mapped[str | None] = mapped_column(String(ID))
+    """Opened by a signed link: it may see and answer this case only."""
+
+
+class Attempt(Base):
+    """A failed log-in, for the rate limit; old ones are deleted."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (UniqueConstraint("id"),)
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    who: Mapped[str] = mapped_column(String(200), index=True)
+    """Address or log-in name, hashed."""
+    at: Mapped[float]
