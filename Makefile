@@ -37,12 +37,13 @@ schemas: $(VENV)/.dev
 
 # The labelled photos of all sources as one set in var/labelled.
 data: $(VENV)/.dev
-	$(BIN)/python -m models.data build $(or $(DATA),../shared/data) var/labelled
+	$(BIN)/banksman model data build $(or $(DATA),../shared/data) var/labelled
 
-# The shipped weights, or MODEL, on the held-out photos and the clips; BEFORE names a model to compare with.
-eval: train-env data
-	$(BIN)/python -m models.eval $(or $(MODEL),models/weights/site-v0) var/labelled --out var/report \
-		--clips $(or $(DATA),../shared/data)/clips $(if $(BEFORE),--before $(BEFORE))
+# The shipped weights, or MODEL, on the held-out photos and the clips; BEFORE names models to compare with. Weights that
+# are a .pt need `make train-env` first.
+eval: data
+	$(BIN)/banksman model eval $(or $(MODEL),models/weights/site-v0) var/labelled --out var/report \
+		--clips $(or $(DATA),../shared/data)/clips $(addprefix --before ,$(BEFORE))
 
 # ultralytics and torch, for training, export and the parity tests. Installed from the lock without asking for
 # dependencies, because ultralytics would bring a second build of OpenCV.

@@ -23,8 +23,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # a pretty traceback shows local variables, and with them passwords
 )
-model_app = typer.Typer(no_args_is_help=True, help="Data, training, export and evaluation of the detector.")
-app.add_typer(model_app, name="model")
 
 SitePath = Annotated[Path, typer.Argument(help="The site file.", metavar="SITE.yaml")]
 Language = Annotated[str, typer.Option("--lang", help="zh-CN or en; by default that of this terminal.")]
@@ -155,18 +153,15 @@ def doctor(
     raise typer.Exit(0 if run_doctor(site, _language(lang)) else 1)
 
 
-@model_app.command("export")
-def model_export(
-    weights: Annotated[Path, typer.Argument(help="Trained weights, .pt.")],
-    folder: Annotated[Path, typer.Argument(help="Model folder to write.")],
-) -> None:
-    """Export trained weights to a model folder for the node (needs the `train` extra)."""
-    from models.export import ExportError, export
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def model(context: typer.Context) -> None:
+    """Data, training, export and evaluation of the detector."""
+    from models.cli import app as model_app
 
-    try:
-        export(weights, folder)
-    except ExportError as error:
-        raise _fail(str(error)) from error
+    model_app(context.args, prog_name=context.command_path)
 
 
 def main() -> None:

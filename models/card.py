@@ -1,6 +1,6 @@
 """The model card, out of what was measured: no number in it is typed by hand.
 
-    python -m models.card models/weights/site-v0 models/results/site-v0 models/CARD.md --run var/runs/a
+    banksman model card models/weights/site-v0 models/results/site-v0 models/CARD.md --run var/runs/a
 
 The folder of results has `eval.json` of `models.eval`, and, if they were compared, `runtimes.json` of
 `models.eval.runtimes`.
@@ -178,15 +178,11 @@ def main(
     run: Annotated[Path | None, typer.Option(help="Folder of the training run.")] = None,
 ) -> None:
     """Write the model card."""
-    try:
-        told = _read(results / "eval.json")
-        runtimes = results / "runtimes.json"
-        made = card(
-            read_manifest(model), told, _read(runtimes) if runtimes.is_file() else None, recipe_of(run) if run else None
-        )
-    except DataError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    told = _read(results / "eval.json")
+    runtimes = results / "runtimes.json"
+    made = card(
+        read_manifest(model), told, _read(runtimes) if runtimes.is_file() else None, recipe_of(run) if run else None
+    )
     out.write_text(made, encoding="utf-8")
     typer.echo(f"wrote {out}")
 
@@ -195,10 +191,6 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); `python -m models.eval` writes it") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); `banksman model eval` writes it") from error
     except ValueError as error:
         raise DataError(f"{path}: no JSON ({error})") from error
-
-
-if __name__ == "__main__":
-    typer.run(main)

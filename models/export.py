@@ -1,6 +1,6 @@
 """From trained weights (`.pt`) to the folder that a node loads: weights for lean runtimes and a `manifest.json`.
 
-    python -m models.export best.pt models/weights/site-v1 --about about.json
+    banksman model export best.pt models/weights/site-v1 --about about.json
 
 The graph that is exported ends where the arithmetic is still the same for every YOLO since v8: for each anchor the four
 distances from its centre to the box's sides (in strides, DFL already applied) and one logit a class. Choosing, decoding
@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.errors import CommandError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -37,7 +39,7 @@ _WEIGHTS = "model.pt"
 _NMS_IOU = 0.7  # what ultralytics' predict uses unless told otherwise
 
 
-class ExportError(Exception):
+class ExportError(CommandError):
     """The weights cannot be exported; the text says why and what would be right."""
 
 
@@ -204,16 +206,11 @@ def main(
     keep_weights: Annotated[bool, typer.Option(help="Put the .pt into the folder too.")] = False,
 ) -> None:
     """Export trained weights to a model folder."""
-    facts = json.loads(about.read_text(encoding="utf-8")) if about else None
     try:
-        manifest = export(
-            weights, folder, name=name, image_size=image_size, about=facts, nms_free=nms_free, keep_weights=keep_weights
-        )
-    except ExportError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+        facts = json.loads(about.read_text(encoding="utf-8")) if about else None
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{about}: cannot be read as JSON ({error}); it has {', '.join(ABOUT)}") from error
+    manifest = export(
+        weights, folder, name=name, image_size=image_size, about=facts, nms_free=nms_free, keep_weights=keep_weights
+    )
     typer.echo(f"wrote {manifest}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,6 @@
 """Pictures of alarms that people called false become a queue of labels to be looked over, ready for the next training.
 
-    python -m models.harvest evidence/ marks.json models/weights/site-v0 var/queue
+    banksman model harvest evidence/ marks.json models/weights/site-v0 var/queue
 
 marks.json: a list of `{"sha256": …, "rule": …, "reason": …}`; or a CSV with these columns. sha256 is the name of the
 picture in the folder, as a node names its evidence. The result:
@@ -9,7 +9,7 @@ picture in the folder, as a node names its evidence. The result:
     queue.tsv     what became of each mark: picture, rule, reason, what the model saw, what was left out and why
     review.jpg    the pictures with their labels; what the false alarm accused is crossed out, and is no label
 
-When the labels are right: `python -m models.data import var/queue/set OUT --source NAME --complete helmet,no_helmet,…`.
+When the labels are right: `banksman model data import var/queue/set OUT --source NAME --complete helmet,no_helmet,…`.
 
 Faces were hidden by the node. A picture on which a head is as sharp as an unhidden one is refused all the same:
 training data are kept for long and handed on. That check sees what the model sees, and heads of at least `LEAST_HEAD`
@@ -224,15 +224,7 @@ def main(
     runtime: Annotated[Runtime, typer.Option(help="What runs the network.")] = "onnx",
 ) -> None:
     """Make a queue of labels out of false alarms."""
-    try:
-        queue = harvest(evidence, read_marks(marks), open_network(model, runtime).look, out)
-    except DataError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    queue = harvest(evidence, read_marks(marks), open_network(model, runtime).look, out)
     for q in queue:
         typer.echo(f"{q.mark.sha256[:16]} {q.mark.rule}: {q.outcome}")
     typer.echo(f"{sum(q.outcome == 'queued' for q in queue)} of {len(queue)} marks are in {out}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,6 @@
 """A model folder in int8: static ONNX quantisation, calibrated on photos of the training split.
 
-    python -m models.quantize models/weights/site-v0 var/labelled models/weights/site-v0-int8
+    banksman model quantize models/weights/site-v0 var/labelled models/weights/site-v0-int8
 
 The result is a model folder of its own, with the same input, output and classes, so that a node takes it by name and
 needs nothing new: `detector: {model: site-v0-int8, runtime: onnx}`. Weights become int8, a scale a channel, and what
@@ -48,7 +48,7 @@ def quantise(folder: Path, photos: list[Photo], out: Path, *, count: int = PHOTO
     if out.resolve() == folder.resolve():
         raise DataError(f"{out}: is the folder of the fp32 model; choose another one")
     if not manifest["files"].get("onnx"):
-        raise DataError(f"{folder}: has no ONNX weights; export it with `python -m models.export`")
+        raise DataError(f"{folder}: has no ONNX weights; export it with `banksman model export`")
     (weights,) = manifest["files"]["onnx"]
     chosen = drawn(photos, count, seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def quantise(folder: Path, photos: list[Photo], out: Path, *, count: int = PHOTO
         "files": {"onnx": {_FILE: checksum}},  # OpenVINO reads it too, but is no faster with it and loses more
         "source": f"{manifest['source']}; int8, calibrated on {len(chosen)} training photos",
         # Measured on the fp32 weights; nobody may take it for this one's.
-        "metrics": {"caveat": f"int8 of {manifest['name']}; measure with `python -m models.eval`"},
+        "metrics": {"caveat": f"int8 of {manifest['name']}; measure with `banksman model eval`"},
     }
     path = out / "manifest.json"
     path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -161,13 +161,4 @@ def main(
     seed: Annotated[int, typer.Option(help="Of their draw.")] = SEED,
 ) -> None:
     """Write a model folder in int8."""
-    try:
-        manifest = quantise(model, read_set(labelled), out, count=count, seed=seed)
-    except DataError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(f"wrote {manifest}")
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    typer.echo(f"wrote {quantise(model, read_set(labelled), out, count=count, seed=seed)}")

@@ -9,7 +9,7 @@
     hard         hard cases made out of good photos, while training
     masking      what is not labelled teaches nothing, while training (needs torch)
 
-`python -m models.data --help` for the commands.
+`banksman model data --help` for the commands.
 """
 
 from models.data.labels import CLASSES, Boxes, DataError, Photo

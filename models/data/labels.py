@@ -14,6 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import CommandError
+
 CLASSES = (
     "person",
     "helmet",
@@ -38,7 +40,7 @@ _SLACK = 0.02  # how far beyond the photo a side of a box may lie; labelling too
 _THIN = 1e-4  # of the photo's side; what is thinner after clipping lay outside
 
 
-class DataError(Exception):
+class DataError(CommandError):
     """Data that cannot be used; the text says which file, what is wrong, and what would be right."""
 
 

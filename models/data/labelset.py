@@ -67,7 +67,7 @@ def read_set(folder: Path) -> list[Photo]:
     """What `write_set` wrote, sorted by name; raises `DataError`."""
     path = folder / TABLE
     if not path.is_file():
-        raise DataError(f"{path}: no such file; a labelled set has it (`python -m models.data build` makes one)")
+        raise DataError(f"{path}: no such file; a labelled set has it (`banksman model data build` makes one)")
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t")
         if tuple(reader.fieldnames or ()) != _COLUMNS:

@@ -9,5 +9,5 @@
     page         the report as one HTML file
     runtimes     each runtime against the `.pt`: mAP and speed
 
-`python -m models.eval --help`, `python -m models.eval.events --help`, `python -m models.eval.runtimes --help`.
+`banksman model eval --help`, `banksman model runtimes --help`.
 """

@@ -1,7 +1,5 @@
 """Alarms of the real node on scenes with known truth: how many breaches are told, and how many alarms are false.
 
-    python -m models.eval.events models/weights/site-v0 var/labelled --clips ../shared/data/clips --before start.pt
-
 The node is started as a program (`banksman run SITE.yaml --once`) on a site file with a camera a scene, and its journal
 is read afterwards. Of an alarm counts whether it was raised: a scene and rule is one event, as one place and rule is.
 """
@@ -19,12 +17,9 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from models.data.labels import DataError, Photo
-from models.data.labelset import in_split, read_set
 from models.eval.scenes import FPS, Scene, of_clips, of_photos, write_pictures
 
 RULES = ("helmet", "hi_vis", "intrusion")
@@ -209,29 +204,3 @@ def poisson_upper(count: int, level: float = 0.95) -> float:
 def scenes_of(photos: Sequence[Photo], clips: Path | None, pans: int) -> list[Scene]:
     """All scenes: those of the clips, and pans over some of the photos, which should be held-out ones."""
     return (of_clips(clips) if clips else []) + of_photos(photos, pans)
-
-
-def main(
-    model: Annotated[Path, typer.Argument(help="Model folder, or a .pt.")],
-    labelled: Annotated[Path, typer.Argument(help="Labelled set; pans are made of its test photos.")],
-    *,
-    clips: Annotated[Path | None, typer.Option(help="Folder of the clips that truth.json tells about.")] = None,
-    pans: Annotated[int, typer.Option(help="Pans over held-out photos.")] = PANS,
-    before: Annotated[Path | None, typer.Option(help="Another model, to compare with.")] = None,
-    runtime: Annotated[str, typer.Option(help="Of the node.")] = "onnx",
-    threads: Annotated[int, typer.Option(help="Of the detector.")] = 2,
-) -> None:
-    """Print the event table of one or two models as JSON."""
-    try:
-        scenes = scenes_of(in_split(read_set(labelled), "test"), clips, pans)
-        told = {
-            str(path): table(play(scenes, path, runtime=runtime, threads=threads)) for path in (before, model) if path
-        }
-    except DataError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
-
-
-if __name__ == "__main__":
-    typer.run(main)

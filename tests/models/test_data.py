@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +21,8 @@ from models.data.pseudo import add_pseudo_labels, taught
 from models.data.report import count, table
 from models.data.review import COLOURS, drawn, review
 from models.data.sources import SOURCES, HeadBox
+from tests.models.command import model
 from tests.models.photos import boxes, data_folder, photo, picture
-
-REPO = Path(__file__).resolve().parents[2]
 
 
 def same(one: Boxes, other: Boxes, within: float = 2e-6) -> bool:
@@ -368,17 +365,12 @@ def test_a_teacher_never_looks_at_what_measures(tmp_path: Path) -> None:
 # The command, and the data itself
 
 
-def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    done = [sys.executable, "-m", "models.data", *map(str, words)]
-    return subprocess.run(done, capture_output=True, text=True, cwd=REPO, check=False, timeout=120)
-
-
 def test_one_command_builds_the_set_and_another_reports_it(tmp_path: Path) -> None:
     folder = data_folder(tmp_path / "data", ROWS, LABELS)
-    assert command("build", folder, tmp_path / "set").returncode == 0
-    told = json.loads(command("report", tmp_path / "set", "--json").stdout)
+    assert model("data", "build", folder, tmp_path / "set").returncode == 0
+    told = json.loads(model("data", "report", tmp_path / "set", "--json").stdout)
     assert told["rf100_cs+barrier_light"]["train"]["boxes"] == {"person": 1, "helmet": 1, "barrier": 1}
-    wrong = command("report", tmp_path / "nowhere")
+    wrong = model("data", "report", tmp_path / "nowhere")
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("error: ")
     assert "Traceback" not in wrong.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from models.data import DataError, write_set
 from models.data.labels import CLASSES
 from models.data.pictures import pixels_of
 from models.eval.network import open_network, read_manifest
+from tests.models.command import model
 from tests.models.photos import photo, picture
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -66,11 +65,6 @@ def test_the_recipe_is_that_of_the_run(tmp_path: Path) -> None:
         recipe_of(tmp_path / "gone")
 
 
-def evaluated(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "models.eval", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def own_labels(folder: Path, splits: Sequence[str]) -> Path:
     """A set of noise with whatever the model itself sees in it, so that it is right by definition."""
     network = open_network(SITE_V0, "onnx", 1)
@@ -89,7 +83,9 @@ def own_labels(folder: Path, splits: Sequence[str]) -> Path:
 
 def test_the_program_writes_numbers_and_report(tmp_path: Path) -> None:
     labelled = own_labels(tmp_path, ("test", "test", "train"))
-    done = evaluated(str(SITE_V0), str(labelled), "--out", str(tmp_path / "report"), "--pans", "0", "--threads", "1")
+    done = model(
+        "eval", str(SITE_V0), str(labelled), "--out", str(tmp_path / "report"), "--pans", "0", "--threads", "1"
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "report" / "eval.json").read_text(encoding="utf-8"))
     assert told["photos"]["photos"] == 2  # of the test split
@@ -107,7 +103,7 @@ def test_the_program_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         ((str(tmp_path / "gone"), str(labelled)), "no photo is in the test split"),
         ((str(SITE_V0), str(tmp_path / "gone")), "photos.tsv: no such file"),
     ):
-        done = evaluated(*arguments, "--out", str(tmp_path / "report"))
+        done = model("eval", *arguments, "--out", str(tmp_path / "report"))
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert wanted in done.stderr

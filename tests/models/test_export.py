@@ -21,6 +21,7 @@ from edge.detect.parity import compare, total
 from edge.values import Image
 from models.export import ABOUT, ExportError, export
 from tests.conftest import need
+from tests.models.command import model
 
 PACKAGE = Path(models.__path__[0])
 SITE_V0 = PACKAGE / "weights" / "site-v0"
@@ -119,12 +120,7 @@ def test_weights_that_cannot_be_exported(shared: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "models.export", str(tmp_path / "gone.pt"), str(tmp_path / "x")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = model("export", tmp_path / "gone.pt", tmp_path / "x")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1

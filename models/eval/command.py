@@ -1,4 +1,4 @@
-"""`python -m models.eval MODEL SET --out REPORT`: eval.json and report.html."""
+"""`banksman model eval MODEL SET --out REPORT`: eval.json and report.html."""
 
 from __future__ import annotations
 
@@ -108,7 +108,3 @@ def main(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"wrote {report}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,4 +1,4 @@
-"""`python -m models.data`: build, report, review, import, export, pseudo-label."""
+"""`banksman model data`: build, report, review, import, export, pseudo-label."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ from models.data.review import review
 
 _WIDTH = 175  # of the report; where the terminal is narrower, it wraps lines instead of cutting every number
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Labelled photos for training and evaluation.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Labelled photos for training and evaluation.",
+)
 
 Set = Annotated[Path, typer.Argument(help="Folder of a labelled set.")]
 
@@ -125,15 +130,3 @@ def pseudo(
     labelled = add_pseudo_labels(photos, teacher, knows, sure=sure, half_sure=half_sure)
     write_set(list(track(labelled, "The teacher looks", total=len(photos))), out)
     show(out)
-
-
-def main() -> None:
-    try:
-        app(standalone_mode=True)
-    except DataError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from error
-
-
-if __name__ == "__main__":
-    main()
