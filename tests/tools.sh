@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install the programs that the integration tests start, where that is possible without asking; else say what is missing.
 set -eu
+mosquitto_min=2.0.21  # what `banksman broker check` asks for; Debian 12 has it in its backports only
 packages="mosquitto mosquitto-clients ffmpeg chromium fonts-noto-cjk gir1.2-gst-rtsp-server-1.0 python3-gi
  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 command -v dpkg-query >/dev/null 2>&1 || { echo "tests: not a Debian system; tests that need Mosquitto, Chromium or an RTSP server skip"; exit 0; }
@@ -8,13 +9,38 @@ missing=""
 for p in $packages; do
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null || true)" = installed ] || missing="$missing $p"
 done
-[ -z "$missing" ] && exit 0
+# Its own version number, without Debian's; 0 where there is none.
+mosquitto_is_old() { dpkg --compare-versions "$(dpkg-query -W -f='${source:Upstream-Version}' mosquitto 2>/dev/null || echo 0)" lt "$mosquitto_min"; }
+[ -z "$missing" ] && ! mosquitto_is_old && exit 0
 if [ "$(id -u)" = 0 ]; then sudo=""; elif sudo -n true 2>/dev/null; then sudo="sudo -n"; else
-    echo "tests: some will skip; to run them all: sudo apt-get install --no-install-recommends$missing"
+    echo "tests: some will skip; to run them all: sudo apt-get install --no-install-recommends$missing (mosquitto >= $mosquitto_min)"
     exit 0
 fi
-echo "Installing what the tests start:$missing"
 export DEBIAN_FRONTEND=noninteractive
-$sudo apt-get -o DPkg::Lock::Timeout=600 -qq update
-# shellcheck disable=SC2086  (two lists of words)
-$sudo apt-get -o DPkg::Lock::Timeout=600 -qq install -y --no-install-recommends $missing >/dev/null
+apt="$sudo apt-get -o DPkg::Lock::Timeout=600 -qq"
+
+# The suite of backports, from the mirror that this machine's own release comes from.
+add_backports() {
+    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    targets=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null)
+    case "$targets" in *" $codename-backports main"*) $apt update && return 0 ;; esac
+    mirror=$(echo "$targets" | awk -v suite="$codename" '$2 == suite && $3 == "main" { print $1; exit }')
+    key=/usr/share/keyrings/debian-archive-keyring.gpg
+    [ -n "$codename" ] && [ -n "$mirror" ] && [ -f "$key" ] || return 1
+    echo "deb [signed-by=$key] $mirror $codename-backports main" | $sudo tee /etc/apt/sources.list.d/backports.list >/dev/null
+    $apt update
+}
+
+if [ -n "$missing" ]; then
+    echo "Installing what the tests start:$missing"
+    $apt update
+    # shellcheck disable=SC2086  (two lists of words)
+    $apt install -y --no-install-recommends $missing >/dev/null
+fi
+if mosquitto_is_old; then
+    echo "Installing Mosquitto >= $mosquitto_min from backports"
+    release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    if ! add_backports || ! $apt install -y --no-install-recommends -t "$release-backports" mosquitto mosquitto-clients >/dev/null || mosquitto_is_old; then
+        echo "tests: Mosquitto >= $mosquitto_min is to be had neither from this system's release nor from its backports; tests of the broker fail or skip" >&2
+    fi
+fi
