@@ -1,16 +1,16 @@
 """Hard cases made out of good photos: night, infra-red, low light, rain, blur, artefacts, back-light, far people;
-orange shirts, caps, buckets near heads, helmets in hands, faces made unrecognisable.
+orange shirts, caps, buckets near heads, helmets in hands, faces made unrecognisable, more lamps.
 
 Each maps a photo (height, width, 3; BGR, uint8) and a generator to a new photo of the same size and leaves its input
-alone. `far` moves the boxes too, `carried_helmet` adds some, those of `DRESSED` need them. `harden` draws which of them
-a photo gets.
+alone. `far` moves the boxes too, `carried_helmet` and `more_lamps` add some, those of `DRESSED` need them. `harden`
+draws which of them a photo gets.
 Rough pictures of what cameras do, not simulations: what counts is that hue, contrast, sharpness and size stop being
 something that the network may rely on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -177,6 +177,48 @@ def carried_helmet(picture: Pixels, boxes: Boxes, random: Random) -> tuple[Pixel
     added = np.array([[(x + across / 2) / width, (y + down / 2) / height, across / width, down / height]])
     kind = np.array([CLASS_ID["helmet"]])
     return result, Boxes(np.append(boxes.classes, kind), np.concatenate((boxes.xywh, added)))
+
+
+def more_lamps(picture: Pixels, boxes: Boxes, lamps: Sequence[Pixels], random: Random) -> tuple[Pixels, Boxes]:
+    """One to three lamps of other photos, on top of barriers where there are any; they are labelled.
+
+    Lamps are on one training photo in a hundred; pasting rare objects teaches them (Ghiasi et al., "Simple Copy-Paste
+    is a Strong Data Augmentation Method", 2021). lamps: cut out along their boxes.
+    """
+    height, width = picture.shape[:2]
+    result, added = picture.copy(), []
+    barriers, taken = _corners(boxes.of("barrier"), picture), _corners(boxes, picture)
+    for _ in range(random.integers(1, 4) if lamps else 0):
+        lamp = lamps[random.integers(len(lamps))]
+        down = random.uniform(12, 40)
+        if barriers:
+            left, top, right, bottom = barriers[random.integers(len(barriers))]
+            down = np.clip(random.uniform(0.15, 0.5) * (bottom - top), 10, 60)
+        down = min(down, 2.0 * lamp.shape[0])  # more would be a blur
+        across, down = max(4, round(lamp.shape[1] * down / lamp.shape[0])), round(down)
+        if barriers:
+            x, y = round(random.uniform(left, right) - across / 2), round(top - random.uniform(0.7, 1.0) * down)
+        else:
+            x, y = (int(random.integers(0, max(1, size))) for size in (width - across, height - down))
+        new = [x, y, x + across, y + down]
+        hides = any(
+            a < new[2] and x < c and b < new[3] and y < d for a, b, c, d in taken if [a, b, c, d] not in barriers
+        )
+        if x < 0 or y < 0 or new[2] > width or new[3] > height or hides:
+            continue
+        small = cv2.resize(lamp, (across, down), interpolation=cv2.INTER_AREA).astype(np.float64)
+        if random.random() < 0.5:
+            small = small[:, ::-1]
+        weight = _ellipse(down, across)[..., None] ** 0.5  # lamps are rounder than their boxes, but not much
+        patch = result[y : new[3], x : new[2]]
+        result[y : new[3], x : new[2]] = _bytes(patch * (1 - weight) + small * random.uniform(0.7, 1.2) * weight)
+        taken.append(new)
+        added.append(new)
+    if not added:
+        return picture, boxes
+    kinds = np.full(len(added), CLASS_ID["warning_light"], boxes.classes.dtype)
+    new_boxes = Boxes.of_xyxy(kinds, np.array(added) / [width, height, width, height])
+    return result, Boxes(np.append(boxes.classes, new_boxes.classes), np.concatenate((boxes.xywh, new_boxes.xywh)))
 
 
 def hidden_faces(picture: Pixels, boxes: Boxes, random: Random) -> Pixels:

@@ -23,9 +23,10 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils.loss import v8DetectionLoss
 
-from models.data.hard import far, harden
+from models.data.hard import far, harden, more_lamps
 from models.data.labels import CLASS_ID, CLASSES, Boxes, DataError, Photo
 from models.data.labelset import sources_of
+from models.data.pictures import Pixels, pixels_of
 from models.data.sources import SOURCES
 
 FILLER = 255
@@ -36,6 +37,9 @@ KEY = "semantic_mask"
 
 
 ALL = frozenset(CLASSES)
+
+_LAMPS = 0.4
+"""Share of the photos with barriers that get `more_lamps`; a fifth of it for the others."""
 
 
 class Palette:
@@ -159,6 +163,7 @@ class MaskedDataset(YOLODataset):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         for file in self.im_files:  # the palette must be complete before the loss asks for its table
             palette.paint(self._photos[file], self.imgsz, self.imgsz)
+        self._lamps = [lamp for file in self.im_files for lamp in lamps_of(photos[file])] if self.augment else []
         ready = [ready_mosaic(photos[file]) for file in self.im_files]
         indexes = [index for index, made in enumerate(ready) if not made]
         self.weights = [weights.get(file, 1.0) for file in self.im_files]
@@ -181,6 +186,8 @@ class MaskedDataset(YOLODataset):  # type: ignore[misc]
         if self.augment:
             dice = np.random.default_rng(random.getrandbits(64))  # ultralytics seeds `random`
             labelled = Boxes(label["cls"][:, 0].astype(np.int64), label["bboxes"].astype(np.float64))
+            if dice.random() < (_LAMPS if len(labelled.of("barrier")) else _LAMPS / 5):
+                picture, labelled = more_lamps(picture, labelled, self._lamps, dice)
             picture, labelled = harden(picture, labelled, dice, self._hard)
             label["cls"] = labelled.classes[:, None].astype(np.float32)
             label["bboxes"] = labelled.xywh.astype(np.float32)
@@ -219,6 +226,16 @@ class MaskedValidator(DetectionValidator):  # type: ignore[misc]
             kept = complete.to(found["cls"].device)[found["cls"].long()]
             known.append({key: value[kept] for key, value in found.items()})
         super().update_metrics(known, batch)
+
+
+def lamps_of(photo: Photo) -> list[Pixels]:
+    """The lamps of a photo that are large enough to be shown elsewhere, cut out."""
+    if not len(photo.boxes.of("warning_light")):
+        return []
+    picture = pixels_of(photo.path)
+    height, width = picture.shape[:2]
+    corners = np.rint(photo.boxes.of("warning_light").xyxy.clip(0, 1) * [width, height, width, height]).astype(int)
+    return [picture[b:d, a:c] for a, b, c, d in corners.tolist() if c - a >= 8 and d - b >= 8 and c - a < 4 * (d - b)]
 
 
 def ready_mosaic(photo: Photo) -> bool:

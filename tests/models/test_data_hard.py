@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.data.hard import DRESSED, EFFECTS, bucket, cap, carried_helmet, far, harden, hidden_faces, orange_shirt
+from models.data.hard import (
+    DRESSED,
+    EFFECTS,
+    bucket,
+    cap,
+    carried_helmet,
+    far,
+    harden,
+    hidden_faces,
+    more_lamps,
+    orange_shirt,
+)
 from models.data.labels import Boxes
 from models.data.pictures import Pixels
 from tests.models.photos import boxes
@@ -155,6 +166,23 @@ def test_without_a_helmet_or_a_bare_head_none_is_carried(scene: Pixels, bare: Bo
     made, after = carried_helmet(scene, bare, dice())
     assert made is scene
     assert after is bare
+
+
+def test_more_lamps_stand_on_barriers_and_are_labelled(scene: Pixels) -> None:
+    lamp = np.full((12, 10, 3), 255, np.uint8)
+    before = boxes(("barrier", 0.5, 0.8, 0.8, 0.3), ("person", 0.2, 0.5, 0.2, 0.4))
+    for seed in range(30):
+        made, after = more_lamps(scene, before, [lamp], dice(seed))
+        new = after.of("warning_light").xyxy
+        if not len(new):
+            assert made is scene
+            continue
+        left, top, right, bottom = changed(made, scene)
+        assert new[:, 0].min() * 160 - 1 <= left < right <= new[:, 2].max() * 160 + 1
+        assert new[:, 1].min() * 120 - 1 <= top < bottom <= new[:, 3].max() * 120 + 1
+        assert (np.abs(new[:, 3] - 0.65) < 0.05).all()  # the barrier's top
+        assert (made[36:84, 16:48] == scene[36:84, 16:48]).all()  # the person
+    assert more_lamps(scene, before, [], dice()) == (scene, before)
 
 
 @pytest.mark.parametrize(("name", "brow"), [("helmet", 0.55), ("no_helmet", 0.4)])
