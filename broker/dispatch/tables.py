@@ -202,7 +202,7 @@ class Event(Base):
     site: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
     node: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
-    alarm: Mapped[str] = mapped_column(String(ID))
+    alarm: Mapped[str] = mapped_column(String(ID), index=True)
     seq: Mapped[int]
     case: Mapped[str | None] = mapped_column(String(ID), index=True)
     """None: the event was older than what its case knew already, or of no case."""
@@ -301,6 +301,21 @@ class LedgerDay(Base):
     heads: Mapped[str] = mapped_column(String(64))
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class Audit(Base):
+    """What people changed of sites, people, shifts and the like, without secrets; rows are only ever added."""
+
+    __tablename__ = "audit"
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    at: Mapped[float] = mapped_column(index=True)
+    actor: Mapped[str] = mapped_column(String(ID))
+    """Person id, or `dispatch` for what is done on the command line."""
+    action: Mapped[str] = mapped_column(String(32))
+    site: Mapped[str] = mapped_column(String(IDENT), index=True)
+    """`*`: of no site in particular."""
+    subject: Mapped[str]
+    detail: Mapped[dict[str, Any]]
 
 
 class Evidence(Base):
