@@ -367,18 +367,27 @@ class Job(Base):
 
 
 class Delivery(Base):
-    """One message to one person by one channel, and what came of it."""
+    """One message to one person by one channel, and what came of it; one row for each case that the message names.
+
+    A row waits (`waiting`, no channel yet) until the message goes: what waits for one person goes together. `sending`:
+    taken by `job`, so that nobody else sends it. Then `sent`, `failed`, `given_up`, or `dropped` (nothing left to tell).
+    """
 
     __tablename__ = "delivery"
+    __table_args__ = (Index("ix_delivery_person_state", "person", "state"),)
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
-    case: Mapped[str] = mapped_column(ForeignKey("case.id"), index=True)
+    case: Mapped[str | None] = mapped_column(ForeignKey("case.id"), index=True)
+    """None: of no case, as a hand-over report."""
     person: Mapped[str] = mapped_column(ForeignKey("person.id"))
-    channel: Mapped[str] = mapped_column(String(32))
+    site: Mapped[str] = mapped_column(String(IDENT))
+    job: Mapped[str | None] = mapped_column(String(ID))
+    """Rows with the same job, person and channel were one message."""
+    channel: Mapped[str] = mapped_column(String(32), default="")
     about: Mapped[str] = mapped_column(String(32))
-    """raised, updated, cleared, repeat, escalation, digest, late, reopened, …"""
+    """raised, updated, cleared, repeat, escalation, late, reopened, …"""
     at: Mapped[float]
+    """Since when it waits; then when the last try was."""
     state: Mapped[str] = mapped_column(String(16))
-    """sent, failed, given_up."""
     code: Mapped[str] = mapped_column(String(64), default="")
     """What the far end said, without secrets."""
 
