@@ -23,7 +23,7 @@ apt="$sudo apt-get -o DPkg::Lock::Timeout=600 -qq"
 add_backports() {
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
     targets=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null)
-    case "$targets" in *" $codename-backports main"*) $apt update && return 0 ;; esac
+    case "$targets" in *" $codename-backports main"*) return 0 ;; esac
     mirror=$(echo "$targets" | awk -v suite="$codename" '$2 == suite && $3 == "main" { print $1; exit }')
     key=/usr/share/keyrings/debian-archive-keyring.gpg
     [ -n "$codename" ] && [ -n "$mirror" ] && [ -f "$key" ] || return 1
@@ -31,9 +31,9 @@ add_backports() {
     $apt update
 }
 
+$apt update
 if [ -n "$missing" ]; then
     echo "Installing what the tests start:$missing"
-    $apt update
     # shellcheck disable=SC2086  (two lists of words)
     $apt install -y --no-install-recommends $missing >/dev/null
 fi
