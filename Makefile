@@ -35,13 +35,14 @@ schemas: $(VENV)/.dev
 	$(BIN)/python -m edge.site
 	$(BIN)/python -m broker
 
-# The labelled photos of all sources as one set in var/labelled.
+# The labelled photos of all sources as one set in var/labelled; made anew.
 data: $(VENV)/.dev
 	$(BIN)/banksman model data build $(or $(DATA),../shared/data) var/labelled
 
 # The shipped weights, or MODEL, on the held-out photos and the clips; BEFORE names models to compare with. Weights that
 # are a .pt need `make train-env` first.
-eval: data
+eval: $(VENV)/.dev
+	@test -f var/labelled/photos.tsv || $(MAKE) data
 	$(BIN)/banksman model eval $(or $(MODEL),models/weights/site-v0) var/labelled --out var/report \
 		--clips $(or $(DATA),../shared/data)/clips $(addprefix --before ,$(BEFORE))
 
