@@ -14,10 +14,10 @@ import numpy as np
 from edge.clock import Stamp
 from edge.evidence.heads import HeadRegion, heads_of
 from edge.rules.night import NightState, night
-from edge.rules.rule import Circumstances, Place, Rule, applies
+from edge.rules.rule import Circumstances, Place, Rule, resting
 from edge.site.model import Camera, RuleSettings, SiteFile
 from edge.track import Tracker, persons
-from edge.values import Box, Detections, Finding, Frame, Image, Instance, Reason, Scene, Verdict
+from edge.values import Box, Detections, Finding, Frame, Image, Instance, Reason, Rest, Scene, Verdict
 
 DETECTION_FLOOR = 0.015
 """Lowest confidence asked of the detector: far too low to judge by, enough to hide a face."""
@@ -73,7 +73,8 @@ class CameraLine:
             for place in rule.places(camera)
         ]
         self._looked: dict[Instance, float] = {}
-        self._applying = set(self.instances)  # until the hours are asked: an alarm from before may be out of hours now
+        # Nothing until the hours are asked: an alarm from before may be out of hours now.
+        self.resting: Mapping[Instance, Rest] = {}
         self._night = NightState.UNKNOWN
         self._hours_asked = float("-inf")
 
@@ -104,7 +105,7 @@ class CameraLine:
     def go_on_from(self, before: CameraLine) -> None:
         """Take over what the line of the last site file remembers, so that everybody keeps their track."""
         self._tracker = before._tracker
-        self._looked = {i: at for i, at in before._looked.items() if i in self._applying}
+        self._looked = {i: at for i, at in before._looked.items() if i not in self.resting}
 
     def blind(
         self, stamp: Stamp, reason: Reason = Reason.CAMERA_BLIND
@@ -114,7 +115,7 @@ class CameraLine:
         return tuple(
             Finding(instance, stamp, (rule.unknown(place, reason),))
             for instance, rule, place, _ in self._places
-            if instance in self._applying
+            if instance not in self.resting
         ), ended
 
     def _apply_rules(self, scene: Scene) -> tuple[tuple[Finding, ...], tuple[Instance, ...]]:
@@ -122,7 +123,7 @@ class CameraLine:
         findings = []
         for instance, rule, place, settings in self._places:
             since = scene.stamp.mono - self._looked.get(instance, float("-inf"))
-            if instance not in self._applying or since < rule.every_s * (1 - _EARLY):
+            if instance in self.resting or since < rule.every_s * (1 - _EARLY):
                 continue
             self._looked[instance] = scene.stamp.mono
             found = rule.judge(scene, place, Circumstances(self._night, settings))
@@ -135,10 +136,10 @@ class CameraLine:
             return ()
         self._hours_asked = stamp.mono
         self._night = night(self._site_file.site, self._site_file.night, stamp)
-        before = self._applying
-        self._applying = {
-            instance
+        before = self.resting
+        self.resting = {
+            instance: rest
             for instance, rule, place, settings in self._places
-            if applies(rule, place, settings, self._site_file, stamp, self._night)
+            if (rest := resting(rule, place, settings, self._site_file, stamp, self._night)) is not None
         }
-        return tuple(before - self._applying)
+        return tuple(i for i in self.resting if i not in before)

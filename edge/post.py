@@ -65,4 +65,5 @@ class Post:
     def states(self, stamp: Stamp) -> tuple[PlaceState, ...]:
         """Every rule instance of this camera, also those that nobody was seen at yet."""
         known = {s.instance: s for s in self._book.places(stamp)}
-        return tuple(known.get(i, PlaceState(i, None, None)) for i in self.line.instances)
+        rests = self.line.resting
+        return tuple(known.get(i, PlaceState(i, None, None, rest=rests.get(i))) for i in self.line.instances)

@@ -302,11 +302,19 @@ class Finding:
     judgements: tuple[Judgement, ...]
 
 
+class Rest(StrEnum):
+    """Why a rule does not look at a place now."""
+
+    DAY = "day"  # it looks only at night
+    HOURS = "hours"  # outside the hours of the rule, the zone or the shift
+
+
 @dataclass(frozen=True, slots=True)
 class PlaceState:
     """How a rule instance stands now.
 
     verdict: the worst confirmed one; None while the rule does not apply or nobody is there, then `reason` is None too.
+    rest: why the rule does not apply now; None while it does.
     subjects: how many are known now; violating: how many of them break the rule.
     alarm: id of the open alarm, if there is one. at: of the last look, None before the first.
     """
@@ -318,6 +326,7 @@ class PlaceState:
     violating: int = 0
     alarm: str | None = None
     at: Stamp | None = None
+    rest: Rest | None = None
 
 
 class Severity(StrEnum):

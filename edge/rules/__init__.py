@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType, ModuleType
 
-from edge.rules.rule import CAMERA, Circumstances, Place, Rule, applies
+from edge.rules.rule import CAMERA, Circumstances, Place, Rule, resting
 
-__all__ = ["CAMERA", "RULES", "Circumstances", "Place", "Rule", "applies", "discover"]
+__all__ = ["CAMERA", "RULES", "Circumstances", "Place", "Rule", "discover", "resting"]
 
 
 def discover(package: ModuleType) -> Mapping[str, Rule]:

@@ -12,7 +12,7 @@ from edge.clock import Stamp
 from edge.geometry import inside, to_pixels
 from edge.rules.night import NightState
 from edge.site.model import BarrierFixture, Camera, LampFixture, RuleSettings, SiteFile, TimeSpan
-from edge.values import Judgement, Point, Reason, Scene, Severity, Verdict
+from edge.values import Judgement, Point, Reason, Rest, Scene, Severity, Verdict
 
 CAMERA = "camera"
 """Subject of a judgement about nobody in particular: the picture, or the model, does not let anybody be judged."""
@@ -102,18 +102,19 @@ class Rule:
         return Judgement(place.id if self.subject == "fixture" else CAMERA, Verdict.UNKNOWN, reason)
 
 
-def applies(  # noqa: PLR0917 (six plain values, each of another type)
+def resting(  # noqa: PLR0917 (six plain values, each of another type)
     rule: Rule, place: Place, settings: RuleSettings, site_file: SiteFile, stamp: Stamp, night: NightState
-) -> bool:
-    """Whether a rule is to look at a place now.
+) -> Rest | None:
+    """Why a rule that is switched on does not look at a place now; None: it does.
 
     Where the clock cannot be trusted a rule looks at any hour: better judged too often than not at all. What then
     cannot be told for want of the hour (is it night, is the zone closed) the rule itself answers with `unknown`.
     """
-    if not settings.enabled or (rule.night_only and night is NightState.DAY):
-        return False
+    if rule.night_only and night is NightState.DAY:
+        return Rest.DAY
     if not stamp.synced:
-        return True
+        return None
     of_rule = settings.hours or (site_file.site.working_hours if rule.hours == "working" else [])
     moment = datetime.fromtimestamp(stamp.wall, ZoneInfo(site_file.site.timezone)).time()
-    return all(not hours or any(span.holds(moment) for span in hours) for hours in (of_rule, place.hours))
+    within = all(not hours or any(span.holds(moment) for span in hours) for hours in (of_rule, place.hours))
+    return None if within else Rest.HOURS

@@ -13,7 +13,7 @@ from edge.node import all_terms
 from edge.post import Post
 from edge.rules import RULES
 from edge.site.model import SiteFile
-from edge.values import AlarmEvent, Box, Detections, Frame, Tally
+from edge.values import AlarmEvent, Box, Detections, Frame, Rest, Tally
 
 W, H = 1280, 720
 NOON = 1_789_963_200.0
@@ -105,6 +105,10 @@ class Guard:
         events = self.post.renew(self._line(site), all_terms(site), self.clock.now())
         self.events += events
         return events
+
+    def rests(self) -> dict[str, Rest | None]:
+        """Why rules do not look now, by rule id."""
+        return {s.instance.rule: s.rest for s in self.post.states(self.clock.now())}
 
     def seconds(self, rule: str) -> tuple[int, int, int, int]:
         """(ok, violation, unknown, breach) seconds of a rule at all places."""

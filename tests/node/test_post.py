@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge.site.model import SiteFile
-from edge.values import Reason
+from edge.values import Reason, Rest
 from tests.node.builders import LEFT, RIGHT, WHOLE, Guard, Sight, detections, frame, site_file, told, worker
 
 CORRECT = worker()
@@ -105,6 +105,22 @@ def test_the_end_of_working_hours_ends_alarms_and_counting() -> None:
     guard.tallies.clear()
     guard.see(5.0, BARE)
     assert not [t for t in guard.tallies if t.instance.rule == "helmet"]
+
+
+def test_a_rule_that_rests_says_so_and_not_that_nobody_is_there() -> None:
+    guard = Guard(site_file(site={"id": "y", "latitude": 39.91, "longitude": 116.4,
+                                  "working_hours": [{"start": "07:00", "end": "12:02"}]}))  # fmt: skip
+    guard.see(2.0, BARE)
+    assert guard.rests() == {"helmet": None, "hi_vis": None, "night_reflective": Rest.DAY}
+    guard.clock.advance(180.0)
+    guard.see(15.0, BARE)
+    assert guard.rests() == {"helmet": Rest.HOURS, "hi_vis": Rest.HOURS, "night_reflective": Rest.DAY}
+    assert {s.verdict for s in guard.post.states(guard.clock.now())} == {None}
+
+
+def test_a_rule_that_is_switched_off_is_judged_nowhere() -> None:
+    guard = Guard(site_file(rules={"helmet": {"enabled": False}}))
+    assert set(guard.rests()) == {"hi_vis", "night_reflective"}
 
 
 def test_a_new_site_file_ends_alarms_of_zones_that_are_gone_and_keeps_the_others() -> None:

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.geometry import as_array, to_pixels
-from edge.rules import applies
+from edge.rules import resting
 from edge.rules.barrier import RULE, STEPS, Coverage, coverage, steps_of, verdict_on
 from edge.rules.night import NightState
 from edge.rules.rule import TOO_DARK
 from edge.site.model import RuleSettings, TimeSpan
-from edge.values import Box, Floats, Judgement, Reason, Verdict
+from edge.values import Box, Floats, Judgement, Reason, Rest, Verdict
 from tests.rules.builders import LOST, MODEL, NOON, H, W, camera, fence, judge, lamp, only_place, scene, site_file
 
 OK, BAD, DIM = Verdict.OK, Verdict.VIOLATION, Verdict.UNKNOWN
@@ -159,9 +159,9 @@ def test_it_applies_day_and_night_and_outside_of_working_hours() -> None:
     )
     for night in NightState:
         for stamp in (NOON, LOST):
-            assert applies(RULE, place, RuleSettings(), idle, stamp, night)
+            assert resting(RULE, place, RuleSettings(), idle, stamp, night) is None
     at_three = RuleSettings(hours=[TimeSpan.model_validate({"start": "03:00", "end": "03:01"})])
-    assert not applies(RULE, place, at_three, idle, NOON, NightState.DAY)
+    assert resting(RULE, place, at_three, idle, NOON, NightState.DAY) is Rest.HOURS
 
 
 def test_every_fence_is_a_place_of_its_own() -> None:

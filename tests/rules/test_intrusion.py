@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge.rules import applies
+from edge.rules import resting
 from edge.rules.intrusion import RULE
 from edge.rules.night import NightState
 from edge.rules.rule import CAMERA, TOO_DARK
@@ -78,7 +78,7 @@ def test_a_zone_counts_at_its_hours_even_outside_of_working_hours(
     )
     place = only_place(RULE, camera([zone("no_entry", **zone_hours)]))
     stamp = at(local, synced=synced)
-    assert applies(RULE, place, RuleSettings(), idle, stamp, NightState.DAY) is looks
+    assert (resting(RULE, place, RuleSettings(), idle, stamp, NightState.DAY) is None) is looks
     if expected is not None:
         assert said(judge(RULE, scene(person(), stamp=stamp), place)) == expected
 

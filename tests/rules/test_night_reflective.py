@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge.rules import applies
+from edge.rules import resting
 from edge.rules.night import NightState
 from edge.rules.night_reflective import RULE
 from edge.rules.rule import CAMERA, TOO_DARK
@@ -56,7 +56,7 @@ def test_a_body_beyond_the_edge_is_unknown(who: dict[str, Any]) -> None:
     ],
 )
 def test_it_applies_at_night_only(night: NightState, stamp: Any, looks: bool) -> None:
-    assert applies(RULE, PLACE, RuleSettings(), site_file(), stamp, night) is looks
+    assert (resting(RULE, PLACE, RuleSettings(), site_file(), stamp, night) is None) is looks
 
 
 def test_without_a_clock_everybody_is_unknown_whatever_they_wear() -> None:

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from edge.rules import RULES, Place, Rule, applies
+from edge.rules import RULES, Place, Rule, resting
 from edge.rules.night import NightState
 from edge.rules.people import people_at
 from edge.site.model import RuleSettings, TimeSpan
+from edge.values import Rest
 from tests.rules.builders import LEFT, at, camera, person, scene, site_file, zone
 
 HELMET, INTRUSION, BARRIER = RULES["helmet"], RULES["intrusion"], RULES["barrier"]
+NIGHT_REFLECTIVE = RULES["night_reflective"]
 EVENING = [{"start": "18:00", "end": "22:00"}]
 INNER = [(0.1, 0.1), (0.3, 0.1), (0.3, 1.0), (0.1, 1.0)]
 
@@ -75,16 +77,29 @@ def test_a_rule_looks_at_its_hours_in_the_time_of_the_site(
     for time_zone in ("Asia/Shanghai", "Europe/Berlin", "America/New_York"):
         of_site = site_file(site=SITE | {"timezone": time_zone, "working_hours": working})
         stamp = at(local, time_zone)
-        assert applies(rule, place, settings, of_site, stamp, NightState.DAY) is looks
+        assert (resting(rule, place, settings, of_site, stamp, NightState.DAY) is None) is looks
 
 
 def test_without_a_trusted_clock_a_rule_looks_at_any_hour() -> None:
     of_site = site_file(site=SITE | {"working_hours": DAYTIME})
     stamp = at("2026-06-21 03:00", synced=False)
-    assert applies(HELMET, Place("here"), RuleSettings(), of_site, stamp, NightState.UNKNOWN)
+    assert resting(HELMET, Place("here"), RuleSettings(), of_site, stamp, NightState.UNKNOWN) is None
 
 
-def test_a_rule_that_is_switched_off_never_looks() -> None:
-    for rule in RULES.values():
-        assert not applies(rule, Place("here"), RuleSettings(enabled=False), site_file(), at("2026-06-21 12:00"),
-                           NightState.NIGHT)  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "local", "of_rule", "of_zone", "night", "rest"),
+    [
+        (HELMET, "2026-06-21 12:00", [], [], NightState.DAY, None),
+        (NIGHT_REFLECTIVE, "2026-06-21 12:00", [], [], NightState.DAY, Rest.DAY),
+        (NIGHT_REFLECTIVE, "2026-06-21 12:00", EVENING, [], NightState.DAY, Rest.DAY),
+        (NIGHT_REFLECTIVE, "2026-06-21 22:00", DAYTIME, [], NightState.NIGHT, Rest.HOURS),
+        (HELMET, "2026-06-21 22:00", DAYTIME, [], NightState.NIGHT, Rest.HOURS),
+        (INTRUSION, "2026-06-21 12:00", [], EVENING, NightState.DAY, Rest.HOURS),
+    ],
+)
+def test_a_rule_that_rests_says_why(  # noqa: PLR0917 (a row of the table)
+    rule: Rule, local: str, of_rule: Spans, of_zone: Spans, night: NightState, rest: Rest | None
+) -> None:
+    place = Place("here", hours=tuple(SPAN(h) for h in of_zone))
+    settings = RuleSettings(hours=[SPAN(h) for h in of_rule])
+    assert resting(rule, place, settings, site_file(), at(local), night) is rest

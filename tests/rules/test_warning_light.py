@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.rules import applies
+from edge.rules import resting
 from edge.rules.night import NightState
 from edge.rules.warning_light import RULE
 from edge.site.model import RuleSettings
-from edge.values import Judgement, LampSamples, Reason, Verdict
+from edge.values import Judgement, LampSamples, Reason, Rest, Verdict
 from tests.rules.builders import NOON, H, W, camera, fence, judge, lamp, only_place, scene, site_file
 from tests.rules.lamps import Light, Sampler, dark, flashing, headlights, steady
 
@@ -160,9 +160,9 @@ def test_the_box_is_the_lamp_and_confidence_grows_with_the_contrast() -> None:
 
 def test_by_day_it_does_not_apply_and_without_a_clock_it_is_unknown() -> None:
     place = only_place(RULE, camera(fixtures=[lamp()]))
-    assert not applies(RULE, place, RuleSettings(), site_file(), NOON, NightState.DAY)
-    assert applies(RULE, place, RuleSettings(), site_file(), NOON, NightState.NIGHT)
-    assert applies(RULE, place, RuleSettings(), site_file(), NOON, NightState.UNKNOWN)
+    assert resting(RULE, place, RuleSettings(), site_file(), NOON, NightState.DAY) is Rest.DAY
+    assert resting(RULE, place, RuleSettings(), site_file(), NOON, NightState.NIGHT) is None
+    assert resting(RULE, place, RuleSettings(), site_file(), NOON, NightState.UNKNOWN) is None
     assert look(FAST.watch(dark), night=NightState.UNKNOWN).reason is Reason.NO_CLOCK
 
 
