@@ -129,9 +129,10 @@ def _members(kind: Any) -> tuple[type[Strict], ...]:
 
 
 def _member_in_file(members: tuple[type[Strict], ...], node: Node) -> type[Strict]:
-    """Which member of a union stands in the file; Pydantic has found it valid."""
-    named = plain(node)[_tag_field(members[0])]
-    return next(m for m in members if named in _tags(m))
+    """Which member of a union stands in the file; the first where that is not told."""
+    section = plain(node)
+    named = section.get(_tag_field(members[0])) if isinstance(section, dict) else None
+    return next((m for m in members if named in _tags(m)), members[0])
 
 
 def _tags(member: type[Strict]) -> tuple[Any, ...]:

@@ -7,9 +7,9 @@ the first two, the catalogues `edge/text/*/site.toml` what is said when a value 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from datetime import time
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -36,23 +36,63 @@ from edge.values import Severity
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _NO_AREA = 1e-5  # share of the picture: some nine pixels of 1280 × 720
+_ROUNDING = 1e-12
+_MANY = 3  # crossings that are told; more are mended by the same move
+_Point = tuple[float, float]
 
 
 def wrong(code: str, *at: str | int, **fields: object) -> PydanticCustomError:
     """The error of a validator. The text is `site.wrong.<code>` of the catalogues: told in both languages.
 
-    at: where exactly, below the value that is being validated. Values of the file are never among the fields: they
-    may be secrets.
+    at: where exactly, below the value that is being validated. Values of the file are never among the fields, for they
+    may be secrets; but for ids, which are in every topic.
     """
     text = catalogue("en")(f"site.wrong.{code}", **fields)
     return PydanticCustomError("value_error", text, {"code": code, "at": at, "fields": fields})
 
 
-def _polygon(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _polygon(points: list[tuple[float, float]], info: ValidationInfo) -> list[tuple[float, float]]:
+    """Crossing is told before area: the two halves of an hourglass take each other's area away."""
+    crossing = () if _on_one_line(points) else tuple(islice(_crossings(points), _MANY))
+    if crossing:
+        edges = ", ".join("{}-{} × {}-{}".format(*pair) for pair in crossing)
+        raise wrong("crossing", place=info.data.get("id", "?"), edges=edges)
     area = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(points, points[1:] + points[:1], strict=True))
     if abs(area) / 2 < _NO_AREA:
         raise wrong("no_area")
     return points
+
+
+def _crossings(points: Sequence[tuple[float, float]]) -> Iterator[tuple[int, int, int, int]]:
+    """Edges that share a point though they are no neighbours, each by its two corners, counted from 1.
+
+    By the orientation of three points, as in Cormen et al., Introduction to Algorithms, section 33.1.
+    """
+    n = len(points)
+    edges = [(i, (i + 1) % n) for i in range(n) if points[i] != points[(i + 1) % n]]  # a corner given twice is none
+    for (first, (a, b)), (second, (c, d)) in combinations(enumerate(edges), 2):
+        neighbours = second - first in (1, len(edges) - 1)
+        if not neighbours and _meet(points[a], points[b], points[c], points[d]):
+            yield a + 1, b + 1, c + 1, d + 1
+
+
+def _meet(p1: _Point, p2: _Point, p3: _Point, p4: _Point) -> bool:
+    """Whether the line from p1 to p2 and that from p3 to p4 share a point."""
+    d1, d2, d3, d4 = _turn(p3, p4, p1), _turn(p3, p4, p2), _turn(p1, p2, p3), _turn(p1, p2, p4)
+    if d1 * d2 < 0 and d3 * d4 < 0:
+        return True
+    ends = ((d1, p3, p4, p1), (d2, p3, p4, p2), (d3, p1, p2, p3), (d4, p1, p2, p4))
+    return any(turn == 0 and _in_box(a, b, p) for turn, a, b, p in ends)
+
+
+def _turn(a: _Point, b: _Point, c: _Point) -> int:
+    """Whether a, b, c turn left (1), right (-1) or not at all (0)."""
+    cross = (b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])
+    return 0 if abs(cross) < _ROUNDING else 1 if cross > 0 else -1
+
+
+def _in_box(a: _Point, b: _Point, p: _Point) -> bool:
+    return all(min(a[i], b[i]) <= p[i] <= max(a[i], b[i]) for i in (0, 1))
 
 
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
@@ -78,14 +118,14 @@ def _beside_site_file(path: Path, info: ValidationInfo) -> Path:
     return info.context["base"] / path if info.context else path
 
 
-def _first_twice(values: Iterable[object]) -> tuple[int, int] | None:
-    """Positions of the first value that is there twice: of its second and of its first appearance."""
-    seen: dict[object, int] = {}
+def repeats(values: Iterable[Hashable]) -> Iterator[int]:
+    """Positions of values that stand further to the front already. None stands for nothing."""
+    seen: set[Hashable] = set()
     for position, value in enumerate(values):
         if value in seen:
-            return position, seen[value]
-        seen[value] = position
-    return None
+            yield position
+        elif value is not None:
+            seen.add(value)
 
 
 def _on_one_line(points: Sequence[tuple[float, float]]) -> bool:
@@ -505,8 +545,8 @@ class Camera(Strict):
     def _unique_places(self) -> Self:
         places = [("zones", i, z.id) for i, z in enumerate(self.zones)]
         places += [("fixtures", i, f.id) for i, f in enumerate(self.fixtures)]
-        if twice := _first_twice(place_id for *_, place_id in places):
-            raise wrong("place_twice", *places[twice[0]][:2], "id")
+        for position in repeats(place_id for *_, place_id in places):
+            raise wrong("place_twice", *places[position][:2], "id")
         return self
 
 
@@ -779,19 +819,16 @@ class SiteFile(Strict):
 
     @model_validator(mode="after")
     def _unique_cameras(self) -> Self:
-        if twice := _first_twice(c.id for c in self.cameras):
-            raise wrong("camera_twice", "cameras", twice[0], "id")
+        for position in repeats(c.id for c in self.cameras):
+            raise wrong("camera_twice", "cameras", position, "id")
         return self
 
     @model_validator(mode="after")
     def _unique_devices(self) -> Self:
         """A device can be opened once only."""
-        devices = [
-            (c.source.type, c.source.index) if isinstance(c.source, UsbSource | CsiSource) else c.id
-            for c in self.cameras
-        ]
-        if twice := _first_twice(devices):
-            raise wrong("device_twice", "cameras", twice[0], "source")
+        sources = [c.source for c in self.cameras]
+        for position in repeats((s.type, s.index) if isinstance(s, UsbSource | CsiSource) else None for s in sources):
+            raise wrong("device_twice", "cameras", position, "source")
         return self
 
     def rule(self, rule_id: str) -> RuleSettings:

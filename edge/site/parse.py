@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from edge.site.explain import explain, nearest, problem
-from edge.site.model import SiteFile
+from edge.site.model import SiteFile, repeats
 from edge.site.problem import Problem, SiteFileError
 from edge.site.tree import Map, Node, mark_at, plain, read
 from edge.text import Catalogue, catalogue
@@ -61,7 +63,7 @@ def _validated(
 ) -> tuple[list[Problem], SiteFile | None]:
     """Problems, and the site file where the types are right. Read as JSON and strictly: what is accepted is what the
     JSON Schema describes, without Pydantic's guesses (a port "8080", a latitude `true`)."""
-    problems = list(_unknown_rules(root, path, known_rules, say))
+    problems = [*_unknown_rules(root, path, known_rules, say), *_taken(root, path, known_rules, say)]
     try:
         site = SiteFile.model_validate_json(
             json.dumps(plain(root)), strict=True, context={"base": path.absolute().parent}
@@ -71,6 +73,44 @@ def _validated(
         told = (explain(d, root, str(path), known_rules, say) for d in details)
         return problems + [p for p in told if p is not None], None
     return problems, site
+
+
+def _taken(root: Node, path: Path, known_rules: Collection[str], say: Catalogue) -> Iterator[Problem]:
+    """Ids and devices that are given twice: every one, whatever else is wrong. The model stops at the first."""
+    cameras = _list(plain(root), "cameras")
+    found: list[tuple[str, tuple[int | str, ...]]]
+    found = [("camera_twice", ("cameras", n, "id")) for n in repeats(_text(c, "id") for c in cameras)]
+    found += [("device_twice", ("cameras", n, "source")) for n in repeats(_device(c) for c in cameras)]
+    for n, camera in enumerate(cameras):
+        places = [(kind, i, thing) for kind in ("zones", "fixtures") for i, thing in enumerate(_list(camera, kind))]
+        for at in repeats(_text(thing, "id") for *_, thing in places):
+            found.append(("place_twice", ("cameras", n, *places[at][:2], "id")))
+    for code, loc in found[: MAX_PROBLEMS + 1]:
+        wrong: ErrorDetails = {
+            "type": "value_error", "loc": loc, "msg": "", "input": None, "ctx": {"code": code, "fields": {}},
+        }  # fmt: skip
+        told = explain(wrong, root, str(path), known_rules, say)
+        if told is not None:
+            yield told
+
+
+def _list(section: Any, key: str) -> list[Any]:
+    """The list below a key of raw data; empty where there is something else, which the model says."""
+    value = section.get(key) if isinstance(section, dict) else None
+    return value if isinstance(value, list) else []
+
+
+def _text(section: Any, key: str) -> str | None:
+    value = section.get(key) if isinstance(section, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _device(camera: Any) -> tuple[str, int] | None:
+    """The device that a camera opens: kind and number."""
+    source = camera.get("source") if isinstance(camera, dict) else None
+    kind = _text(source, "type")
+    index = source.get("index", 0) if kind in ("usb", "csi") else None
+    return (kind, index) if kind is not None and isinstance(index, int) else None
 
 
 def _unknown_rules(root: Node, path: Path, known_rules: Collection[str], say: Catalogue) -> Iterator[Problem]:

@@ -47,6 +47,10 @@ MISTAKES = [
     ("[0.2, 0.5]", "¦0.2", "cameras[0].zones[1].polygon[0]", "[x, y]", ""),
     ("[0.2, 0.5]", "[0.2, ¦50]", "cameras[0].zones[1].polygon[0][1]", "at most 1", "0..1"),
     ("[0.3, 0.8]", "[0.3, 0.5]", "cameras[0].zones[1].polygon", "enclose no area", ""),
+    ("[0.3, 0.8]", "[0.6, 0.5]", "cameras[0].zones[1].polygon", "enclose no area", ""),
+    ("[0.9, 0.4], [0.9, 1.0]", "[0.9, 1.0], [0.9, 0.4]", "cameras[0].zones[0].polygon", "“trench”", "Relative x, y"),
+    ("[0.9, 0.4], [0.9, 1.0]", "[0.9, 1.0], [0.9, 0.4]", "cameras[0].zones[0].polygon", "1-2 × 3-4", ""),
+    ("[0.52, 0.3], ", "[0.52, 0.38], ", "cameras[0].fixtures[1].polygon", "“lamp-1”", "Tight around"),
     ("          - [0.3, 0.8]\n", "", "cameras[0].zones[1].polygon", "at least 3 entries, has 2", ""),
     ("kind: barrier\n        id:", "¦kid: barrier\n        id:", "cameras[0].fixtures[0]", "“kind” is missing", ""),
     ("[[0.1, 0.7], [0.9, 0.7]]", "¦[[0.1, 0.7], [0.1, 0.7]]", "cameras[0].fixtures[0].line", "no length", ""),
@@ -157,6 +161,57 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
     told = problems(text)
     assert [p.where for p in told] == ["site.latitude", "night.mode", "", "rules", "page.port"]
     assert [p.line for p in told] == sorted(p.line for p in told)
+
+
+def test_ids_and_devices_given_twice_are_all_told_whatever_else_is_wrong() -> None:
+    text = full(("latitude: 39.91", "latitude: 399"), ("id: pit", "id: trench"), ("id: lamp-1", "id: north-fence"))
+    text = text.replace("id: yard", "id: gate").replace("id: van", "id: gate").replace("type: csi", "type: usb")
+    assert [(p.where, "taken" in p.message or "uses this device" in p.message) for p in problems(text)] == [
+        ("site.latitude", False),
+        ("cameras[0].zones[1].id", True),
+        ("cameras[0].fixtures[1].id", True),
+        ("cameras[1].id", True),
+        ("cameras[2].id", True),
+        ("cameras[3].source", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("id: lamp-1", "id: [a]"),
+        ("kind: warning_light\n        id: lamp-1", "kind: lamp\n        id: pit"),
+        ("- kind: warning_light\n        id: lamp-1", "- id: pit"),
+        ("zones: []", "zones: [3, {id: a}, {id: a}, null]"),
+        ("source: {type: csi, index: 0", "source: {type: [usb], index: {}"),
+    ],
+)
+def test_twice_is_looked_for_in_what_is_wrong_otherwise_too(change: tuple[str, str]) -> None:
+    told = problems(full(change, ("id: yard", "id: gate")))
+    assert ("cameras[1].id", True) in [(p.where, "taken by another camera" in p.message) for p in told]
+    assert any(p.where != "cameras[1].id" for p in told)
+
+
+@pytest.mark.parametrize(
+    ("corners", "edges"),
+    [
+        pytest.param([(0, 0), (1, 0), (1, 1), (0, 1)], "", id="a square"),
+        pytest.param([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)], "", id="the first corner again at the end"),
+        pytest.param([(0, 0), (1, 0), (1, 0), (1, 1), (0, 1)], "", id="a corner twice in a row"),
+        pytest.param([(0, 0), (1, 0), (0.2, 0.2), (0, 1)], "", id="a dent"),
+        pytest.param([(0, 0), (0.5, 0), (1, 0), (1, 1)], "", id="a corner on a straight edge"),
+        pytest.param([(0, 0), (1, 1), (1, 0), (0, 1)], "1-2 × 3-4", id="an hourglass, whose area is nothing"),
+        pytest.param([(0, 0), (1, 1), (1, 0), (0, 0.5)], "1-2 × 3-4", id="a crooked hourglass"),
+        pytest.param([(0, 0), (1, 0), (1, 1), (0.5, 0), (0, 1)], "1-2 × 3-4, 1-2 × 4-5", id="a corner on an edge"),
+        pytest.param([(0, 0), (1, 0), (0.5, 0), (0, 1)], "1-2 × 3-4", id="there and back"),
+        pytest.param(
+            [(0.1, 0), (0.9, 0.6), (0, 0.3), (0.9, 0), (0.2, 0.7)], "1-2 × 3-4, 1-2 × 4-5, 2-3 × 4-5", id="a star"
+        ),
+    ],
+)
+def test_an_outline_that_meets_itself_is_told_by_its_edges(corners: list[tuple[float, float]], edges: str) -> None:
+    text = full(("[[0.1, 0.4], [0.9, 0.4], [0.9, 1.0], [0.1, 1.0]]", str([list(c) for c in corners])))
+    assert [p.message.partition("from 1: ")[2].partition(")")[0] for p in problems(text)] == [edges][: bool(edges)]
 
 
 def test_what_was_refused_is_not_told_again() -> None:
