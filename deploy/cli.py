@@ -49,11 +49,12 @@ def _terminal_language() -> str:
 
 
 def _language(asked: str) -> str:
-    from edge.text import LANGUAGES
+    from edge.text import LANGUAGES, catalogue
 
     language = asked or _terminal_language()
     if language not in LANGUAGES:
-        raise _fail(f"--lang: {language!r} is none of {', '.join(LANGUAGES)}")
+        known = ", ".join(LANGUAGES)
+        raise _fail(catalogue(_terminal_language())("demo.error.language", asked=language, known=known))
     return language
 
 
@@ -99,7 +100,7 @@ def run(
     _log_to_stderr(verbose=verbose)
     _end_on_thread_crash()
     try:
-        run_site(site, stop_on_signals(), once=once)
+        run_site(site, stop_on_signals(), once=once, language=_terminal_language())
     except (SiteFileError, NodeError) as error:
         raise _fail(str(error)) from error
 
@@ -115,13 +116,14 @@ def demo(
     """Try it out: an MQTT broker, a node on a sample street scene, and the page, with nothing to set up."""
     from deploy.demo import DemoError, run_demo
 
+    language = _language(lang)
     if verbose:
         _log_to_stderr()
     _end_on_thread_crash()
     try:
-        run_demo(source, port, seconds, _language(lang), stop_on_signals())
+        run_demo(source, port, seconds, language, stop_on_signals())
     except DemoError as error:
-        raise _fail(str(error)) from error
+        raise _fail(error.told(language)) from error
 
 
 @app.command()

@@ -23,13 +23,14 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from broker.embedded import EmbeddedBroker, EmbeddedBrokerError
-from broker.messages import PREFIX, AlarmMessage, MessageError, parse_topic
+from broker.messages import PREFIX, AlarmMessage, CameraHealth, Health, Kind, MessageError, parse_topic
 from edge.capture.folder import pictures_in
 from edge.capture.source import SourceError
 from edge.node import NodeError, run_site
 from edge.rules import RULES
 from edge.site.load import check
 from edge.text import Catalogue, catalogue
+from edge.values import CameraCause, CameraState
 
 SITE, NODE, CAMERA = "demo", "desk", "street"
 _FIRST_PORT, _PORTS = 8080, 20
@@ -38,7 +39,14 @@ _CACHE = Path(".cache", "banksman", "photos")  # in the home folder
 
 
 class DemoError(Exception):
-    """The demo cannot start; the text says why and what to do."""
+    """The demo cannot start; `told` says why and what to do. key: below `demo.error` of the catalogues."""
+
+    def __init__(self, key: str, **fields: object) -> None:
+        self._key, self._fields = key, fields
+        super().__init__(self.told("en"))
+
+    def told(self, language: str) -> str:
+        return catalogue(language)(f"demo.error.{self._key}", **self._fields)
 
 
 def sample_photos(spare: Path) -> Path:
@@ -75,10 +83,7 @@ def _download(folder: Path) -> Path:
     try:
         subprocess.run(command, check=True, timeout=300)  # noqa: S603 (fixed words)
     except (subprocess.SubprocessError, OSError) as error:
-        raise DemoError(
-            "the sample photos could not be fetched (they come inside the ultralytics package); "
-            "give a source of your own instead: make demo SOURCE=video.mp4"
-        ) from error
+        raise DemoError("not_fetched") from error
     return next(folder.glob("ultralytics-*.whl"))
 
 
@@ -88,10 +93,7 @@ def _unpack(wheel: Path, folder: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             photos = {name: archive.read(f"ultralytics/assets/{name}") for name in _PHOTOS}
     except (zipfile.BadZipFile, KeyError) as error:
-        raise DemoError(
-            f"the sample photos are not in {wheel.name} ({error}); "
-            "give a source of your own instead: make demo SOURCE=video.mp4"
-        ) from error
+        raise DemoError("bad_wheel", wheel=wheel.name, error=error) from error
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in photos.items():
         part = folder / f".{name}.{os.getpid()}"
@@ -117,11 +119,11 @@ def source_of(text: str, folder: Path) -> dict[str, Any]:
         try:
             pictures_in(path)
         except SourceError as error:
-            raise DemoError(str(error)) from error
+            raise DemoError("no_pictures", folder=path) from error
         return {"type": "pan", "path": str(path)}
     if path.is_file():
         return {"type": "file", "path": str(path), "loop": True}
-    raise DemoError(f"{text!r} is neither a file, a folder of photos, an rtsp:// or http:// address, nor a number")
+    raise DemoError("no_source", source=text)
 
 
 def site_file(source: dict[str, Any], broker_port: int, page_port: int, language: str) -> dict[str, Any]:
@@ -157,38 +159,69 @@ def free_port(asked: int) -> int:
             try:
                 probe.bind(("127.0.0.1", port))
             except PermissionError as error:
-                raise DemoError(
-                    f"port {port} is not for this user; give one from 1024 on: make demo PORT=9000"
-                ) from error
+                raise DemoError("no_right", port=port) from error
             except OSError:
                 continue
             return port
-    wanted = f"port {asked}" if asked else f"every port from {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1}"
-    raise DemoError(f"{wanted} is in use; give a free one: make demo PORT=9000")
+    if asked:
+        raise DemoError("port_in_use", port=asked)
+    raise DemoError("ports_in_use", first=_FIRST_PORT, last=_FIRST_PORT + _PORTS - 1)
+
+
+class Screen:
+    """Prints what arrives over MQTT: every alarm, and a camera that is lost or sees again."""
+
+    def __init__(self, console: Console, text: Catalogue) -> None:
+        self._console = console
+        self._text = text
+        self._states: dict[str, str] = {}
+
+    def take(self, topic: str, payload: bytes) -> None:
+        try:
+            about = parse_topic(topic)
+            if about.kind is Kind.HEALTH:
+                for camera in Health.from_payload(payload).cameras:
+                    self._camera(camera, topic)
+            else:
+                self._alarm(about.name, AlarmMessage.from_payload(payload), topic)
+        except MessageError as error:
+            self._console.print(f"[red]{topic}: {error}[/]")
+
+    def _alarm(self, rule: str, alarm: AlarmMessage, topic: str) -> None:
+        text = self._text
+        colour = {"raised": "bold red", "updated": "yellow", "cleared": "green"}[alarm.event]
+        why = f"{text(f'reason.{alarm.reason}')} · {text('demo.subjects', n=alarm.subjects)}"
+        self._line(colour, text(f"page.change.{alarm.event}"), f"{text(f'rule.{rule}.alarm')} · {why}", topic)
+
+    def _camera(self, camera: CameraHealth, topic: str) -> None:
+        """Only changes: it is as it was, or has only begun, and there is nothing to say."""
+        text, was = self._text, self._states.get(camera.camera, CameraState.LIVE)
+        if camera.state in (was, CameraState.OPENING):
+            return
+        self._states[camera.camera] = camera.state
+        sees, known = camera.state == CameraState.LIVE, camera.cause != CameraCause.NONE
+        told = [text("demo.camera"), text(f"camera_state.{camera.state}")]
+        if known:
+            told += [text(f"cause.{camera.cause}"), text(f"cause_do.{camera.cause}")]
+        elif not sees:
+            told.append(text(f"page.state_do.{camera.state}"))
+        colour = "green" if sees else "bold yellow"
+        self._line(colour, text("demo.camera_word"), " · ".join(told), topic)
+
+    def _line(self, colour: str, word: str, told: str, topic: str) -> None:
+        self._console.print(f"[{colour}]{word:>8}[/] {told} [dim]{topic}[/]", highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def _alarms_to(console: Console, text: Catalogue, port: int) -> Iterator[None]:
-    """Print every alarm that arrives over MQTT, as a subscriber of its own."""
+def _shown(screen: Screen, port: int) -> Iterator[None]:
+    """Have the screen print what arrives, as a subscriber of its own."""
 
     def on_connect(client: mqtt.Client, *_: object) -> None:
-        client.subscribe(f"{PREFIX}/{SITE}/+/alarm/+", qos=1)
+        client.subscribe([(f"{PREFIX}/{SITE}/+/{what}", 1) for what in ("alarm/+", "health")])
 
     def on_message(client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
         del client, userdata
-        try:
-            rule, alarm = parse_topic(message.topic).name, AlarmMessage.from_payload(message.payload)
-        except MessageError as error:
-            console.print(f"[red]{message.topic}: {error}[/]")
-            return
-        colour = {"raised": "bold red", "updated": "yellow", "cleared": "green"}[alarm.event]
-        console.print(
-            f"[{colour}]{text(f'page.change.{alarm.event}'):>8}[/] {text(f'rule.{rule}.alarm')} · "
-            f"{text(f'reason.{alarm.reason}')} · {text('demo.subjects', n=alarm.subjects)} "
-            f"[dim]{message.topic}[/]",
-            highlight=False,
-            soft_wrap=True,
-        )
+        screen.take(message.topic, message.payload)
 
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="demo-screen", protocol=mqtt.MQTTv5)
     client.on_connect, client.on_message = on_connect, on_message
@@ -210,7 +243,7 @@ def run_demo(source: str, port: int, seconds: float, language: str, stop: thread
         try:
             broker.start()
         except EmbeddedBrokerError as error:
-            raise DemoError(str(error)) from error
+            raise DemoError("broker", error=error) from error
         if seconds:
             timer = threading.Timer(seconds, stop.set)
             timer.daemon = True
@@ -229,8 +262,8 @@ def _watch(path: Path, content: dict[str, Any], language: str, stop: threading.E
     path.write_text(written.getvalue(), encoding="utf-8")
     if problems := check(path, RULES, language):
         # The file is of the demo's making: where it is wrong says nothing to whoever gave the source.
-        raise DemoError("\n".join(f"{problem.where}: {problem.message}" for problem in problems))
-    with _alarms_to(console, text, broker_port):
+        raise DemoError("source", problems="\n".join(f"{problem.where}: {problem.message}" for problem in problems))
+    with _shown(Screen(console, text), broker_port):
         console.print(f"[bold]Banksman[/] {text('demo.running')}")
         console.print(f"  {text('demo.page')}   http://127.0.0.1:{content['page']['port']}/")
         console.print(f"  MQTT   127.0.0.1:{broker_port}   {PREFIX}/{SITE}/#")
@@ -239,4 +272,4 @@ def _watch(path: Path, content: dict[str, Any], language: str, stop: threading.E
         try:
             run_site(path, stop)
         except NodeError as error:
-            raise DemoError(str(error)) from error
+            raise DemoError("node", error=error) from error

@@ -14,8 +14,15 @@ import psutil
 from edge.clock import Clock
 
 CORES = psutil.cpu_count() or 1
+DISK_WARN_MB, DISK_BAD_MB = 1_000, 100
+HOT_C, TOO_HOT_C = 70.0, 80.0
+"""A Raspberry Pi slows itself down from 80 °C on, step by step, and hard at 85 °C."""
 _KEEP_S = 60.0
 _CPU_EVERY_S = 1.0
+
+# Bits of the Raspberry Pi firmware's `get_throttled`: now, and since it was switched on.
+_WEAK, _WAS_WEAK = 1 << 0, 1 << 16
+_SLOWED, _WAS_SLOWED = 0b1110, 0b1110 << 16  # frequency capped, throttled, soft temperature limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +63,90 @@ class Pace:
         return Speed(fps, float(p50), float(p95))
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """rss_mb: of this process. cpu_percent: of this process, 100 = one core."""
-
-    rss_mb: float
-    cpu_percent: float | None
-    cpu_temp_c: float | None
-    disk_free_mb: float | None
-
-
 def cpu_temperature(sys: Path = Path("/sys")) -> float | None:
     """Degrees Celsius of the first thermal zone (the SoC on a Raspberry Pi)."""
     try:
         return int((sys / "class/thermal/thermal_zone0/temp").read_text()) / 1000
     except (OSError, ValueError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What the board says of itself; None where it says nothing. throttled: the firmware's bits."""
+
+    degrees: float | None
+    throttled: int | None
+    weak_now: bool | None
+
+    @classmethod
+    def read(cls, sys: Path = Path("/sys")) -> Board:
+        """From the kernel's files. The firmware is found by its driver: its device lies elsewhere on each board."""
+        alarm = next((h.parent for h in sorted(sys.glob("class/hwmon/*/name")) if _text(h) == "rpi_volt"), None)
+        weak = None if alarm is None else _number(alarm, "in0_lcrit_alarm")
+        return cls(
+            degrees=cpu_temperature(sys),
+            throttled=_number(sys, "bus/platform/drivers/raspberrypi-firmware/*/get_throttled", 16),
+            weak_now=None if weak is None else bool(weak),
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # the sensor is there, but does not answer
+        return ""
+
+
+def _number(folder: Path, pattern: str, base: int = 10) -> int | None:
+    for path in sorted(folder.glob(pattern)):
+        try:
+            return int(_text(path), base)
+        except ValueError:
+            continue
+    return None
+
+
+# How the machine is, in the codes of `banksman doctor`, for it and for the page.
+
+
+def disk_code(free_mb: float) -> str:
+    return "full" if free_mb < DISK_BAD_MB else "nearly_full" if free_mb < DISK_WARN_MB else "ok"
+
+
+def heat_code(board: Board) -> str | None:
+    """None: this computer tells no temperature."""
+    if board.degrees is None:
+        return None
+    bits = board.throttled or 0
+    if board.degrees >= TOO_HOT_C or (bits & _SLOWED and not bits & _WEAK):  # a weak supply slows it down too
+        return "too_hot"
+    if board.degrees >= HOT_C:
+        return "hot"
+    return "was_too_hot" if bits & _WAS_SLOWED and not bits & _WAS_WEAK else "ok"
+
+
+def power_code(board: Board) -> str | None:
+    """None: this computer does not watch its supply."""
+    if board.throttled is None and board.weak_now is None:
+        return None
+    bits = board.throttled or 0
+    if bits & _WEAK or board.weak_now:
+        return "weak"
+    return "was_weak" if bits & _WAS_WEAK else "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """rss_mb: of this process. cpu_percent: of this process, 100 = one core. disk, heat, power: codes as above."""
+
+    rss_mb: float
+    cpu_percent: float | None
+    cpu_temp_c: float | None
+    disk_free_mb: float | None
+    disk: str | None
+    heat: str | None
+    power: str | None
 
 
 class MachineWatch:
@@ -87,11 +162,16 @@ class MachineWatch:
         self._cpu: float | None = None
 
     def read(self) -> Machine:
+        board = Board.read()
+        free = shutil.disk_usage(self._data_dir).free / 1e6 if self._data_dir.exists() else None
         return Machine(
             rss_mb=self._process.memory_info().rss / 1e6,
             cpu_percent=self._cpu_percent(),
-            cpu_temp_c=cpu_temperature(),
-            disk_free_mb=shutil.disk_usage(self._data_dir).free / 1e6 if self._data_dir.exists() else None,
+            cpu_temp_c=board.degrees,
+            disk_free_mb=free,
+            disk=None if free is None else disk_code(free),
+            heat=heat_code(board),
+            power=power_code(board),
         )
 
     def _cpu_percent(self) -> float | None:

@@ -43,7 +43,7 @@ from edge.site.load import save_zones
 from edge.site.model import Camera, SiteFile, Zone
 from edge.uplink.evidence import EvidenceUplink
 from edge.uplink.mqtt import MqttUplink
-from edge.values import AlarmEvent, CameraStatus, LinkState, PlaceState, Verdict
+from edge.values import AlarmEvent, CameraState, CameraStatus, LinkState, PlaceState, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +120,7 @@ class Node:
         )
         self._over = threading.Event()  # this node is over, though nobody asked the program to stop
         self._clock_was_ok = self._started.synced
+        self._cameras_were: list[tuple[str, CameraState]] = []
         self._read_at = float("-inf")
         self.mqtt: MqttUplink | None = None
         self.uploads: EvidenceUplink | None = None
@@ -188,6 +189,10 @@ class Node:
         if self.mqtt is not None and now.synced != self._clock_was_ok:
             self._clock_was_ok = now.synced
             self.mqtt.status_changed()
+        cameras = [(s.camera, s.state) for s in self.cameras()]
+        if self.mqtt is not None and cameras != self._cameras_were:
+            self._cameras_were = cameras
+            self.mqtt.health_changed()
 
     def look_at_site_file(self) -> None:
         """Take over a new site file; keep the last good one where the new one is bad, and say so."""
@@ -362,6 +367,9 @@ class Node:
             uploads=self._upload_link(),
             clock_synced=self._clock.now().synced,
             uptime_s=self._uptime(),
+            disk=machine.disk,
+            heat=machine.heat,
+            power=machine.power,
         )
 
     def _broker_link(self) -> Uplink:
@@ -483,14 +491,15 @@ class Repeat:
             self._work()
 
 
-def run_site(path: Path, stop: threading.Event, *, once: bool = False) -> None:
+def run_site(path: Path, stop: threading.Event, *, once: bool = False, language: str = "en") -> None:
     """Run the node of a site file until `stop` is set; with `once`, also end when all clips have been played.
 
+    language: of what is wrong with the site file as long as none is in force, which names its own.
     Where a new site file asks for parts that cannot be opened, the node goes on with the last one that could, and says
     so. Raises SiteFileError or NodeError where not even the first start is possible.
     """
     path = path.absolute()
-    keeper = SiteFileKeeper(path, RULES, last_good_beside(path))
+    keeper = SiteFileKeeper(path, RULES, last_good_beside(path), language)
     keeper.poll()
     proven: InForce | None = None  # the last one that a node could be built on
     in_force = InForce(keeper.current, keeper.hash)

@@ -13,9 +13,10 @@ from edge.doctor.camera import examine_camera
 from edge.doctor.certificate import examine_certificates
 from edge.doctor.detector import examine_detector, examine_model
 from edge.doctor.evidence import examine_evidence
-from edge.doctor.machine import Board, examine_clock, examine_disk, examine_heat, examine_memory, examine_power
+from edge.doctor.machine import examine_clock, examine_disk, examine_heat, examine_memory, examine_power
 from edge.doctor.node import examine_node, examine_page
 from edge.doctor.result import Result, found
+from edge.health import Board
 from edge.rules import RULES
 from edge.site.load import SiteFileError, load, missing_files
 from edge.site.model import Camera, Detector, SiteFile

@@ -10,11 +10,12 @@ import hashlib
 import json
 import secrets
 import threading
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import parse_qs, urlencode
 
 import anyio.to_thread
 import jinja2
@@ -31,7 +32,7 @@ from edge.page.words import Words
 from edge.site.load import SiteFileError
 from edge.site.model import Camera, Page, SiteFile, Zone, ZoneKind
 from edge.text import LANGUAGES, catalogue
-from edge.values import MEDIA_TYPES, CameraStatus
+from edge.values import MEDIA_TYPES, CameraStatus, PlaceState
 
 HERE = Path(__file__).parent
 SESSION_COOKIE, LANGUAGE_COOKIE = "banksman", "banksman-lang"
@@ -45,6 +46,11 @@ _ZONES: TypeAdapter[tuple[Zone, ...]] = TypeAdapter(tuple[Zone, ...])
 Ident = Annotated[str, PathParam(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 Sha256 = Annotated[str, PathParam(pattern=r"^[0-9a-f]{64}$")]
 AlarmId = Annotated[str, PathParam(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
+
+def _language_of(request: Request) -> dict[str, str]:
+    """The language that an address asks for, as a query for another address."""
+    return {k: v for k, v in request.query_params.items() if k == "lang"}
 
 
 class LoginNeededError(Exception):
@@ -187,7 +193,8 @@ def _add_login(app: FastAPI, pages: _Pages) -> None:
     def to_login(request: Request, _: Exception) -> Response:
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
             query = f"?{request.url.query}" if request.url.query else ""
-            return RedirectResponse(f"/login?next={quote(request.url.path + query, safe='')}", 303)
+            asked = {"next": request.url.path + query} | _language_of(request)
+            return RedirectResponse(f"/login?{urlencode(asked)}", 303)
         return JSONResponse({"error": "login"}, 401)
 
     @app.exception_handler(404)
@@ -249,6 +256,10 @@ def _add_login(app: FastAPI, pages: _Pages) -> None:
         return response
 
 
+def open_alarms(states: Iterable[PlaceState]) -> int:
+    return len({s.alarm for s in states if s.alarm})
+
+
 def _add_live(app: FastAPI, pages: _Pages) -> None:
     inside = [Depends(pages.logged_in)]
     live_threads = anyio.CapacityLimiter(_LIVE_THREADS)
@@ -264,8 +275,8 @@ def _add_live(app: FastAPI, pages: _Pages) -> None:
              "height": s.height or 9, "places": words.states(states, s.camera)}
             for s in statuses
         ]  # fmt: skip
-        still_open = len({s.alarm for s in states if s.alarm})
-        return pages.render(request, "live.html", "live", words=words, cards=cards, open_alarms=still_open)
+        headline = words.headline(open_alarms(states), statuses)
+        return pages.render(request, "live.html", "live", words=words, cards=cards, headline=headline)
 
     def tell(request: Request, status: CameraStatus, view: LiveView | None) -> dict[str, Any]:
         words = pages.words(request)
@@ -274,7 +285,7 @@ def _add_live(app: FastAPI, pages: _Pages) -> None:
             "camera": status.camera,
             "status": asdict(words.status(status)),
             "places": [asdict(p) for p in words.states(states, status.camera)],
-            "open": len({s.alarm for s in states if s.alarm}),
+            "headline": asdict(words.headline(open_alarms(states), pages.view.cameras())),
             "view": None,
         }
         if view is not None:
@@ -319,8 +330,9 @@ def _add_zones(app: FastAPI, pages: _Pages) -> None:
     inside = [Depends(pages.logged_in)]
 
     @app.get("/zones", dependencies=inside)
-    def zones() -> Response:
-        return RedirectResponse(f"/zones/{pages.view.site().cameras[0].id}", 303)
+    def zones(request: Request) -> Response:
+        query = urlencode(_language_of(request))
+        return RedirectResponse(f"/zones/{pages.view.site().cameras[0].id}{query and '?'}{query}", 303)
 
     @app.get("/zones/{camera}", dependencies=inside)
     def zones_of(request: Request, camera: Ident) -> Response:
@@ -409,9 +421,12 @@ def zone_errors(words: Words, asked: Any, error: ValidationError) -> list[str]:
         zone = asked[index] if isinstance(asked, list) and index is not None and index < len(asked) else None
         name = zone.get("id") if isinstance(zone, dict) else None
         kind = field if field in ("id", "name", "kind", "polygon") else "format"
-        if field == "polygon" and problem["type"] == "value_error":
-            kind = "area"
-        line = words.text(f"page.zone_error.{kind}", zone=str(name or (index or 0) + 1))
+        wrong = problem.get("ctx", {}) if field == "polygon" and problem["type"] == "value_error" else {}
+        if wrong.get("code") == "crossing":  # in the words of `banksman check`
+            line = words.text("site.wrong.crossing", **wrong["fields"])
+        else:
+            kind = "area" if wrong else kind
+            line = words.text(f"page.zone_error.{kind}", zone=str(name or (index or 0) + 1))
         if line not in told:
             told.append(line)
     return told
@@ -465,4 +480,5 @@ def _add_reading(app: FastAPI, pages: _Pages) -> None:
             request, "health.html", "health", words=words, health=health, cameras=cameras,
             journal=words.journal(health.journal),
             broker=words.broker(health.mqtt), uploads=words.uploads(health.uploads),
+            disk=words.disk(health), heat=words.heat(health), power=words.power(health),
         )  # fmt: skip

@@ -69,6 +69,8 @@ class Health:
     fps: frames judged a second, all cameras together. latency_*: from the frame to its judgement.
     journal_depth: rows that are not delivered yet. uptime_s: since the node started.
     mqtt: alarms to the broker. uploads: pictures and clips to the site server.
+    disk, heat, power: how the machine is, as codes of `banksman doctor` (`doctor.<organ>.<code>`); None where this
+        machine does not tell.
     """
 
     version: str
@@ -87,6 +89,9 @@ class Health:
     uploads: Uplink
     clock_synced: bool
     uptime_s: float
+    disk: str | None
+    heat: str | None
+    power: str | None
 
 
 class NodeView(Protocol):

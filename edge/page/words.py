@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from edge.clock import Stamp
 from edge.journal.rows import Compliance, JournalState, StoredEvidence
-from edge.page.view import LiveBox, LiveView, Uplink
+from edge.page.view import Health, LiveBox, LiveView, Uplink
 from edge.site.model import Camera, SiteFile
 from edge.text import Catalogue
 from edge.values import (
@@ -24,11 +24,22 @@ from edge.values import (
     LinkState,
     PlaceState,
     Reason,
+    Rest,
     Verdict,
 )
 
 _DROPPED = ("clip", "snapshot", "reading", "tally")  # what a reader would miss; the journal drops in this order
+_BAD = ("full", "too_hot", "weak")  # codes of the machine that ask for something now
 _WORST = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadlineWords:
+    """How all is at a glance; `kind` is `alarmed`, `blind` (no alarm, but something is not seen) or `calm`."""
+
+    kind: str
+    text: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,15 @@ class UplinkWords:
     cause: str
     todo: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class FactWords:
+    """Something measured; `verdict` is that to show beside it, `todo` what to do where it is not `ok`."""
+
+    value: str
+    verdict: str
+    todo: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +218,20 @@ class Words:
         key = f"rule.{rule_id}.{what}"
         return self.text(key) if key in self.text else rule_id
 
+    def headline(self, open_alarms: int, cameras: Iterable[CameraStatus]) -> HeadlineWords:
+        """Open alarms, and how many cameras see nothing: where nobody looks, all is not well."""
+        blind = sum(not c.state.sees for c in cameras)
+        told = [
+            self.text(f"page.live.{what}_{'one' if n == 1 else 'many'}", n=n)
+            for what, n in (("open", open_alarms), ("blind", blind))
+            if n
+        ]
+        return HeadlineWords(
+            kind="alarmed" if open_alarms else "blind" if blind else "calm",
+            text=" · ".join(told) or self.text("page.live.calm"),
+            address="/health" if blind and not open_alarms else "/alarms",
+        )
+
     def status(self, status: CameraStatus) -> StateWords:
         known = status.cause is not CameraCause.NONE
         ok = status.state.sees
@@ -219,13 +253,16 @@ class Words:
         judged = state.verdict is Verdict.VIOLATION and state.subjects > 1
         return PlaceWords(
             verdict="idle" if state.verdict is None else state.verdict.value,
-            word=self.text("page.idle") if idle else self.text(f"verdict.{state.verdict}"),
+            word=self._idle(state.rest) if idle else self.text(f"verdict.{state.verdict}"),
             rule=self.rule(state.instance.rule),
             place=self.place(state.instance.source, state.instance.place),
             reason="" if state.reason is None or idle else self.text(f"reason.{state.reason}"),
             count=self.text("page.of", part=state.violating, whole=state.subjects) if judged else "",
             alarm=state.alarm,
         )
+
+    def _idle(self, rest: Rest | None) -> str:
+        return self.text("page.idle" if rest is None else f"page.rest.{rest}")
 
     def states(self, states: Iterable[PlaceState], camera: str) -> list[PlaceWords]:
         """Of one camera, worst first, then as they came."""
@@ -330,6 +367,23 @@ class Words:
             said.append(self.text("page.journal.moved_aside", file=state.moved_aside.name))
         verdict = "violation" if state.lost or not state.ok else "unknown" if said else "ok"
         return verdict, tuple(said) or (self.text("page.journal.none"),)
+
+    def disk(self, health: Health) -> FactWords:
+        """Room on the disk; what to do in the words of the doctor, whose limits these are."""
+        size = "—" if health.disk_free_mb is None else f"{health.disk_free_mb / 1000:.1f} GB"
+        return self._fact(size, "disk", health.disk)
+
+    def heat(self, health: Health) -> FactWords:
+        degrees = "—" if health.cpu_temp_c is None else f"{health.cpu_temp_c:.0f} °C"
+        return self._fact(degrees, "heat", health.heat)
+
+    def power(self, health: Health) -> FactWords:
+        return self._fact(self.text(f"doctor.power.{health.power}"), "power", health.power)
+
+    def _fact(self, value: str, organ: str, code: str) -> FactWords:
+        advice = f"doctor_do.{organ}.{code}"
+        todo = self.text(advice) if advice in self.text else ""
+        return FactWords(value, "ok" if not todo else "violation" if code in _BAD else "unknown", todo)
 
     def shares(self, rows: Iterable[Compliance]) -> list[Share]:
         """A rule each, the most violated first, with its places."""

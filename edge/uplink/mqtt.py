@@ -118,6 +118,11 @@ class MqttUplink:
         self._status_due.set()
         self._waker.wake()
 
+    def health_changed(self) -> None:
+        """A camera was lost, or sees again: this does not wait for the period to end."""
+        self._health_at = float("-inf")
+        self._waker.wake()
+
     @property
     def state(self) -> LinkState:
         return self._state

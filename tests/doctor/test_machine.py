@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +11,13 @@ import pytest
 
 from edge.clock import ManualClock
 from edge.doctor.machine import (
-    Board,
     examine_clock,
     examine_disk,
     examine_heat,
     examine_memory,
     examine_power,
 )
+from edge.health import DISK_BAD_MB, DISK_WARN_MB, Board, MachineWatch
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,26 @@ def test_disk_is_measured_and_left_as_it_was(tmp_path: Path) -> None:
     assert result.code in ("ok", "slow")
     assert float(result.fields["free"]) > 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "code"),
+    [
+        (0, "full"),
+        (DISK_BAD_MB - 1, "full"),
+        (DISK_BAD_MB, "nearly_full"),
+        (DISK_WARN_MB - 1, "nearly_full"),
+        (DISK_WARN_MB, "ok"),
+    ],
+)
+def test_room_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock, free_mb: float, code: str
+) -> None:
+    """For the doctor and for the node's own page alike."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=int(free_mb * 1e6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert examine_disk(tmp_path, timer=lambda: 0.0).code == code
+    assert MachineWatch(tmp_path, clock).read().disk == code
 
 
 def test_a_data_folder_that_is_still_to_be_made_is_judged_by_where_it_will_be(tmp_path: Path) -> None:

@@ -104,6 +104,16 @@ def test_health_is_told_every_period(broker: Mosquitto, dispatch: Observer, tmp_
         dispatch.next("/health")
 
 
+def test_health_is_told_at_once_when_a_camera_was_lost(
+    broker: Mosquitto, dispatch: Observer, tmp_path: Path, clock: ManualClock
+) -> None:
+    with running(tmp_path, with_password(broker.port), clock, health_period_s=30) as node:
+        dispatch.next("/health")
+        node.uplink.health_changed()
+        dispatch.next("/health")
+        dispatch.nothing_more("/health")
+
+
 def test_alarms_go_out_even_where_the_node_cannot_tell_how_it_is(
     broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,14 +13,21 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from rich.console import Console
 
-from deploy.demo import DemoError, _kept_photos, _unpack
+from broker.messages import CameraHealth, Health
+from deploy.demo import DemoError, Screen, _kept_photos, _unpack, free_port
+from edge.text import catalogue
+from tests.capture.mjpeg_server import MjpegServer
 from tests.conftest import REPO
 from tests.node.test_node import SiteOnDisk, disk, wait_for
+from tests.servers import Wire
 
 __all__ = ["disk"]
 
@@ -128,6 +137,84 @@ def test_demo_shows_alarms_of_a_real_detector_within_a_minute(unused_port: int) 
             )
         process.send_signal(signal.SIGINT)
         assert process.wait(20.0) == 0
+
+
+def page_at(url: str) -> str:
+    """The page; nothing while it does not listen yet."""
+    try:
+        return httpx.get(url, trust_env=False, timeout=20.0).text
+    except httpx.ConnectError:
+        return ""
+
+
+def test_demo_says_that_its_source_was_lost_and_came_back(unused_port: int) -> None:
+    with MjpegServer() as camera, Wire(urlsplit(camera.url("/")).port or 0) as wire:
+        source = f"http://127.0.0.1:{wire.port}/live"
+        with started("demo", "--source", source, "--port", str(unused_port), "--lang", "en") as (_, lines):
+            url = lines.wait(r"http://127\.0\.0\.1:\d+/$", 30.0).group()
+            wait_for(lambda: 'data-state="live"' in page_at(url), 30.0)
+            wire.freeze()
+            lines.wait(r"Camera Street · No picture comes · No answer · Check the camera's power", 20.0)
+            wire.thaw()
+            lines.wait(r"Camera Street · Live", 40.0)
+
+
+def health(state: str, cause: str = "none") -> bytes:
+    camera = CameraHealth(camera="street", state=state, cause=cause, since=1.0)
+    return Health(at=1.0, period_s=30, uptime_s=5, fps=4, journal_depth=0, cameras=(camera,)).to_payload()
+
+
+@pytest.mark.parametrize(
+    ("language", "seen", "lines"),
+    [
+        ("en", [("opening",), ("live",), ("live",)], []),
+        ("en", [("lost", "ended"), ("lost", "ended")], ["Street · No connection · Recording is over"]),
+        ("en", [("live",), ("frozen",), ("live",), ("live",)], ["Street · Picture frozen", "Street · Live"]),
+        ("en", [("stalled", "timeout"), ("lost", "refused")], ["No picture comes · No answer", "Connection refused"]),
+        ("zh-CN", [("lost", "auth"), ("live",)], ["街道 · 连接不上 · 访问被拒", "街道 · 正常"]),
+    ],
+)
+def test_the_demos_terminal_tells_changes_of_a_camera_and_nothing_else(
+    language: str, seen: list[tuple[str, ...]], lines: list[str]
+) -> None:
+    printed = StringIO()
+    screen = Screen(Console(file=printed, width=200), catalogue(language))
+    for told in seen:
+        screen.take("banksman/1/demo/desk/health", health(*told))
+    shown = printed.getvalue().splitlines()
+    assert len(shown) == len(lines)
+    assert all(line in told for line, told in zip(lines, shown, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "lang", "says"),
+    [
+        (("demo", "--source", "no-such-file.mp4"), "zh_CN.UTF-8", "不是文件"),
+        (("demo", "--source", "no-such-file.mp4", "--lang", "en"), "zh_CN.UTF-8", "neither a file"),
+        (("demo", "--source", str(REPO / "docs")), "zh_CN.UTF-8", "没有图片"),
+        (("demo", "--source", "99", "--lang", "zh-CN"), "C.UTF-8", "不能大于 63"),
+        (("check", "site.yaml", "--lang", "tlh"), "zh_CN.UTF-8", "不在可选之列"),
+        (("check", "site.yaml", "--lang", "tlh"), "C.UTF-8", "is none of"),
+        (("run", "no-such.yaml"), "zh_CN.UTF-8", "没有这个文件"),
+        (("run", "no-such.yaml"), "C.UTF-8", "no such file"),
+    ],
+)
+def test_errors_are_told_in_the_language_of_the_terminal(words: tuple[str, ...], lang: str, says: str) -> None:
+    done = subprocess.run(
+        [BANKSMAN, *words], capture_output=True, text=True, timeout=60.0, check=False, cwd=REPO,
+        env=os.environ | {"LC_ALL": lang},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_a_port_that_is_taken_is_named_in_both_languages() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(DemoError) as caught:
+            free_port(port)
+    assert caught.value.told("en").startswith(f"port {port} is in use")
+    assert caught.value.told("zh-CN").startswith(f"端口 {port} 已被占用")
 
 
 @pytest.mark.parametrize(

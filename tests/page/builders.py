@@ -115,6 +115,10 @@ class BenchNode:
         self.board = LiveBoard()
         self.broken: str | None = None
         self.places: tuple[PlaceState, ...] = ()
+        self.disk_free_mb = 21_500.0
+        self.disk: str | None = "ok"
+        self.heat: str | None = "ok"
+        self.power: str | None = "ok"
         self.mqtt, self.uploads = Uplink(LinkState.UP), Uplink(LinkState.UP)
         self._site = self.on_disk()
         self._status = {c.id: self._live(c.id) for c in self._site.cameras}
@@ -223,13 +227,16 @@ class BenchNode:
             rss_mb=212.0,
             cpu_temp_c=61.0,
             cpu_percent=104.0,
-            disk_free_mb=21_500.0,
+            disk_free_mb=self.disk_free_mb,
             journal=self.journal.state,
             journal_depth=self.journal.depth(),
             mqtt=self.mqtt,
             uploads=self.uploads,
             clock_synced=self.clock.synced,
             uptime_s=93_784.0,
+            disk=self.disk,
+            heat=self.heat,
+            power=self.power,
         )
 
     def save_zones(self, camera: str, zones: Sequence[Zone], language: str) -> None:

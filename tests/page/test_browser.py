@@ -20,6 +20,7 @@ from broker.embedded import free_port
 from edge.page.app import create_app
 from edge.page.server import PageServer
 from edge.site.model import Page as PageSettings
+from edge.site.model import Zone
 from edge.text import LANGUAGES, catalogue
 from edge.values import CameraCause, CameraState, Image, Instance, Reason, Verdict
 from tests.conftest import need
@@ -313,6 +314,30 @@ def test_a_blind_camera_says_so_over_the_picture_and_comes_back(visit: Visit, no
     expect(card.locator("rect.v-ok")).to_be_visible()
 
 
+@everywhere
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_lost_camera_takes_the_calm_out_of_the_headline(
+    visit: Visit, node: BenchNode, language: str, size: str
+) -> None:
+    text = catalogue(language)
+    node.look()
+    page = visit.go("/", language)
+    headline = page.locator("#calm")
+    expect(headline).to_have_text(text("page.live.calm"))
+    expect(headline.locator(".icon.v-ok")).to_be_visible()
+    calm = headline.evaluate("e => getComputedStyle(e).backgroundColor")
+    node.camera("yard", CameraState.LOST, CameraCause.REFUSED)
+    node.look()
+    expect(headline.locator("b")).to_have_text(text("page.live.blind_one"))
+    expect(headline.locator(".icon.v-unknown")).to_be_visible()
+    expect(headline.locator(".icon.v-ok")).to_be_hidden()
+    assert headline.evaluate("e => getComputedStyle(e).backgroundColor") != calm
+    node.camera("yard", CameraState.LIVE)
+    node.look()
+    expect(headline).to_have_text(text("page.live.calm"))
+    expect(headline.locator(".icon.v-unknown")).to_be_hidden()
+
+
 @at_desk
 def test_a_node_that_is_gone_is_noticed_and_found_again(
     browser: Browser, node: BenchNode, stand: tuple[Stand, str], size: str
@@ -497,6 +522,45 @@ def test_a_new_zone_is_drawn_named_and_another_removed(visit: Visit, node: Bench
         ("trench", "Trench", "work", 4),
         ("cable-pit", "Cable pit", "pit", 4),
     ]
+
+
+@everywhere
+def test_names_of_zones_and_fixtures_stay_inside_the_picture(visit: Visit, node: BenchNode, size: str) -> None:
+    node.look()
+    corner = [(1.0, 0.0), (1.0, 0.3), (0.9, 0.3)]
+    names = ["东侧沟槽临时支护及交通导改区域", "Excavation beside the east gate", "a name that is far too long, " * 2]
+    zones = [Zone(id=f"z{n}", name=name, kind="work", polygon=corner) for n, name in enumerate(names)]
+    zones.append(Zone(id="left", name="Left", kind="work", polygon=[(0.0, 1.0), (0.2, 1.0), (0.0, 0.9)]))
+    node.save_zones("gate", zones, "en")
+    page = visit.go("/zones/gate")
+    expect(page.locator("#zones .name")).to_have_count(4)
+    picture = canvas(page)
+    for name in page.locator(".name").all():
+        box = name.bounding_box()
+        assert box is not None
+        assert picture["x"] <= box["x"] + 1
+        assert box["x"] + box["width"] <= picture["x"] + picture["width"] + 1
+        assert picture["y"] <= box["y"] + 1
+        assert box["y"] + box["height"] <= picture["y"] + picture["height"] + 1
+    shown = page.locator("#zones .name").all_text_contents()
+    assert shown[-1] == "Left"
+    assert [s.rstrip("…") == s or n.startswith(s[:-1]) for n, s in zip(names, shown, strict=False)] == [True] * 3
+
+
+@everywhere
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_crossing_edges_are_said_when_they_are_saved(visit: Visit, node: BenchNode, language: str, size: str) -> None:
+    node.look()
+    page = visit.go("/zones/gate", language)
+    area = canvas(page)
+    # The first corner over the opposite edge: the edges to its neighbours now cross it.
+    aim = (area["x"] + 0.5 * area["width"], area["y"] + 0.95 * area["height"])
+    drag(visit, grip(page, 0), aim, touch=size == "phone")
+    page.locator("#save").click()
+    told = catalogue(language)("site.wrong.crossing", place="trench", edges="1-2 × 3-4")
+    expect(page.locator("#errors")).to_have_text(told)
+    assert trench(node)[0] == (0.2, 0.2)
+    visit.complaints.clear()  # the 422
 
 
 @at_desk

@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from edge.values import CameraCause, CameraState, Image, Reason, Verdict
+from edge.values import CameraCause, CameraState, Image, Reason, Rest, Verdict
 from tests.page.builders import HEIGHT, HELMET, HI_VIS, INTRUSION, WIDTH, BenchNode, judged, photo, place, serving
 from tests.page.conftest import Reader
 
@@ -132,7 +132,50 @@ def test_rules_of_this_camera_are_told_the_worst_first(reader: Reader, node: Ben
     told = ask(reader).told
     assert [p["verdict"] for p in told["places"]] == ["violation", "ok", "idle"]
     assert told["places"][0]["count"] == "2 of 3"
-    assert told["open"] == 2
+    assert told["headline"] == {"kind": "alarmed", "text": "2 open alarms", "address": "/alarms"}
+
+
+@pytest.mark.parametrize(
+    ("alarms", "blind", "kind", "english", "chinese", "leads"),
+    [
+        (0, 0, "calm", "No open alarm", "没有未消除的告警", "/alarms"),
+        (0, 1, "blind", "1 camera sees nothing", "1 台摄像机看不到画面", "/health"),
+        (0, 2, "blind", "2 cameras see nothing", "2 台摄像机看不到画面", "/health"),
+        (1, 0, "alarmed", "1 open alarm", "1 条未消除的告警", "/alarms"),
+        (
+            2,
+            1,
+            "alarmed",
+            "2 open alarms · 1 camera sees nothing",
+            "2 条未消除的告警 · 1 台摄像机看不到画面",
+            "/alarms",
+        ),
+    ],
+)
+def test_the_headline_is_calm_only_while_every_camera_sees(  # noqa: PLR0917 (a row of the table)
+    reader: Reader, node: BenchNode, alarms: int, blind: int, kind: str, english: str, chinese: str, leads: str
+) -> None:
+    node.look()
+    node.places = tuple(place(HELMET, Verdict.VIOLATION, Reason.BARE, alarm=str(n)) for n in range(alarms))
+    for camera in ("yard", "gate")[:blind]:
+        node.camera(camera, CameraState.LOST, CameraCause.REFUSED)
+    for language, text in (("en", english), ("zh-CN", chinese)):
+        html = reader.get("/", params={"lang": language}).text
+        assert f'<a id="calm" class="headline {kind}" href="{leads}">' in html
+        assert f'<b aria-live="polite">{text}</b>' in html
+        assert ask(reader, state="").told["headline"] == {"kind": kind, "text": text, "address": leads}
+
+
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [(None, "Nobody here now"), (Rest.DAY, "Judged only at night"), (Rest.HOURS, "Outside its hours: not judged now")],
+)
+def test_a_rule_without_a_verdict_says_why(reader: Reader, node: BenchNode, rest: Rest | None, words: str) -> None:
+    node.look()
+    node.places = (place(HELMET, None, None, rest=rest),)
+    (told,) = ask(reader).told["places"]
+    assert (told["verdict"], told["word"], told["reason"]) == ("idle", words, "")
+    assert words in reader.get("/").text
 
 
 def test_a_long_poll_ends_when_the_page_stops(node: BenchNode) -> None:

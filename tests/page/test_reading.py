@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 
 import pytest
 
 from edge.clock import ManualClock
+from edge.doctor.result import FINDINGS, Grade
 from edge.journal.rows import JournalState, Trouble
 from edge.page.view import Uplink
 from edge.page.words import Words, percent
@@ -65,6 +67,14 @@ def test_language_is_remembered(reader: Reader) -> None:
     assert 'lang="zh-CN"' in reader.get("/health?lang=zh-CN").text
     assert 'lang="zh-CN"' in reader.get("/alarms").text
     assert 'lang="zh-CN"' in reader.get("/alarms?lang=tlh").text
+
+
+def test_language_is_kept_where_one_page_leads_to_another(reader: Reader, stranger: Reader) -> None:
+    assert reader.get("/zones?lang=zh-CN").headers["location"] == "/zones/gate?lang=zh-CN"
+    assert reader.get("/zones").headers["location"] == "/zones/gate"
+    answer = stranger.get("/health?lang=zh-CN", follow_redirects=True)
+    assert '<html lang="zh-CN">' in answer.text
+    assert stranger.log_in(after="/zones?lang=zh-CN").headers["location"] == "/zones?lang=zh-CN"
 
 
 def test_both_catalogues_say_the_same_things_with_the_same_fields() -> None:
@@ -130,6 +140,23 @@ def test_picture_and_clip_of_an_alarm(reader: Reader, node: BenchNode) -> None:
         assert answer.headers["content-type"] == kind
     part = reader.get(f"/alarms/{alarm.alarm}/{video.sha256}", headers={"Range": "bytes=100-199"})
     assert (part.status_code, part.content) == (206, film[100:200])  # phones ask for films in pieces
+
+
+@pytest.mark.parametrize(
+    ("language", "norm", "reading"),
+    [
+        ("en", "service code of the water supply and drainage trades", "part I (general), chapter 6, item 3"),
+        ("zh-CN", "供水、排水行业服务规范", "第一部分（通用服务规范）第六章第（三）条"),
+    ],
+)
+def test_the_norm_behind_the_clauses_is_named_once(
+    reader: Reader, node: BenchNode, language: str, norm: str, reading: str
+) -> None:
+    alarm = node.raise_alarm(HELMET)
+    node.raise_alarm(FENCE)
+    for path in ("/alarms", f"/alarms/{alarm.alarm}"):
+        read = words_of(reader.get(path, params={"lang": language}).text)
+        assert read.count(norm) == read.count(reading) == 1
 
 
 def test_evidence_that_is_gone_is_said_and_not_linked(reader: Reader, node: BenchNode) -> None:
@@ -247,6 +274,48 @@ def test_health_names_what_is_wrong(reader: Reader, node: BenchNode, clock: Manu
         "1 d 2 h",
     ):
         assert piece in read
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("organ", "code", "verdict"),
+    [
+        ("disk", "nearly_full", "unknown"),
+        ("disk", "full", "violation"),
+        ("heat", "hot", "unknown"),
+        ("heat", "too_hot", "violation"),
+        ("heat", "was_too_hot", "unknown"),
+        ("power", "weak", "violation"),
+        ("power", "was_weak", "unknown"),
+    ],
+)
+def test_health_warns_of_the_machine_as_the_doctor_does(  # noqa: PLR0917 (a row of the table)
+    reader: Reader, node: BenchNode, organ: str, code: str, verdict: str, language: str
+) -> None:
+    assert FINDINGS[organ][code][0] is {"unknown": Grade.WARN, "violation": Grade.BAD}[verdict]
+    advice = catalogue(language)(f"doctor_do.{organ}.{code}")
+    assert advice not in words_of(reader.get("/health", params={"lang": language}).text)
+    setattr(node, organ, code)
+    html = reader.get("/health", params={"lang": language}).text
+    assert advice in words_of(html)
+    (row,) = [r for r in re.findall(r"<div><dt>.*?</div>", html, flags=re.DOTALL) if advice in unescape(r)]
+    assert f"icon v-{verdict}" in row
+
+
+def test_every_warning_of_the_doctor_about_the_machine_has_its_place_on_the_page(node: BenchNode) -> None:
+    words, health = Words(catalogue("en"), node.site(), node.clock.now()), node.health()
+    for organ, tell in (("heat", words.heat), ("power", words.power)):
+        for code, (grade, _) in FINDINGS[organ].items():
+            if grade is not Grade.SKIP:
+                told = tell(replace(health, **{organ: code}))
+                assert told.verdict == {Grade.OK: "ok", Grade.WARN: "unknown", Grade.BAD: "violation"}[grade]
+
+
+def test_what_a_machine_does_not_tell_is_left_out(reader: Reader, node: BenchNode) -> None:
+    node.heat = node.power = node.disk = None
+    read = words_of(reader.get("/health").text)
+    for name in ("Temperature", "Power supply", "Free on disk"):
+        assert name not in read
 
 
 UP, DOWN, CONNECTING, OFF = LinkState.UP, LinkState.DOWN, LinkState.CONNECTING, LinkState.OFF

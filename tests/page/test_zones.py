@@ -10,10 +10,13 @@ import httpx
 import pytest
 
 from edge.page.app import zones_version
+from edge.rules import RULES
+from edge.site.load import check
 from edge.text import LANGUAGES
 from tests.page.builders import BenchNode
 from tests.page.conftest import Reader
 
+HOURGLASS = [[0.1, 0.1], [0.4, 0.4], [0.4, 0.1], [0.1, 0.4]]
 SQUARE = [[0.1, 0.1], [0.4, 0.1], [0.4, 0.4], [0.1, 0.4]]
 
 
@@ -21,8 +24,12 @@ def zone(**fields: Any) -> dict[str, Any]:
     return {"id": "trench", "name": "Trench", "kind": "work", "polygon": SQUARE, "hours": [], **fields}
 
 
+def base_of(node: BenchNode) -> str:
+    return zones_version(node.site().camera("gate"))
+
+
 def save(reader: Reader, node: BenchNode, *zones: Any, base: str | None = None, camera: str = "gate") -> httpx.Response:
-    version = zones_version(node.site().camera("gate")) if base is None else base
+    version = base_of(node) if base is None else base
     return reader.post(f"/zones/{camera}", json={"base": version, "zones": list(zones)})
 
 
@@ -83,6 +90,8 @@ BAD = {
     "two corners": (zone(polygon=SQUARE[:2]), "3 to 64 points"),
     "65 corners": (zone(polygon=SQUARE * 17), "3 to 64 points"),
     "outside": (zone(polygon=[[0.1, 0.1], [1.2, 0.1], [0.5, 0.5]]), "inside the picture"),
+    "crossing": (zone(polygon=HOURGLASS), "“trench”: edges of the outline cross or touch each other"),
+    "crossing edges": (zone(polygon=HOURGLASS), "1-2 × 3-4"),
     "on a line": (zone(polygon=[[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]]), "on one line"),
     "no kind": ({k: v for k, v in zone().items() if k != "kind"}, "choose a kind"),
     "unknown field": (zone(colour="red"), "could not be read"),
@@ -119,6 +128,17 @@ def test_refusals_are_in_the_readers_language(reader: Reader, node: BenchNode, l
     reader.get("/", params={"lang": language})
     line = save(reader, node, zone(kind="x")).json()["errors"][0]
     assert ("请从列表中选择类型" in line) == (language == "zh-CN")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_crossing_edges_are_told_in_the_words_of_check(reader: Reader, node: BenchNode, language: str) -> None:
+    answer = reader.post(
+        "/zones/gate", params={"lang": language}, json={"base": base_of(node), "zones": [zone(polygon=HOURGLASS)]}
+    )
+    square = "[[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]]"
+    node.path.write_text(node.path.read_text(encoding="utf-8").replace(square, str(HOURGLASS)), encoding="utf-8")
+    (told,) = check(node.path, RULES, language)
+    assert answer.json()["errors"] == [told.message]
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ function element(name, text = "", kind = "") {
   return e;
 }
 
-function headline(open) {
-  const calm = document.getElementById("calm");
-  calm.className = `headline ${open ? "alarmed" : "calm"}`;
-  const text = open === 0 ? calm.dataset.calm : open === 1 ? calm.dataset.one : calm.dataset.many.replace("{n}", open);
-  const b = calm.querySelector("b");
+function headline({ kind, text, address }) {
+  const line = document.getElementById("calm");
+  line.className = `headline ${kind}`;
+  line.setAttribute("href", address);
+  const b = line.querySelector("b");
   if (b.textContent !== text) b.textContent = text; // only changes are read out
 }
 
@@ -66,7 +66,7 @@ class Camera {
     // The camera runs, but nothing has been judged for a while: what is on the screen is old.
     if (!told.view && told.status.ok) this.old(this.find("waiting"));
     this.places(told.places);
-    headline(told.open);
+    headline(told.headline);
   }
 
   show(view, bitmap) {
@@ -159,7 +159,9 @@ class Camera {
       const text = element("span");
       const why = [p.reason || p.word, p.count].filter(Boolean).join(" · ");
       text.append(element("b", p.rule), " ", element("span", p.place, "quiet"), element("br"), element("span", why, "why"));
-      row.append(icon(p.verdict), text);
+      const mark = icon(p.verdict);
+      mark.setAttribute("aria-label", p.word);
+      row.append(mark, text);
       return row;
     });
     this.find("places").replaceChildren(...(rows.length ? rows : [element("li", this.section.dataset.norules, "quiet")]));
@@ -169,6 +171,7 @@ class Camera {
     const chip = this.find("chip");
     chip.textContent = this.section.dataset.offline;
     chip.className = "chip bad";
+    headline({ kind: "blind", text: this.section.dataset.offline, address: "/health" });
     this.old();
     this.seq = 0; // a restarted node counts its frames from 1 again
   }

@@ -41,8 +41,11 @@ function remember() {
 
 function label(name, [x, y], parent) {
   const size = 14 * unit();
-  const t = make("text", { x: clamp(x) * width + size / 2, y: Math.max(size * 1.3, y * height - size / 2), class: "name", "font-size": size, "stroke-width": size / 4 }, parent);
+  const t = make("text", { y: Math.max(size * 1.3, y * height - size / 2), class: "name", "font-size": size, "stroke-width": size / 4 }, parent);
   t.textContent = name;
+  const room = width - size;
+  while (t.getComputedTextLength() > room && t.textContent.length > 2) t.textContent = `${t.textContent.slice(0, -2)}…`;
+  t.setAttribute("x", Math.min(clamp(x) * width + size / 2, width - size / 2 - t.getComputedTextLength()));
 }
 
 function drawFixtures() {
@@ -255,7 +258,7 @@ $("form").addEventListener("submit", async (e) => {
   $("state").textContent = text.saving;
   let answer;
   try {
-    answer = await fetch(location.pathname, { method: "POST", headers: { "Content-Type": "application/json" }, body: `{"base":${JSON.stringify(base)},"zones":${sent}}` });
+    answer = await fetch(location.pathname + location.search, { method: "POST", headers: { "Content-Type": "application/json" }, body: `{"base":${JSON.stringify(base)},"zones":${sent}}` });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error; // fetch: no connection
     complain([text.failed]);
