@@ -1,8 +1,8 @@
 """What dispatch keeps: SQLAlchemy tables for SQLite and PostgreSQL. `migrations/` makes them.
 
 Times are Unix seconds in UTC as dispatch's own clock had them, unless a column says otherwise; local times of day are
-minutes after midnight in the site's time zone. Ids made here are UUIDv7. Tables of events only grow: `event`, `ledger`
-and `ledger_day` are never updated.
+minutes after midnight in the site's time zone. Ids made here are UUIDv7. `event`, `ledger` and `ledger_day` only grow:
+their rows are never updated. Changes here need a migration; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     ForeignKey,
     Index,
@@ -19,7 +20,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -58,7 +58,10 @@ class CaseState(StrEnum):
 
 
 class AlarmState(StrEnum):
-    """How the alarm behind a case stands by itself, whatever people did (ThingsBoard's four states: with `CaseState`)."""
+    """How the alarm behind a case stands by itself, whatever people did.
+
+    Both together give the four states of an alarm: active or cleared, reviewed or not.
+    """
 
     ACTIVE = "active"
     UNKNOWN = "unknown"
@@ -116,7 +119,10 @@ class Membership(Base):
 
 
 class Contact(Base):
-    """A way to somebody. `address`: what the channel needs (an apprise URL, a robot's token): a secret, never shown whole."""
+    """A way to somebody.
+
+    address: what the channel needs (an apprise URL, a robot's token): a secret, never shown whole.
+    """
 
     __tablename__ = "contact"
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
@@ -143,7 +149,10 @@ class Shift(Base):
 
 
 class Duty(Base):
-    """Who is on a shift, first to last in the order of `position`; `rule` None: for all rules. Days are ISO dates, inclusive."""
+    """Who is on a shift, first to last in the order of `position`.
+
+    rule: None for all rules. from_day, to_day: ISO dates, inclusive; None: without end.
+    """
 
     __tablename__ = "duty"
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
@@ -166,7 +175,10 @@ class Holiday(Base):
 
 
 class ChainStep(Base):
-    """To whom a case goes that nobody has taken, `after_s` seconds after its receipt; a person, or a role of the site."""
+    """To whom a case goes that nobody has taken: a person, or everybody of a role on the site.
+
+    after_s: seconds after `Case.review_from`. The norm's five minutes come first: less counts as 300.
+    """
 
     __tablename__ = "chain_step"
     __table_args__ = (CheckConstraint("(person IS NULL) <> (role IS NULL)", name="person_or_role"),)
@@ -177,11 +189,11 @@ class ChainStep(Base):
     role: Mapped[str | None] = mapped_column(String(16))
 
 
-# -- nodes, events, cases ------------------------------------------------------------------------------------------------
+# -- nodes, events, cases ----------------------------------------------------------------------------------------------
 
 
 class Node(Base):
-    """A node as dispatch last heard of it. `silent`: will, or three periods without health."""
+    """A node as dispatch last heard of it. `silent`: last will, or three periods without a word."""
 
     __tablename__ = "node"
     site: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
@@ -202,10 +214,11 @@ class Event(Base):
     site: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
     node: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
-    alarm: Mapped[str] = mapped_column(String(ID), index=True)
-    seq: Mapped[int]
-    case: Mapped[str | None] = mapped_column(String(ID), index=True)
-    """None: the event was older than what its case knew already, or of no case."""
+    alarm: Mapped[str] = mapped_column(String(ID))
+    seq: Mapped[int] = mapped_column(BigInteger)
+    case: Mapped[str] = mapped_column(ForeignKey("case.id"), index=True)
+    stale: Mapped[bool]
+    """It came after a newer one of its case, and changed nothing."""
     at: Mapped[float]
     """Received less age: when it happened, by dispatch's clock."""
     received_at: Mapped[float]
@@ -231,6 +244,13 @@ class Case(Base):
         ),
         Index("ix_case_site_state", "site", "state"),
         Index("ix_case_opened_at", "opened_at"),
+        Index("ix_case_alarm", "site", "node", "alarm"),
+        Index(
+            "ix_case_unpublished",
+            "id",
+            sqlite_where=text("published <> version"),
+            postgresql_where=text("published <> version"),
+        ),
     )
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
     site: Mapped[str] = mapped_column(String(IDENT))
@@ -244,25 +264,33 @@ class Case(Base):
     alarm: Mapped[str] = mapped_column(String(ID))
     """The newest raise-to-clear."""
     alarm_state: Mapped[str] = mapped_column(String(16))
-    alarm_seq: Mapped[int]
+    alarm_seq: Mapped[int] = mapped_column(BigInteger)
+    alarm_at: Mapped[float]
+    """`Event.at` of the newest event that counted."""
     alarms: Mapped[int] = mapped_column(default=1)
     """How many raise-to-clears the case has had."""
     verdict: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str] = mapped_column(String(64))
-    subjects: Mapped[int]
-    subjects_peak: Mapped[int]
+    subjects: Mapped[int] = mapped_column(BigInteger)
+    subjects_peak: Mapped[int] = mapped_column(BigInteger)
     first_seen: Mapped[float]
     last_seen: Mapped[float]
     """Both by dispatch's clock: received less age."""
     opened_at: Mapped[float]
-    """Receipt of the first event: the norm's clock starts here."""
+    """Receipt of the first event."""
+    review_from: Mapped[float]
+    """Where the norm's five minutes count from: `opened_at`, or the moment when the case was opened again."""
     cleared_at: Mapped[float | None]
     owner: Mapped[str | None] = mapped_column(ForeignKey("person.id"))
+    """Stays when the case is opened again."""
     assigned_at: Mapped[float | None]
+    """None: nobody has reviewed it since `review_from`."""
     resolved_at: Mapped[float | None]
     result: Mapped[str | None] = mapped_column(Text)
     answered_at: Mapped[float | None]
+    answer: Mapped[str | None] = mapped_column(Text)
     closed_at: Mapped[float | None]
+    """When it was over, be it closed or a false alarm."""
     false_alarm_reason: Mapped[str | None] = mapped_column(Text)
     reopened: Mapped[int] = mapped_column(default=0)
     late: Mapped[bool] = mapped_column(default=False)
@@ -270,8 +298,13 @@ class Case(Base):
     hold: Mapped[bool] = mapped_column(default=False)
     important: Mapped[bool] = mapped_column(default=False)
     """Named by itself at the shift hand-over."""
+    ledger_n: Mapped[int] = mapped_column(default=0)
+    """Number and hash of its last ledger line: a ledger whose end was cut off does not fit."""
+    ledger_head: Mapped[str] = mapped_column(String(64), default="")
+    published: Mapped[int] = mapped_column(default=0)
+    """Version that the retained topic holds."""
     version: Mapped[int] = mapped_column(default=1)
-    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012  # a stale writer fails instead of overwriting
+    """Counts the changes, whoever makes them."""
 
 
 class Ledger(Base):
@@ -338,21 +371,28 @@ class Evidence(Base):
 
 
 class Job(Base):
-    """Something to be done at a time, by whichever worker comes first (`FOR UPDATE SKIP LOCKED`).
+    """Something to be done at a time, by whichever worker comes first. Done: the row is gone.
 
-    key: at most one waiting job of a kind has it, so that work is not queued twice. done_at: None while it waits.
+    key: at most one waiting job of a kind has it. Asked for again while it waits, it is due at the earlier time, with
+    the later body; asked for again while it runs, it runs once more.
     """
 
     __tablename__ = "job"
     __table_args__ = (
-        Index("ix_job_due", "due", sqlite_where=text("done_at IS NULL"), postgresql_where=text("done_at IS NULL")),
+        Index(
+            "ix_job_due",
+            "kind",
+            "due",
+            sqlite_where=text("given_up_at IS NULL"),
+            postgresql_where=text("given_up_at IS NULL"),
+        ),
         Index(
             "uq_job_waiting",
             "kind",
             "key",
             unique=True,
-            sqlite_where=text("done_at IS NULL"),
-            postgresql_where=text("done_at IS NULL"),
+            sqlite_where=text("given_up_at IS NULL"),
+            postgresql_where=text("given_up_at IS NULL"),
         ),
     )
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
@@ -361,16 +401,42 @@ class Job(Base):
     case: Mapped[str | None] = mapped_column(String(ID), index=True)
     due: Mapped[float]
     body: Mapped[dict[str, Any]]
+    asked: Mapped[int] = mapped_column(default=1)
+    leased_until: Mapped[float | None]
+    """A worker is at it; after this another may take it over."""
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None] = mapped_column(Text)
-    done_at: Mapped[float | None]
+    given_up_at: Mapped[float | None]
+
+
+class Point(Base):
+    """A line for InfluxDB that waits until it has been stored there."""
+
+    __tablename__ = "point"
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    site: Mapped[str] = mapped_column(String(IDENT))
+    line: Mapped[str] = mapped_column(Text)
+
+
+class Refused(Base):
+    """A message that could not be read or stored, kept for a person. `id`: SHA-256 over topic and payload."""
+
+    __tablename__ = "refused"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    topic: Mapped[str] = mapped_column(Text)
+    payload: Mapped[bytes]
+    code: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[str] = mapped_column(Text)
+    times: Mapped[int] = mapped_column(default=1)
+    at: Mapped[float] = mapped_column(index=True)
+    """The last time."""
 
 
 class Delivery(Base):
     """One message to one person by one channel, and what came of it; one row for each case that the message names.
 
-    A row waits (`waiting`, no channel yet) until the message goes: what waits for one person goes together. `sending`:
-    taken by `job`, so that nobody else sends it. Then `sent`, `failed`, `given_up`, or `dropped` (nothing left to tell).
+    A row waits (`waiting`, no channel yet) until the message goes: what waits for one person goes together. Then it is
+    `sent`, `failed` (the next contact is tried), `given_up`, or `dropped` (there was nothing left to tell).
     """
 
     __tablename__ = "delivery"
@@ -380,8 +446,8 @@ class Delivery(Base):
     """None: of no case, as a hand-over report."""
     person: Mapped[str] = mapped_column(ForeignKey("person.id"))
     site: Mapped[str] = mapped_column(String(IDENT))
-    job: Mapped[str | None] = mapped_column(String(ID))
-    """Rows with the same job, person and channel were one message."""
+    message: Mapped[str | None] = mapped_column(String(ID))
+    """Rows with the same one went as one message."""
     channel: Mapped[str] = mapped_column(String(32), default="")
     about: Mapped[str] = mapped_column(String(32))
     """raised, updated, cleared, repeat, escalation, late, reopened, …"""
@@ -409,7 +475,6 @@ class Attempt(Base):
     """A failed log-in, for the rate limit; old ones are deleted."""
 
     __tablename__ = "attempt"
-    __table_args__ = (UniqueConstraint("id"),)
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
     who: Mapped[str] = mapped_column(String(200), index=True)
     """Address or log-in name, hashed."""

@@ -1,0 +1,100 @@
+"""The database: opening, migrating, transactions.
+
+SQLite has one writer at a time. A transaction that writes therefore takes the lock at its beginning (`BEGIN
+IMMEDIATE`): one that reads first and writes later would fail instead of waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import Session
+
+BUSY_S = 30.0
+_READ_ONLY = "dispatch_read_only"
+_DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg"}
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the text says why, without the password."""
+
+
+def open_engine(url: str, pool: int = 10) -> Engine:
+    """`sqlite:///file.db` or `postgresql://user:password@host/name`; nothing is connected yet.
+
+    pool: connections kept. Raises DatabaseError for another kind of URL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseError("database: not a URL; write sqlite:///file.db or postgresql://user@host/name") from None
+    if parsed.drivername not in _DRIVERS:
+        raise DatabaseError(f"database: {parsed.drivername!r} is not supported; use sqlite or postgresql")
+    parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
+    if parsed.drivername == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise DatabaseError("database: SQLite needs a file (sqlite:///file.db), because threads share it")
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_S}, pool_size=pool)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(parsed, pool_size=pool, max_overflow=pool, pool_pre_ping=True)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # else sqlite3 begins transactions by itself, and too late
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    deferred = connection.get_execution_options().get(_READ_ONLY)
+    connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """All or nothing: committed at the end, rolled back by any exception."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """One consistent look that holds up no writer of SQLite. What is changed in it is not kept."""
+    options: dict[str, Any] = {_READ_ONLY: True}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"
+    with Session(engine.execution_options(**options), expire_on_commit=False, autoflush=False) as session:
+        yield session
+        session.rollback()
+
+
+def insert(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of this database's dialect, which knows ON CONFLICT."""
+    return (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def table_of(model: type[Any]) -> Table:
+    table = model.__table__
+    assert isinstance(table, Table)  # noqa: S101 for the type checker: our models are plain tables
+    return table
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables up to date; several may call it at once."""
+    config = Config()
+    config.set_main_option("script_location", "broker.dispatch:migrations")
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7266401)")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,215 @@
+"""Work that waits in the database, done by whichever worker is first, tried again when it fails, given up loudly.
+
+A claim is a lease: the row says until when, and that is committed before the work begins, so that a slow call over the
+network holds no lock, and work of a worker that died is taken over. Hence a handler may run twice and must bear it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, and_, case, or_, select
+from sqlalchemy.orm import Session
+from uuid6 import uuid7
+
+from broker.dispatch import ledger, metrics
+from broker.dispatch.cases import DISPATCH, Wanted
+from broker.dispatch.clock import Clock
+from broker.dispatch.database import insert, table_of, transaction
+from broker.dispatch.tables import Job
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 120.0
+"""Longer than any handler takes; after it the worker counts as dead."""
+MAX_ATTEMPTS = 10
+BACKOFF_S = (5.0, 3600.0)
+"""Pause after the first failure, doubled each time up to the second."""
+MAX_ERROR = 1000
+
+_JOB = table_of(Job)
+
+
+class JobError(Exception):
+    """The work failed; it is tried again after a pause that grows. The text goes into the log: no secrets."""
+
+
+class Retry(JobError):  # noqa: N818 the word of its handlers
+    """It failed, and the far end said when to come back. at: Unix s."""
+
+    def __init__(self, at: float, why: str) -> None:
+        super().__init__(why)
+        self.at = at
+
+
+class Again(Exception):  # noqa: N818 nothing went wrong
+    """Nothing failed; the job is due again at `at`: periodic work, and work that found it is too early."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__(f"again at {at}")
+        self.at = at
+
+
+@dataclass(frozen=True, slots=True)
+class JobValues:
+    """A row of `tables.Job`, claimed. attempts: this one included. leased_until: tells this claim from others."""
+
+    id: str
+    kind: str
+    key: str
+    case: str | None
+    due: float
+    body: dict[str, Any]
+    attempts: int
+    asked: int
+    leased_until: float
+
+
+Handler = Callable[[Engine, JobValues, float], None]
+"""Called outside any transaction, with the time. Raises Retry, another JobError, or Again."""
+
+
+def add(session: Session, kind: str, key: str, due: float, body: Mapping[str, Any], *, case: str | None = None) -> None:
+    """Ask for work; see `tables.Job` for what happens when it has been asked for already."""
+    add_all(session, [Wanted(kind, key, due, body, case)])
+
+
+def add_all(session: Session, wanted: Iterable[Wanted]) -> None:
+    """Ask for many at once."""
+    unique: dict[tuple[str, str], Wanted] = {}
+    for job in wanted:
+        before = unique.get((job.kind, job.key))
+        due = job.due if before is None else min(job.due, before.due)
+        unique[job.kind, job.key] = Wanted(job.kind, job.key, due, job.body, job.case)
+    if not unique:
+        return
+    rows = [
+        {
+            "id": str(uuid7()),
+            "kind": kind,
+            "key": key,
+            "case": job.case,
+            "due": job.due,
+            "body": dict(job.body),
+            "asked": 1,
+            "attempts": 0,
+        }
+        # In one order everywhere: two workers that want the same jobs wait for each other, never in a circle.
+        for (kind, key), job in sorted(unique.items())
+    ]
+    statement = insert(session, _JOB)
+    new = statement.excluded
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["kind", "key"],
+            index_where=_JOB.c.given_up_at.is_(None),
+            set_={
+                "due": case((new.due < _JOB.c.due, new.due), else_=_JOB.c.due),
+                "body": new.body,
+                "asked": _JOB.c.asked + 1,
+            },
+        ),
+        rows,
+    )
+
+
+def claim(engine: Engine, kinds: Iterable[str], now: float, limit: int, lease_s: float = LEASE_S) -> list[JobValues]:
+    """Jobs that are due, the oldest first, now leased to the caller."""
+    due = (
+        select(_JOB.c.id)
+        .where(
+            _JOB.c.kind.in_(sorted(kinds)),
+            _JOB.c.due <= now,
+            _JOB.c.given_up_at.is_(None),
+            or_(_JOB.c.leased_until.is_(None), _JOB.c.leased_until <= now),
+        )
+        .order_by(_JOB.c.due)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    with transaction(engine) as session:
+        ids = list(session.execute(due).scalars())
+        if not ids:
+            return []
+        rows = session.execute(
+            _JOB.update()
+            .where(_JOB.c.id.in_(ids))
+            .values(leased_until=now + lease_s, attempts=_JOB.c.attempts + 1)
+            .returning(_JOB)
+        ).all()
+    values = [JobValues(r.id, r.kind, r.key, r.case, r.due, r.body, r.attempts, r.asked, now + lease_s) for r in rows]
+    return sorted(values, key=lambda job: (job.due, job.id))
+
+
+def run_due(engine: Engine, handlers: Mapping[str, Handler], clock: Clock, limit: int, lease_s: float = LEASE_S) -> int:
+    """Do what is due of the kinds that have a handler; gives how many were tried."""
+    claimed = claim(engine, handlers, clock.now(), limit, lease_s)
+    for job in claimed:
+        if job.attempts > MAX_ATTEMPTS:  # each try ended with the death of its worker
+            _give_up(engine, job, clock.now(), job.attempts - 1, "its worker died each time")
+            continue
+        try:
+            handlers[job.kind](engine, job, clock.now())
+        except Again as again:
+            _put_back(engine, job, again.at, attempts=0, error=None)
+        except Retry as error:
+            _failed(engine, job, clock.now(), str(error), error.at)
+        except JobError as error:
+            _failed(engine, job, clock.now(), str(error))
+        except Exception as error:  # a bug in one handler must not stop the others
+            log.exception("job %s %s failed", job.kind, job.key)
+            _failed(engine, job, clock.now(), type(error).__name__)
+        else:
+            _finish(engine, job)
+    return len(claimed)
+
+
+def _mine(job: JobValues) -> Any:
+    """Still this try's: nobody took it over after its lease."""
+    return and_(_JOB.c.id == job.id, _JOB.c.leased_until == job.leased_until)
+
+
+def _finish(engine: Engine, job: JobValues) -> None:
+    metrics.JOBS.labels(job.kind, "done").inc()
+    with transaction(engine) as session:
+        gone = session.execute(_JOB.delete().where(_mine(job), _JOB.c.asked == job.asked).returning(_JOB.c.id)).all()
+        if not gone:  # asked for again in the meantime
+            session.execute(_JOB.update().where(_mine(job)).values(leased_until=None, attempts=0, error=None))
+
+
+def _put_back(engine: Engine, job: JobValues, due: float, attempts: int, error: str | None) -> None:
+    with transaction(engine) as session:
+        session.execute(
+            _JOB.update()
+            .where(_mine(job))
+            .values(
+                due=case((_JOB.c.asked == job.asked, due), else_=_JOB.c.due),
+                leased_until=None,
+                attempts=attempts,
+                error=error,
+            )
+        )
+
+
+def _failed(engine: Engine, job: JobValues, now: float, why: str, at: float | None = None) -> None:
+    if job.attempts >= MAX_ATTEMPTS:
+        _give_up(engine, job, now, job.attempts, why)
+        return
+    metrics.JOBS.labels(job.kind, "retried").inc()
+    log.warning("job %s %s failed, try %d: %s", job.kind, job.key, job.attempts, why)
+    first, longest = BACKOFF_S
+    due = now + min(first * 2 ** (job.attempts - 1), longest) if at is None else at
+    _put_back(engine, job, due, job.attempts, why[:MAX_ERROR])
+
+
+def _give_up(engine: Engine, job: JobValues, now: float, tries: int, why: str) -> None:
+    metrics.JOBS.labels(job.kind, "given_up").inc()
+    log.error("job %s %s given up after %d tries: %s", job.kind, job.key, tries, why)
+    with transaction(engine) as session:
+        session.execute(_JOB.update().where(_mine(job)).values(given_up_at=now, error=why[:MAX_ERROR]))
+        if job.case is not None:
+            detail = {"kind": job.kind, "key": job.key, "tries": tries, "error": why[:MAX_ERROR]}
+            ledger.append(session, job.case, now, DISPATCH, "job_given_up", detail)

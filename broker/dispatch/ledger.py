@@ -1,0 +1,138 @@
+"""The audit ledger: every step of a case, chained by hashes, and a hash a day over the ends of all chains.
+
+Whoever changes or removes a line breaks its case's chain; whoever rewrites a whole chain breaks the day's hash, which
+is worth writing down outside (it is printed in the log).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from broker.dispatch.database import table_of
+from broker.dispatch.tables import Case, Ledger, LedgerDay
+
+_CASE, _LEDGER, _DAY = table_of(Case), table_of(Ledger), table_of(LedgerDay)
+
+
+_HASHED = ("previous", "case", "n", "at", "actor", "action", "detail")
+
+
+def line_hash(line: Mapping[str, Any]) -> str:
+    """SHA-256, hex, over the columns of a line, with the hash before it (empty for the first), as canonical JSON."""
+    canonical = json.dumps([line[name] for name in _HASHED], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def next_line(case: str, n: int, head: str, **columns: Any) -> dict[str, Any]:
+    """The row that follows line `n` of a case, whose hash is `head`. columns: at, actor, action, detail."""
+    line = {"case": case, "n": n + 1, "previous": head} | columns
+    return line | {"hash": line_hash(line)}
+
+
+def append(  # noqa: PLR0917 a line has these columns
+    session: Session, case_id: str, at: float, actor: str, action: str, detail: Mapping[str, Any]
+) -> None:
+    """One line more. Locks the case; raises LookupError where there is none of that id."""
+    held = session.execute(
+        select(_CASE.c.ledger_n, _CASE.c.ledger_head).where(_CASE.c.id == case_id).with_for_update()
+    ).one_or_none()
+    if held is None:
+        raise LookupError(f"no case {case_id}")
+    line = next_line(case_id, held.ledger_n, held.ledger_head, at=at, actor=actor, action=action, detail=dict(detail))
+    session.execute(_LEDGER.insert(), line)
+    session.execute(_CASE.update().where(_CASE.c.id == case_id).values(ledger_n=line["n"], ledger_head=line["hash"]))
+
+
+def verify(session: Session, case_id: str) -> list[str]:
+    """What is wrong with the chain of a case, in words; empty: nothing."""
+    problems = []
+    n, head = 0, ""
+    for row in session.execute(select(_LEDGER).where(_LEDGER.c.case == case_id).order_by(_LEDGER.c.n)):
+        n += 1
+        if row.n != n:
+            problems.append(f"line {n} is missing")
+            n = row.n
+        if row.previous != head:
+            problems.append(f"line {n} does not follow the line before it")
+        if row.hash != line_hash(row._mapping):
+            problems.append(f"line {n} was changed")
+        head = row.hash
+    held = session.execute(select(_CASE.c.ledger_n, _CASE.c.ledger_head).where(_CASE.c.id == case_id)).one_or_none()
+    if held is None:
+        problems.append("the case is missing")
+    elif (held.ledger_n, held.ledger_head) != (n, head):
+        problems.append(f"the case knows {held.ledger_n} lines; the ledger has {n}, or ends otherwise")
+    return problems
+
+
+def _bounds(day: dt.date) -> tuple[float, float]:
+    start = dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp()
+    return start, start + 86_400
+
+
+def _heads(session: Session, day: dt.date) -> tuple[int, str]:
+    """How many chains grew on a day (UTC), and SHA-256 over their ends as they were at its end."""
+    start, end = _bounds(day)
+    last = (
+        select(_LEDGER.c.case, func.max(_LEDGER.c.n).label("n"))
+        .where(_LEDGER.c.at >= start, _LEDGER.c.at < end)
+        .group_by(_LEDGER.c.case)
+        .subquery()
+    )
+    rows = session.execute(
+        select(_LEDGER.c.case, _LEDGER.c.hash).join(last, (last.c.case == _LEDGER.c.case) & (last.c.n == _LEDGER.c.n))
+    )
+    count, digest = 0, hashlib.sha256()
+    for case, head in sorted((row.case, row.hash) for row in rows):  # sorted here: databases collate differently
+        count += 1
+        digest.update(f"{case} {head}\n".encode())
+    return count, digest.hexdigest()
+
+
+def _day_hash(day: str, cases: int, heads: str, previous: str) -> str:
+    return hashlib.sha256(f"{previous} {day} {cases} {heads}".encode()).hexdigest()
+
+
+def close_day(session: Session, day: dt.date) -> str:
+    """Hash a day that is over, with those before it that were left out; gives its hash. A closed day stays as it is."""
+    last = session.execute(select(_DAY).order_by(_DAY.c.day.desc()).limit(1)).one_or_none()
+    if last is None:
+        first = session.execute(select(func.min(_LEDGER.c.at))).scalar()
+        at = day if first is None else min(day, dt.datetime.fromtimestamp(first, dt.UTC).date())
+        previous = ""
+    else:
+        at, previous = dt.date.fromisoformat(last.day) + dt.timedelta(days=1), last.hash
+    while at <= day:
+        cases, heads = _heads(session, at)
+        digest = _day_hash(at.isoformat(), cases, heads, previous)
+        session.execute(
+            _DAY.insert(),
+            {"day": at.isoformat(), "cases": cases, "heads": heads, "previous": previous, "hash": digest},
+        )
+        at, previous = at + dt.timedelta(days=1), digest
+    return session.execute(select(_DAY.c.hash).where(_DAY.c.day == day.isoformat())).scalar_one()
+
+
+def verify_days(session: Session) -> list[str]:
+    """What is wrong with the hashes of the days, in words; empty: nothing."""
+    problems = []
+    previous, expected = "", None
+    for row in session.execute(select(_DAY).order_by(_DAY.c.day)):
+        day = dt.date.fromisoformat(row.day)
+        if expected is not None and day != expected:
+            problems.append(f"{expected.isoformat()} is missing")
+        if row.previous != previous:
+            problems.append(f"{row.day} does not follow the day before it")
+        if (row.cases, row.heads) != _heads(session, day):
+            problems.append(f"the ledger of {row.day} is not what it was")
+        if row.hash != _day_hash(row.day, row.cases, row.heads, row.previous):
+            problems.append(f"the hash of {row.day} is wrong")
+        previous, expected = row.hash, day + dt.timedelta(days=1)
+    return problems
