@@ -209,7 +209,7 @@ class SiteCalendar:
         today = self.local(at).date()
         last = max([today, *self._holidays]) + 8 * _DAY
         day = today - 2 * _DAY
-        while day <= last:
+        while self.shifts and day <= last:
             yield from (s for s in self.starting(day) if s.end > at)
             day += _DAY
 

@@ -15,8 +15,8 @@ LANGUAGES = {"zh-CN": "zh_CN", "en": "en_US"}
 def public_holidays(country: str, year: int, language: str = "en") -> tuple[Holiday, ...]:
     """Holidays of a country (ISO 3166-1 code, such as CN or DE) in a year, and its weekend days worked in exchange.
 
-    Names are in `language` where the package `holidays` has it, else in the country's own. Exchanged days are published
-    late in the year before; earlier they are missing. Raises NormError for a country that is not known.
+    Names are in `language` where the package `holidays` has it, else in English or its own. Exchanged days are made
+    known late in the year before; earlier they are missing. Raises NormError for a country that is not known.
     """
     if country not in holidays.list_supported_countries():
         raise NormError(

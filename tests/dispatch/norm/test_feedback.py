@@ -1,0 +1,65 @@
+"""People outside are told between 08:30 and 17:00; what comes in the evening, before 10:00 the next day (II.D1.3)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+
+from broker.dispatch.norm.calendar import SiteCalendar
+from broker.dispatch.norm.feedback import feedback_at, feedback_due
+from tests.dispatch.norm.builders import BERLIN, SHANGHAI, at, calendar, local, moments, zones
+
+
+@pytest.mark.parametrize(
+    ("ready", "zone", "told_from", "due"),
+    [
+        ("2026-06-01 08:29", SHANGHAI, "2026-06-01 08:30+08:00", "2026-06-01 10:00+08:00"),
+        ("2026-06-01 08:30", SHANGHAI, "2026-06-01 08:30+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-01 12:00", SHANGHAI, "2026-06-01 12:00+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-01 16:59", SHANGHAI, "2026-06-01 16:59+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-01 17:00", SHANGHAI, "2026-06-02 08:30+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-01 23:59", SHANGHAI, "2026-06-02 08:30+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-02 00:00", SHANGHAI, "2026-06-02 08:30+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-12-31 20:00", SHANGHAI, "2027-01-01 08:30+08:00", "2027-01-01 10:00+08:00"),
+        ("2028-02-28 18:00", SHANGHAI, "2028-02-29 08:30+08:00", "2028-02-29 10:00+08:00"),
+        ("2028-02-29 18:00", SHANGHAI, "2028-03-01 08:30+08:00", "2028-03-01 10:00+08:00"),
+        ("2026-03-28 18:00", BERLIN, "2026-03-29 08:30+02:00", "2026-03-29 10:00+02:00"),
+        ("2026-10-24 18:00", BERLIN, "2026-10-25 08:30+01:00", "2026-10-25 10:00+01:00"),
+        ("2026-10-25 02:30+01:00", BERLIN, "2026-10-25 08:30+01:00", "2026-10-25 10:00+01:00"),
+    ],
+)
+def test_when_people_outside_are_told(ready: str, zone: str, told_from: str, due: str) -> None:
+    site = SiteCalendar(zone)
+    assert local(feedback_at(at(ready, zone), site), zone) == told_from
+    assert local(feedback_due(at(ready, zone), site), zone) == due
+
+
+@pytest.mark.parametrize(
+    ("ready", "told_from"),
+    [
+        ("2026-10-01 12:00", "2026-10-01 12:00+08:00"),
+        ("2026-09-30 18:00", "2026-10-01 08:30+08:00"),
+        ("2026-10-03 18:00", "2026-10-04 08:30+08:00"),  # Saturday to Sunday
+    ],
+)
+def test_holidays_and_weekends_delay_nobodys_answer(ready: str, told_from: str) -> None:
+    site = calendar(off="2026-10-01 2026-10-02 2026-10-03 2026-10-05 2026-10-06 2026-10-07")
+    assert local(feedback_at(at(ready), site)) == told_from
+
+
+@given(zones.map(SiteCalendar), moments)
+@example(SiteCalendar("Pacific/Apia"), at("2011-12-29 17:00", "Pacific/Apia"))
+@example(SiteCalendar("Pacific/Apia"), at("2011-12-29 16:00", "Pacific/Apia"))
+def test_never_before_it_is_ready_always_within_the_hours_and_before_it_is_due(
+    site: SiteCalendar, ready: float
+) -> None:
+    told = feedback_at(ready, site)
+    due = feedback_due(ready, site)
+    minute = site.local(told).hour * 60 + site.local(told).minute
+    assert ready <= told < due
+    assert 8 * 60 + 30 <= minute < 17 * 60
+    assert told - ready <= 16.5 * 3600
+    assert due - ready <= 26.5 * 3600
+    if told > ready:
+        assert (site.local(told).hour, site.local(told).minute) == (8, 30)
+        assert (site.local(due).date(), site.local(due).hour) == (site.local(told).date(), 10)
