@@ -1,10 +1,15 @@
-"""The judging loop: one detector for all cameras, the one whose look is due first goes first (earliest deadline)."""
+"""The judging loop: one detector for all cameras, the one whose look is due first goes first (earliest deadline).
+
+While the detector looks at a frame in a thread of its own, the loop settles the frame before: tracks, rules, alarms,
+journal. One look is under way at a time, and none waits: a frame is taken when the detector is free for it.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -18,7 +23,7 @@ from edge.journal.journal import Journal
 from edge.line import DETECTION_FLOOR, Looked
 from edge.live import LiveBoard
 from edge.post import Post
-from edge.values import AlarmChange, AlarmEvent, CameraStatus, Frame, PlaceState, Reason, Verdict
+from edge.values import AlarmChange, AlarmEvent, CameraStatus, Detections, Frame, PlaceState, Reason, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +48,7 @@ class Watched:
     """One camera with its post.
 
     period_s: between two looks. replay: frames carry media time and each one is judged.
-    due: monotonic time of the next look. seq: of the frame judged last. now: the post's time.
+    due: monotonic time of the next look. seq: of the frame taken last. now: of the frame settled last.
     states: how its rule instances stood after the last event or second; what other threads may read.
     """
 
@@ -70,9 +75,23 @@ class Watched:
         self.states = self.post.states(stamp)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """A frame that was taken. seen: what the detector sees in it; None where the camera was blind."""
+
+    watched: Watched
+    frame: Frame
+    seen: Future[Detections] | None
+
+    @property
+    def done(self) -> bool:
+        return self.seen is None or self.seen.done()
+
+
 class Judge:
     """Runs in the thread that calls `run`. Others may only call `ask` and `wake`.
 
+    executor: where the detector looks; shut it down before the detector is closed.
     told: called each time that the journal has a new event.
     """
 
@@ -80,6 +99,7 @@ class Judge:
         self,
         *,
         detector: Detector,
+        executor: Executor,
         journal: Journal,
         recorder: Recorder,
         board: LiveBoard,
@@ -88,6 +108,7 @@ class Judge:
         told: Callable[[], None],
     ) -> None:
         self._detector = detector
+        self._executor = executor
         self._journal = journal
         self._recorder = recorder
         self._board = board
@@ -96,6 +117,7 @@ class Judge:
         self._told = told
         self._asked: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._news = threading.Event()
+        self._under_way: _Look | None = None
         self._failed = 0
         self._stepped = clock.now()
         self.watched: dict[str, Watched] = {}
@@ -119,28 +141,28 @@ class Judge:
             if self.step():
                 continue
             # Once more: the last frame may have come just before the end.
-            if to_the_end and self.ended and not self.step():
+            if to_the_end and self.ended and self._under_way is None and not self.step():
                 return
             self._news.wait(self.idle_s())
             self._news.clear()
+        if self._under_way is not None:
+            self._finish(self._under_way)
 
     @property
     def ended(self) -> bool:
         return bool(self.watched) and all(w.reader.ended for w in self.watched.values())
 
     def step(self) -> bool:
-        """Do what is to be done now. False: there was no frame to judge."""
+        """Do what is to be done now. False: no frame was taken and no look was done; the one under way will wake."""
         self._do_asked()
         now = self._stepped = self._clock.now()
-        frame = None
-        for watched in sorted(self.watched.values(), key=lambda w: w.due):
-            if watched.due > now.mono and not watched.reader.ended:
-                continue
-            frame = self._judge_one(watched, now)
-            if frame is not None:
-                break
+        last = self._done()
+        taken = self._under_way is None and self._take(now)  # before the last one is settled: nobody waits for that
+        done = [look for look in (last, self._done()) if look is not None]
+        for look in done:
+            self._finish(look)
         self._tick(self._clock.now())
-        return frame is not None
+        return taken or bool(done)
 
     def _do_asked(self) -> None:
         asked = False
@@ -162,31 +184,49 @@ class Judge:
         waiting = [max(0.0, w.due - now) for w in self.watched.values() if w.due > self._stepped.mono]
         return min([_IDLE_S, *waiting])
 
-    def _judge_one(self, watched: Watched, now: Stamp) -> Frame | None:
-        # Asked before the frame is taken: the last one before a camera froze or went dark may still be there.
-        sees = watched.sees
-        frame = watched.reader.take(watched.seq, 0.0)
-        if frame is None:
+    def _done(self) -> _Look | None:
+        """The look that was under way, if it is done."""
+        look = self._under_way
+        if look is None or not look.done:
             return None
-        watched.seq, watched.now = frame.seq, frame.stamp
-        # On a grid, so that a slow look does not lower the rate; not further back than now, so that none pile up. A
-        # replay is always due, but not before a camera that has waited for longer.
-        watched.due = max(watched.due + (0.0 if watched.replay else watched.period_s), now.mono)
-        if sees:
-            self._look(watched, frame)
-        return frame
+        self._under_way = None
+        return look
 
-    def _look(self, watched: Watched, frame: Frame) -> None:
-        try:
-            seen = self._detector.detect(frame.image, DETECTION_FLOOR)
-        except RuntimeError as error:
-            self._failed += 1
-            if self._failed >= MAX_FAILED:
-                raise
-            log.error("camera %s: frame %d cannot be judged: %s", frame.camera, frame.seq, error)  # noqa: TRY400
+    def _take(self, now: Stamp) -> bool:
+        """Take the frame whose look is due first, and have the detector look at it."""
+        for watched in sorted(self.watched.values(), key=lambda w: w.due):
+            if watched.due > now.mono and not watched.reader.ended:
+                continue
+            # Asked before the frame is taken: the last one before a camera froze or went dark may still be there.
+            sees = watched.sees
+            frame = watched.reader.take(watched.seq, 0.0)
+            if frame is None:
+                continue
+            watched.seq = frame.seq
+            # On a grid, so that a slow look does not lower the rate; not further back than now, so that none pile up.
+            # A replay is always due, but not before a camera that has waited for longer.
+            watched.due = max(watched.due + (0.0 if watched.replay else watched.period_s), now.mono)
+            self._under_way = _Look(watched, frame, self._look_at(frame) if sees else None)
+            return True
+        return False
+
+    def _look_at(self, frame: Frame) -> Future[Detections]:
+        seen = self._executor.submit(self._detector.detect, frame.image, DETECTION_FLOOR)
+        seen.add_done_callback(lambda _: self._news.set())
+        return seen
+
+    def _finish(self, look: _Look) -> None:
+        """Settle a look; waits for the detector where that is still looking."""
+        watched, frame = look.watched, look.frame
+        watched.now = frame.stamp
+        if look.seen is None:
+            return
+        seen = self._result(frame, look.seen)
+        if self.watched.get(frame.camera) is not watched:
+            return  # a new site file ended this watch meanwhile
+        if seen is None:
             self._settle(watched, watched.post.blind(frame.stamp, Reason.UNCERTAIN), None)
             return
-        self._failed = 0
         looked, events = watched.post.judge(frame, seen)
         hidden = self._recorder.judged(frame, looked.heads)
         self._settle(watched, events, looked)
@@ -194,13 +234,29 @@ class Judge:
         done = self._clock.now()
         self._pace.frame(done.mono, None if watched.replay else done.mono - frame.stamp.mono)
 
+    def _result(self, frame: Frame, seen: Future[Detections]) -> Detections | None:
+        """None where the detector failed. Raises what is no failure but a bug, and the last of too many failures."""
+        try:
+            found = seen.result()
+        except RuntimeError as error:
+            self._failed += 1
+            if self._failed >= MAX_FAILED:
+                raise
+            log.error("camera %s: frame %d cannot be judged: %s", frame.camera, frame.seq, error)  # noqa: TRY400
+            return None
+        self._failed = 0
+        return found
+
     def _tick(self, now: Stamp) -> None:
         for camera, watched in self.watched.items():
             stamp = watched.time(now)
             if stamp.mono - watched.ticked < TICK_S:
                 continue
+            sees = watched.sees
+            if not sees and self._under_way is not None and self._under_way.watched is watched:
+                continue  # first what it still saw, then that it is blind
             watched.ticked = stamp.mono
-            if not watched.sees:
+            if not sees:
                 self._board.forget(camera)
                 self._settle(watched, watched.post.blind(stamp), None)
             self._journal.tallies(watched.post.tick(stamp))

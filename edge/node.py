@@ -4,8 +4,8 @@
                  |                       |
                board ------ page --------+
 
-Threads: one reader a camera and one watchdog; the judging loop in the thread that calls `Node.run`; one for keeping
-house (site file, journal, readings); one an uplink; the page's own.
+Threads: one reader a camera and one watchdog; the judging loop in the thread that calls `Node.run`; one in which the
+detector looks; one for keeping house (site file, journal, readings); one an uplink; the page's own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -93,6 +94,7 @@ class Node:
         clock: Clock,
         stop: threading.Event,
         detector: Detector,
+        executor: Executor,
         journal: Journal,
         recorder: Recorder,
     ) -> None:
@@ -111,6 +113,7 @@ class Node:
         self._machine = MachineWatch(data_dir(in_force.site, path), clock)
         self._judge = Judge(
             detector=detector,
+            executor=executor,
             journal=journal,
             recorder=recorder,
             board=self._board,
@@ -435,12 +438,13 @@ def _assemble(
     settings = site.detector
     detector = load_detector(find_model(settings.model, path.parent), settings.runtime, settings.threads)
     parts.callback(detector.close)
+    executor = parts.enter_context(ThreadPoolExecutor(1, "detector"))
     journal = Journal(data / "journal.db", clock, site.journal, confirm_alarms=site.uplinks.mqtt is not None)
     parts.callback(journal.close)
     recorder = Recorder(site.evidence, journal, clock, data / "evidence")
     node = Node(
         path=path, keeper=keeper, in_force=in_force, clock=clock, stop=stop,
-        detector=detector, journal=journal, recorder=recorder,
+        detector=detector, executor=executor, journal=journal, recorder=recorder,
     )  # fmt: skip
     if site.uplinks.mqtt is not None:
         node.mqtt = MqttUplink(

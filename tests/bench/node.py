@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -166,14 +167,14 @@ def site_file() -> SiteFile:
 def pipeline(frames: Sequence[Image], detector: Detector) -> tuple[float, int]:
     """(seconds, alarms) of the node's own judging loop over these frames: everything but decoding and the network."""
     site = site_file()
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(1) as executor:
         clock = ManualClock()
         journal = Journal(Path(temporary) / "journal.db", clock, site.journal)
         recorder = Recorder(site.evidence, journal, clock, Path(temporary) / "evidence")
         recorder.start()
         judge = Judge(
-            detector=detector, journal=journal, recorder=recorder, board=LiveBoard(), pace=Pace(), clock=clock,
-            told=lambda: None,
+            detector=detector, executor=executor, journal=journal, recorder=recorder, board=LiveBoard(), pace=Pace(),
+            clock=clock, told=lambda: None,
         )  # fmt: skip
         post = Post(CameraLine(site, site.cameras[0], detector.names, RULES), all_terms(site))
         judge.watched["gate"] = Watched(Memory(frames, 15.0, recorder, judge.wake), post, 0.2, replay=True)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from edge import judge as judging
 from edge.clock import ManualClock, Stamp
 from edge.evidence.recorder import Recorder
 from edge.health import Pace
@@ -84,17 +88,42 @@ class Eyes:
         return detections(*self.people)
 
 
+class Looks(Executor):
+    """Has the detector look as soon as it is asked to; while `held`, not before `let_go`."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._waiting.append((future, partial(fn, *args, **kwargs)))
+        if not self.held:
+            self.let_go()
+        return future
+
+    def let_go(self) -> None:
+        while self._waiting:
+            future, work = self._waiting.popleft()
+            try:
+                future.set_result(work())
+            except (RuntimeError, ValueError) as error:
+                future.set_exception(error)
+
+
 class Bench:
     """A judge with any number of cameras."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, executor: Executor | None = None) -> None:
         self.clock = ManualClock(wall=NOON)
         self.eyes = Eyes()
+        self.looks = Looks()
         self.journal = Journal(folder / "journal.db", self.clock, JournalSettings())
         self.recorder = Recorder(Evidence(), self.journal, self.clock, folder / "evidence")
         self.board = LiveBoard()
         self.judge = Judge(
             detector=self.eyes,  # type: ignore[arg-type]  # the judge asks nothing else of it
+            executor=executor or self.looks,
             journal=self.journal,
             recorder=self.recorder,
             board=self.board,
@@ -118,6 +147,13 @@ class Bench:
                 camera.show()
             while self.judge.step():
                 pass
+
+    def next_look(self, camera: Camera) -> None:
+        """The detector looks at a new frame of this camera until `looks.let_go`."""
+        self.looks.held = True
+        self.clock.advance(0.2)
+        camera.show()
+        assert self.judge.step()
 
     def told(self) -> list[tuple[str, Verdict, Reason]]:
         return [(e.change.value, e.verdict, e.reason) for e in self.journal.pending_alarms(100)]
@@ -270,6 +306,114 @@ def test_a_clip_that_has_ended_still_lets_others_ask(bench: Bench) -> None:
         bench.judge.ask(done.set)
         assert done.wait(10.0)
         over.set()
+
+
+def test_the_detector_looks_at_the_next_frame_while_the_last_one_is_settled(bench: Bench) -> None:
+    gate = bench.camera()
+    bench.eyes.people = [BARE]
+    bench.play(1.0, gate)
+    bench.next_look(gate)  # will raise the alarm
+    bench.looks.let_go()
+    bench.looks.held = False
+    bench.clock.advance(0.2)
+    gate.show()
+    before: list[object] = []
+    bench.eyes.during = lambda: before.append(bench.told())
+    bench.judge.step()
+    assert before == [[]]
+    assert bench.told() == [("raised", Verdict.VIOLATION, Reason.BARE)]
+
+
+def test_no_frame_waits_for_the_detector_the_newest_is_taken_when_it_is_free(bench: Bench) -> None:
+    gate, yard = bench.camera("gate", 30.0), bench.camera("yard", 30.0)
+    bench.next_look(gate)
+    for _ in range(5):
+        bench.clock.advance(0.1)
+        gate.show()
+        yard.show()
+        assert not bench.judge.step()
+    assert (bench.judge.watched["gate"].seq, bench.judge.watched["yard"].seq) == (1, 0)
+    bench.looks.let_go()
+    assert bench.judge.step()
+    bench.looks.let_go()
+    assert bench.judge.step()
+    assert (bench.judge.watched["gate"].seq, bench.judge.watched["yard"].seq) == (6, 5)
+
+
+def test_a_look_that_is_done_is_settled_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "_IDLE_S", 60.0)  # so that nothing else wakes the loop
+    begun, free, over = threading.Event(), threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        bench = Bench(tmp_path, executor)
+        gate = bench.camera(fps=0.01)
+        bench.eyes.during = lambda: [begun.set(), free.wait(10.0)]  # type: ignore[func-returns-value]
+        gate.show()
+        with in_thread(lambda: bench.judge.run(over.is_set)):
+            assert begun.wait(10.0)
+            free.set()
+            assert bench.board.wait("gate", 0, 10.0) is not None
+            over.set()
+            bench.judge.wake()
+    bench.journal.close()
+
+
+def test_what_a_camera_saw_before_it_went_blind_still_counts(bench: Bench) -> None:
+    gate = bench.camera()
+    bench.eyes.people = [BARE]
+    bench.play(1.0, gate)
+    bench.next_look(gate)  # will raise the alarm
+    gate.state = CameraState.STALLED
+    bench.clock.advance(1.0)
+    assert not bench.judge.step()
+    assert bench.told() == []
+    bench.looks.let_go()
+    assert bench.judge.step()
+    assert bench.told() == [("raised", Verdict.VIOLATION, Reason.BARE)]
+    assert bench.board.wait("gate", 0, 0.0) is None
+
+
+@pytest.mark.parametrize("heir", [True, False])
+def test_a_look_for_a_camera_that_is_gone_is_dropped(bench: Bench, heir: bool) -> None:
+    gate = bench.camera()
+    bench.next_look(gate)
+    del bench.judge.watched["gate"]
+    if heir:
+        bench.camera()  # another one that is called the same
+    bench.looks.let_go()
+    bench.judge.step()
+    assert bench.board.wait("gate", 0, 0.0) is None
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_bug_in_the_detector_ends_the_program(bench: Bench, gone: bool) -> None:
+    def bug() -> None:
+        raise ValueError("a picture must be")
+
+    gate = bench.camera()
+    bench.eyes.during = bug
+    bench.next_look(gate)
+    if gone:
+        del bench.judge.watched["gate"]
+    bench.looks.let_go()
+    with pytest.raises(ValueError, match="a picture must be"):
+        bench.judge.step()
+
+
+def test_the_look_under_way_is_settled_before_the_judge_leaves(bench: Bench) -> None:
+    gate = bench.camera()
+    bench.next_look(gate)
+    asked: list[None] = []
+
+    def over() -> bool:
+        asked.append(None)
+        if len(asked) == 1:
+            bench.judge.wake()
+            return False
+        bench.looks.let_go()
+        return True
+
+    bench.judge.run(over)
+    assert bench.board.wait("gate", 0, 0.0) is not None
 
 
 @contextmanager
