@@ -166,6 +166,28 @@ def model(context: typer.Context) -> None:
     model_app(context.args, prog_name=context.command_path)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def broker(context: typer.Context) -> None:
+    """Configuration of the production broker, Mosquitto: make it, bring it up to date, check it."""
+    from deploy.broker import app as broker_app
+
+    broker_app(context.args, prog_name=context.command_path)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def pki(context: typer.Context) -> None:
+    """The installation's own certificate authority: issue, renew, revoke, rotate, and what ends soon."""
+    from deploy.pki import app as pki_app
+
+    pki_app(context.args, prog_name=context.command_path)
+
+
 def main() -> None:
     """The `banksman` command."""
     app()
