@@ -35,6 +35,7 @@ from models.data.masking import MaskedDataset, MaskedLoss, MaskedValidator, Pale
 
 RECIPE = "recipe.json"
 CLASS_TABLE = "classes.csv"
+_THREADS = torch.get_num_threads()  # as torch found it: one for each core that this program may use
 
 Precision = Literal["auto", "fp32", "bf16"]
 Unlabelled = Literal["mask", "background"]
@@ -179,7 +180,7 @@ class SiteTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics is not
         if self._recipe.precision == "bf16" and self.device.type == "cpu":
             self.amp = True  # autocast of a CPU is bf16; ultralytics itself turns mixed precision on only for GPUs
         if self.device.type == "cpu":
-            torch.set_num_threads(os.cpu_count() or 1)  # ultralytics leaves one core idle: half the speed of two
+            torch.set_num_threads(_THREADS)  # ultralytics leaves one core idle: of two, that is half of the speed
 
     def _criterion(self, model: torch.nn.Module, table: torch.Tensor) -> Any:
         if getattr(model.model[-1], "one2one_cv2", None) is None:
