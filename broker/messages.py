@@ -42,7 +42,9 @@ Name = Annotated[str, StringConstraints(pattern=rf"^{_NAME}$")]
 EventId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z-]{0,63}$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Line = Annotated[str, StringConstraints(max_length=MAX_LINE)]
-Count = Annotated[int, Field(ge=0)]
+MAX_INT = 2**53 - 1
+"""The largest whole number that every reader of JSON keeps."""
+Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 
 
 class MessageError(ValueError):
@@ -108,7 +110,7 @@ class AlarmMessage(Message):
         description="Of this event; the same each time that it is sent. UUIDv7; its time means nothing."
     )
     alarm: EventId = Field(description="Of the raise-to-clear that the event belongs to.")
-    seq: Annotated[int, Field(ge=1)] = Field(
+    seq: Annotated[int, Field(ge=1, le=MAX_INT)] = Field(
         description="Order in the node's journal. Of two events of one alarm the higher is the newer; a consumer "
         "ignores the lower. Between alarms it means nothing."
     )
@@ -213,6 +215,33 @@ class Reply(Message):
     result: JsonValue = Field(None, description="What the command gave.")
 
 
+class CaseMessage(Message):
+    """A case that is not over, as dispatch holds it; retained, empty when it is over. For sirens, lamps and screens."""
+
+    id: EventId = Field(description="Of the case; UUIDv7.")
+    version: Annotated[int, Field(ge=1, le=MAX_INT)] = Field(description="Counts the changes of the case.")
+    node: Ident = Field(description="Whose alarm it is.")
+    source: PlaceId = Field(description="Camera or sensor; `-` for the node itself.")
+    place: PlaceId = Field(description="Zone, fixture or line; `-` for the whole picture, or the node itself.")
+    rule: Name = Field(description="Rule id.")
+    clause: tuple[Word, ...] = Field((), max_length=MAX_CLAUSES, description="Clauses of the norm.")
+    state: Literal["open", "assigned", "resolved", "answered", "reopened"] = Field(
+        description="How far people are with it."
+    )
+    alarm_state: Literal["active", "unknown", "cleared"] = Field(description="How the alarm stands by itself.")
+    severity: Literal["info", "warning", "critical"] = Field(description="How bad it is.")
+    verdict: Literal["ok", "violation", "unknown"] = Field(description="Of the newest event.")
+    reason: Word = Field(description="Why the verdict is what it is.")
+    subjects: Count = Field(description="In violation now.")
+    unverified: bool = Field(description="The node is silent: nobody knows whether it still holds.")
+    late: bool = Field(description="It came more than ten minutes after it happened.")
+    important: bool = Field(description="To be named at the hand-over.")
+    opened_at: float = Field(description="Unix s by dispatch's clock.")
+    review_from: float = Field(description="Unix s; to be reviewed and assigned within 300 s of it.")
+    assigned_at: float | None = Field(None, description="Unix s; null: nobody has taken it.")
+    cleared_at: float | None = Field(None, description="Unix s; when the alarm cleared.")
+
+
 class Kind(StrEnum):
     """The kinds of topics."""
 
@@ -237,8 +266,8 @@ PAYLOADS: Mapping[Kind, type[Message]] = {
     Kind.SENSOR: SensorMessage,
     Kind.COMMAND: Command,
     Kind.REPLY: Reply,
+    Kind.CASE: CaseMessage,
 }
-"""Cases are missing: what is in them is dispatch's own."""
 
 _TOPIC = re.compile(
     rf"{PREFIX}/(?P<site>{_IDENT})/(?:"

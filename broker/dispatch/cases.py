@@ -78,9 +78,9 @@ class CaseValues:
     version: int = 0
 
     @property
-    def identity(self) -> tuple[str, str, str, str, str]:
+    def identity(self) -> str:
         """At most one case that is not over has it."""
-        return self.site, self.node, self.source, self.place, self.rule
+        return identity(self)
 
     @classmethod
     def of(cls, row: Any) -> CaseValues:
@@ -97,10 +97,15 @@ class CaseValues:
         """For an INSERT."""
         values = {name: getattr(self, name) for name in FIELDS}
         values |= {"state": self.state.value, "alarm_state": self.alarm_state.value, "clause": list(self.clause)}
-        return values
+        return values | {"identity": self.identity}
 
 
 FIELDS: Final = tuple(f.name for f in fields(CaseValues))
+
+
+def identity(of: CaseValues | EventValues) -> str:
+    """Site, node, source, place and rule, none of which can hold a slash."""
+    return f"{of.site}/{of.node}/{of.source}/{of.place}/{of.rule}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +132,8 @@ class EventValues:
     last_seen: float
 
     @property
-    def identity(self) -> tuple[str, str, str, str, str]:
-        return self.site, self.node, self.source, self.place, self.rule
+    def identity(self) -> str:
+        return identity(self)
 
     @property
     def late(self) -> bool:

@@ -80,7 +80,9 @@ def reading(engine: Engine) -> Iterator[Session]:
 
 def insert(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT of this database's dialect, which knows ON CONFLICT."""
-    return (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(table)
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 def table_of(model: type[Any]) -> Table:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, bindparam, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
@@ -15,9 +16,10 @@ from broker.dispatch import jobs, points
 from broker.dispatch.cases import FIELDS, Action, CaseValues, Change, Line, Mark, NotAllowed, Wanted, act
 from broker.dispatch.database import table_of
 from broker.dispatch.ledger import next_line
-from broker.dispatch.tables import Case, Ledger, Point
+from broker.dispatch.tables import Case, CaseState, Ledger, Point
 
 _CASE, _LEDGER, _POINT = table_of(Case), table_of(Ledger), table_of(Point)
+NOT_OVER: ColumnElement[bool] = _CASE.c.state.not_in([state.value for state in CaseState if state.over])
 _KEPT = frozenset({"id", "published", "site", "node", "source", "place", "rule", "opened_at", "first_seen"})
 """Columns that no step changes, or that are not a step's to change."""
 _CHANGED = tuple(name for name in FIELDS if name not in _KEPT)
@@ -39,7 +41,7 @@ def do(session: Session, case_id: str, action: Action, actor: str, now: float) -
             with session.begin_nested():
                 write(session, [change], now)
         except IntegrityError as error:
-            if "uq_case_open_identity" in str(error) or "case.site" in str(error):
+            if "uq_case_open_identity" in str(error) or "case.identity" in str(error):
                 raise NotAllowed("another_open", "there is a newer case of the same alarm") from error
             raise
         session.refresh(case)
@@ -72,6 +74,14 @@ class Pages:
         self._jobs += change.jobs
         self._cases[case.id] = case
         return case
+
+    def latest(self, case: CaseValues) -> CaseValues:
+        """The case as these pages have it, if it is in them."""
+        return self._cases.get(case.id, case)
+
+    def of(self, identity: str) -> CaseValues | None:
+        """The case of these pages that has this identity and is not over."""
+        return next((c for c in self._cases.values() if c.identity == identity and not c.state.over), None)
 
     def _line(self, case: CaseValues, line: Line) -> CaseValues:
         detail = dict(line.detail)
@@ -109,7 +119,20 @@ def write(session: Session, changes: Iterable[Change], now: float) -> None:
     pages.write(session)
 
 
-def locked(session: Session, *conditions: Any) -> Sequence[CaseValues]:
+def locked(session: Session, *conditions: ColumnElement[bool]) -> list[CaseValues]:
     """The cases that fulfil the conditions, locked in the order of their ids."""
     rows = session.execute(select(_CASE).where(*conditions).order_by(_CASE.c.id).with_for_update())
     return [CaseValues.of(row) for row in rows]
+
+
+def open_cases(session: Session, identities: Collection[str]) -> dict[str, CaseValues]:
+    """The cases of these identities that are not over, locked.
+
+    Until the transaction ends no other worker finds one of these identities without a case, and opens a second.
+    """
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time
+        keys = sorted({int.from_bytes(blake2b(i.encode(), digest_size=8).digest(), signed=True) for i in identities})
+        session.execute(
+            text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key"), {"keys": keys}
+        )
+    return {c.identity: c for c in locked(session, _CASE.c.identity.in_(sorted(identities)), NOT_OVER)}

@@ -61,7 +61,7 @@ def verify(session: Session, case_id: str) -> list[str]:
             n = row.n
         if row.previous != head:
             problems.append(f"line {n} does not follow the line before it")
-        if row.hash != line_hash(row._mapping):
+        if row.hash != line_hash(dict(row._mapping)):
             problems.append(f"line {n} was changed")
         head = row.hash
     held = session.execute(select(_CASE.c.ledger_n, _CASE.c.ledger_head).where(_CASE.c.id == case_id)).one_or_none()
@@ -117,7 +117,7 @@ def close_day(session: Session, day: dt.date) -> str:
             {"day": at.isoformat(), "cases": cases, "heads": heads, "previous": previous, "hash": digest},
         )
         at, previous = at + dt.timedelta(days=1), digest
-    return session.execute(select(_DAY.c.hash).where(_DAY.c.day == day.isoformat())).scalar_one()
+    return str(session.execute(select(_DAY.c.hash).where(_DAY.c.day == day.isoformat())).scalar_one())
 
 
 def verify_days(session: Session) -> list[str]:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from influxdb_client import Point, WritePrecision
+from collections.abc import Mapping
+
+from influxdb_client.client.write.point import Point
+from influxdb_client.domain.write_precision import WritePrecision
 
 from broker.dispatch.cases import CaseValues, Mark
 
 
 def case_line(case: CaseValues, mark: Mark, at: float, number: int) -> str:
     """A point of `case`. number: its own, so that two of one millisecond stay two."""
-    point = Point("case").tag("site", case.site).tag("rule", case.rule).tag("event", mark.event).field("id", case.id)
+    fields: dict[str, str | float] = {"id": case.id}
     for name, seconds in (("review_s", mark.review_s), ("close_s", mark.close_s)):
         if seconds is not None:
-            point.field(name, float(seconds))
-    return _line(point, round(at * 1000) * 1_000_000 + number % 1_000_000)
+            fields[name] = float(seconds)
+    tags = {"site": case.site, "rule": case.rule, "event": mark.event}
+    return _line("case", tags, fields, round(at * 1000) * 1_000_000 + number % 1_000_000)
 
 
 def state_line(site: str, rule: str, at: float, *, open_cases: int, overdue: int, oldest_s: float) -> str:
     """A point of `case_state`. oldest_s: age of the oldest open case."""
-    point = Point("case_state").tag("site", site).tag("rule", rule)
-    point.field("open", open_cases).field("overdue", overdue).field("oldest_s", float(oldest_s))
-    return _line(point, round(at) * 1_000_000_000)
+    fields = {"open": open_cases, "overdue": overdue, "oldest_s": float(oldest_s)}
+    return _line("case_state", {"site": site, "rule": rule}, fields, round(at) * 1_000_000_000)
 
 
-def _line(point: Point, ns: int) -> str:
-    return str(point.time(ns, WritePrecision.NS).to_line_protocol())
+def _line(measurement: str, tags: Mapping[str, str], fields: Mapping[str, str | float], ns: int) -> str:
+    record = {"measurement": measurement, "tags": tags, "fields": fields, "time": ns}
+    return str(Point.from_dict(record, WritePrecision.NS).to_line_protocol())  # type: ignore[no-untyped-call]

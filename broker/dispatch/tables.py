@@ -211,9 +211,9 @@ class Event(Base):
     """An alarm event as it came, once per node and id: its row is what the node's ack stands for."""
 
     __tablename__ = "event"
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
     site: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
     node: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
-    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
     alarm: Mapped[str] = mapped_column(String(ID))
     seq: Mapped[int] = mapped_column(BigInteger)
     case: Mapped[str] = mapped_column(ForeignKey("case.id"), index=True)
@@ -233,18 +233,15 @@ class Case(Base):
     __table_args__ = (
         Index(
             "uq_case_open_identity",
-            "site",
-            "node",
-            "source",
-            "place",
-            "rule",
+            "identity",
             unique=True,
             sqlite_where=text("state NOT IN ('closed', 'false_alarm')"),
             postgresql_where=text("state NOT IN ('closed', 'false_alarm')"),
         ),
         Index("ix_case_site_state", "site", "state"),
+        Index("ix_case_node", "site", "node"),
         Index("ix_case_opened_at", "opened_at"),
-        Index("ix_case_alarm", "site", "node", "alarm"),
+        Index("ix_case_alarm", "alarm"),
         Index(
             "ix_case_unpublished",
             "id",
@@ -258,6 +255,8 @@ class Case(Base):
     source: Mapped[str] = mapped_column(String(IDENT))
     place: Mapped[str] = mapped_column(String(IDENT))
     rule: Mapped[str] = mapped_column(String(64))
+    identity: Mapped[str]
+    """The five above with slashes between: at most one case that is not over has it."""
     clause: Mapped[list[str]] = mapped_column(JSON, default=list)
     state: Mapped[str] = mapped_column(String(16))
     severity: Mapped[str] = mapped_column(String(16))

@@ -146,6 +146,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(length=32), nullable=False),
         sa.Column("place", sa.String(length=32), nullable=False),
         sa.Column("rule", sa.String(length=64), nullable=False),
+        sa.Column("identity", sa.String(length=200), nullable=False),
         sa.Column("clause", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("severity", sa.String(length=16), nullable=False),
@@ -184,7 +185,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_case")),
     )
     with op.batch_alter_table("case", schema=None) as batch_op:
-        batch_op.create_index("ix_case_alarm", ["site", "node", "alarm"], unique=False)
+        batch_op.create_index("ix_case_alarm", ["alarm"], unique=False)
+        batch_op.create_index("ix_case_node", ["site", "node"], unique=False)
         batch_op.create_index("ix_case_opened_at", ["opened_at"], unique=False)
         batch_op.create_index("ix_case_site_state", ["site", "state"], unique=False)
         batch_op.create_index(
@@ -196,7 +198,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "uq_case_open_identity",
-            ["site", "node", "source", "place", "rule"],
+            ["identity"],
             unique=True,
             sqlite_where=sa.text("state NOT IN ('closed', 'false_alarm')"),
             postgresql_where=sa.text("state NOT IN ('closed', 'false_alarm')"),
@@ -333,9 +335,9 @@ def upgrade() -> None:
 
     op.create_table(
         "event",
+        sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("site", sa.String(length=32), nullable=False),
         sa.Column("node", sa.String(length=32), nullable=False),
-        sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("alarm", sa.String(length=64), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.Column("case", sa.String(length=64), nullable=False),
@@ -345,7 +347,7 @@ def upgrade() -> None:
         sa.Column("late", sa.Boolean(), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["case"], ["case.id"], name=op.f("fk_event_case")),
-        sa.PrimaryKeyConstraint("site", "node", "id", name=op.f("pk_event")),
+        sa.PrimaryKeyConstraint("id", "site", "node", name=op.f("pk_event")),
     )
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_event_case"), ["case"], unique=False)
