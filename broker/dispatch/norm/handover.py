@@ -18,7 +18,7 @@ from broker.dispatch.norm.review import overdue, review_excess
 class CaseFacts:
     """A case as far as a hand-over needs it, at the shift's end.
 
-    received_at: receipt, or the last reopening; over_at: closed or a false alarm, None while neither.
+    review_from: receipt, or the last reopening; over_at: closed or a false alarm, None while neither.
     """
 
     id: str
@@ -29,12 +29,12 @@ class CaseFacts:
     alarm_state: str
     owner: str | None
     opened_at: float
-    received_at: float
+    review_from: float
     assigned_at: float | None
     resolved_at: float | None
     answered_at: float | None
     over_at: float | None
-    reopened_at: float | None = None
+    reopened: bool = False
     false_alarm_reason: str | None = None
     result: str | None = None
     marked_important: bool = False
@@ -81,7 +81,7 @@ class HandoverReport:
 
 def hand_over(site: str, shift: ShiftAt, cases: Iterable[CaseFacts], silent: Iterable[SilentNode]) -> HandoverReport:
     """The report of a shift from all cases that were not over at its start, or received since. Oldest first."""
-    known = sorted((c for c in cases if c.opened_at < shift.end), key=lambda c: (c.received_at, c.id))
+    known = sorted((c for c in cases if c.opened_at < shift.end), key=lambda c: (c.review_from, c.id))
 
     def within(at: float | None) -> bool:
         return at is not None and shift.start <= at < shift.end
@@ -98,13 +98,13 @@ def hand_over(site: str, shift: ShiftAt, cases: Iterable[CaseFacts], silent: Ite
         received=len(those(lambda c: within(c.opened_at))),
         closed=len(those(lambda c: within(c.over_at) and c.false_alarm_reason is None)),
         reviewed_late=len(
-            those(lambda c: within(c.assigned_at) and review_excess(c.received_at, c.assigned_at, shift.end) > 0)
+            those(lambda c: within(c.assigned_at) and review_excess(c.review_from, c.assigned_at, shift.end) > 0)
         ),
         important=those(lambda c: is_open(c) and c.important),
         open=those(is_open),
-        overdue=those(lambda c: is_open(c) and overdue(c.received_at, c.assigned_at, shift.end)),
+        overdue=those(lambda c: is_open(c) and overdue(c.review_from, c.assigned_at, shift.end)),
         to_answer=those(lambda c: is_open(c) and c.resolved_at is not None and c.answered_at is None),
-        reopened=those(lambda c: within(c.reopened_at)),
+        reopened=those(lambda c: c.reopened and within(c.review_from)),
         false_alarms=those(lambda c: within(c.over_at) and c.false_alarm_reason is not None),
         unverified=those(lambda c: is_open(c) and c.unverified),
         silent_nodes=tuple(sorted(silent, key=lambda n: (n.heard_at, n.id))),

@@ -2,7 +2,7 @@
 
 I.3.5: a report is reviewed and passed to whoever is responsible within 5 minutes. II.D1.2(1): whoever receives it first
 owns it until it is closed. A case that was opened again is a report received again: its clock starts at the reopening
-(II.D1.3(2): dissatisfaction is told to the superiors at once).
+(II.D1.3(2): dissatisfaction is told to the superiors at once). `received_at` is therefore `Case.review_from`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ REVIEW_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A rung of the chain: whom a case that nobody has taken is told to, `after_s` seconds after receipt.
+    """A rung of the chain: whom a case that nobody has taken is told to, so many seconds after receipt.
 
+    after_s: less than the five minutes that the norm gives counts as them (`due_s`).
     people: ids, in order; role: by which role they were found, None for a person named.
     """
 
@@ -32,6 +33,10 @@ class Step:
     def __post_init__(self) -> None:
         if self.after_s < 0:
             raise NormError(NormError.CHAIN, f"chain: a step {self.after_s} s after receipt; it cannot be before it")
+
+    @property
+    def due_s(self) -> float:
+        return max(float(self.after_s), REVIEW_S)
 
 
 class Found(StrEnum):
@@ -81,7 +86,7 @@ def escalation(received_at: float, steps: Sequence[Step], assigned_at: float | N
 
     What is due and not recorded as told is told at once, so a worker that was down catches up and repeats nothing.
     """
-    times = ((received_at + step.after_s, step) for step in sorted(steps, key=lambda s: s.after_s))
+    times = ((received_at + step.due_s, step) for step in sorted(steps, key=lambda s: s.after_s))
     return tuple((at, step) for at, step in times if assigned_at is None or at < assigned_at)
 
 

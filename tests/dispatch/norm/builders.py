@@ -63,7 +63,7 @@ def case(name: str = "a", **facts: Any) -> CaseFacts:
         "alarm_state": "active",
         "owner": "li",
         "opened_at": opened,
-        "received_at": opened,
+        "review_from": opened,
         "assigned_at": opened + 60,
         "resolved_at": None,
         "answered_at": None,

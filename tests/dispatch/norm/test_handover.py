@@ -34,15 +34,15 @@ def lists_of(report: HandoverReport) -> set[str]:
         ({"resolved_at": WITHIN + 600}, {"open", "to_answer"}),
         ({"resolved_at": WITHIN + 600, "answered_at": WITHIN + 900}, {"open"}),
         ({"unverified": True}, {"open", "unverified"}),
-        ({"reopened_at": WITHIN + 900}, {"open", "reopened"}),
-        ({"opened_at": EARLIER, "reopened_at": EARLIER + 900}, {"open"}),  # opened again in an earlier shift
+        ({"opened_at": EARLIER, "reopened": True, "review_from": WITHIN}, {"open", "reopened"}),
+        ({"opened_at": EARLIER, "reopened": True}, {"open"}),  # opened again in an earlier shift
         ({"over_at": WITHIN + 600, "false_alarm_reason": "a bucket"}, {"false_alarms"}),
         ({"opened_at": EARLIER, "over_at": EARLIER + 600, "false_alarm_reason": "a bucket"}, set()),
         (
-            {"severity": "critical", "assigned_at": None, "reopened_at": WITHIN, "unverified": True},
+            {"severity": "critical", "assigned_at": None, "reopened": True, "unverified": True},
             {"open", "important", "overdue", "reopened", "unverified"},
         ),
-        ({"opened_at": END, "received_at": END}, set()),  # the next shift's
+        ({"opened_at": END}, set()),  # the next shift's
         ({"over_at": END}, {"open"}),  # so is what was done with it then
     ],
 )
@@ -52,8 +52,8 @@ def test_in_which_lists_a_case_stands(facts: dict[str, Any], expected: set[str])
 
 def test_a_case_opened_again_and_not_taken_counts_from_its_reopening() -> None:
     again: dict[str, Any] = {"opened_at": EARLIER, "assigned_at": None}
-    waiting = hand_over("site", SHIFT, [case(**again, received_at=END - 301, reopened_at=END - 301)], [])
-    fresh = hand_over("site", SHIFT, [case(**again, received_at=END - 299, reopened_at=END - 299)], [])
+    waiting = hand_over("site", SHIFT, [case(**again, review_from=END - 301, reopened=True)], [])
+    fresh = hand_over("site", SHIFT, [case(**again, review_from=END - 299, reopened=True)], [])
     assert (len(waiting.overdue), len(fresh.overdue)) == (1, 0)
 
 

@@ -67,6 +67,11 @@ def test_the_chain_in_order_until_somebody_takes_it(assigned_after: float | None
     assert escalation(1000.0, CHAIN, assigned) == tuple((1000.0 + step.after_s, step) for step in told)
 
 
+@pytest.mark.parametrize(("after_s", "due_s"), [(0, 300), (60, 300), (300, 300), (301, 301)])
+def test_the_chain_lets_the_first_receiver_have_the_norms_five_minutes(after_s: int, due_s: int) -> None:
+    assert escalation(1000.0, [Step(after_s, ("li",))], None)[0][0] == 1000.0 + due_s
+
+
 def test_a_step_before_receipt_is_refused() -> None:
     with pytest.raises(NormError, match="it cannot be before it"):
         Step(-1, ("li",))
@@ -137,9 +142,9 @@ def test_escalation_times_never_fall_and_end_where_somebody_took_it(
     assigned = None if assigned_after is None else received + assigned_after
     due = [moment for moment, _ in escalation(received, chain, assigned)]
     assert due == sorted(due)
-    assert all(received <= moment and (assigned is None or moment < assigned) for moment in due)
+    assert all(received + 300 <= moment and (assigned is None or moment < assigned) for moment in due)
     dropped = len(chain) - len(due)
-    assert dropped == sum(assigned is not None and received + step.after_s >= assigned for step in chain)
+    assert dropped == sum(assigned is not None and received + max(step.after_s, 300) >= assigned for step in chain)
 
 
 @given(
@@ -165,8 +170,9 @@ def test_a_restart_in_the_middle_changes_nothing(
 
     expected = []
     for n, step in enumerate(sorted(chain, key=lambda s: s.after_s)):
-        first = next((now for now in alive if now >= received + step.after_s), None)
-        taken = assigned_after is not None and step.after_s >= assigned_after
+        after = max(step.after_s, 300)
+        first = next((now for now in alive if now >= received + after), None)
+        taken = assigned_after is not None and after >= assigned_after
         if first is not None and not taken:
             expected.append((first, n))
     assert record == expected
