@@ -45,6 +45,7 @@ def card(
         height=manifest["input"]["height"],
         classes=", ".join(manifest["classes"]),
         unknown=", ".join(photos["unknown_classes"]) or "none of ours",
+        image_size=told["image_size"],
         photos=photos["photos"],
         dark=photos["light"]["threshold"],
         dark_photos=photos["light"]["dark"]["photos"],
@@ -54,13 +55,19 @@ def card(
         runtime=told["runtime"],
         operating=photos["operating"],
         classes_table=_classes(photos),
-        sources_table=_sources(photos["sources"]),
-        sizes_table=_sizes(photos["sizes"]),
+        sources_table=_by(("source", "photos"), ((s, o["photos"], o["classes"]) for s, o in photos["sources"].items())),
+        sizes_table=_by(("height",), ((_height(band), band["classes"]) for band in photos["sizes"])),
+        recall_table=_by(("height",), ((_height(band), band["classes"]) for band in photos["sizes"]), "recall"),
+        light_table=_by(
+            ("light", "photos"),
+            ((key, photos["light"][key]["photos"], photos["light"][key]["classes"]) for key in ("bright", "dark")),
+        ),
         heads_table=_heads(photos["heads"]),
         ece=text(photos["calibration"]["ece"]),
         faint=photos["calibration"]["from"],
         ece_classes=", ".join(f"{name} {text(error)}" for name, error in photos["calibration"]["classes"].items()),
         events=_events(told.get("events")),
+        unknown_shares=_unknown(told.get("events")),
         runtimes=_runtimes(runtimes),
     )
 
@@ -85,36 +92,27 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _classes(photos: Mapping[str, Any]) -> str:
-    keys = ("labelled", "photos_with", "ap50", "ap50_interval", "ap50_95", "precision", "recall")
+    keys = ("labelled", "photos_with", "groups_with", "ap50", "ap50_interval", "ap50_95", "precision", "recall")
     rows: list[list[object]] = [[name, *(one[key] for key in keys)] for name, one in photos["classes"].items()]
     for mean in photos["means"].values():
         title = f"**mean of {', '.join(mean['classes'])}**"
-        rows.append([title, None, None, mean["ap50"], mean["ap50_interval"], mean["ap50_95"], None, None])
-    return markdown(("class", "boxes", "on photos", "mAP50", "95 %", "mAP50-95", "precision", "recall"), rows)
+        rows.append([title, None, None, None, mean["ap50"], mean["ap50_interval"], mean["ap50_95"], None, None])
+    return markdown(("class", "boxes", "on photos", "groups", "mAP50", "95 %", "mAP50-95", "precision", "recall"), rows)
 
 
-def _present(tables: Iterable[Mapping[str, Any]]) -> list[str]:
-    seen = {name for table in tables for name in table}
-    return [name for name in CLASSES if name in seen]
+def _by(head: Sequence[str], rows: Iterable[Sequence[Any]], key: str = "ap50") -> str:
+    """A column a class. rows: as many cells as the head has, then by class what was measured."""
+    every = list(rows)
+    names = [name for name in CLASSES if any(name in row[-1] for row in every)]
+    cells = [
+        [*row[:-1], *((one := row[-1].get(name)) and f"{one[key]:.3f} ({one['labelled']})" for name in names)]
+        for row in every
+    ]
+    return markdown((*head, *names), cells)
 
 
-def _sources(sources: Mapping[str, Any]) -> str:
-    names = _present(one["classes"] for one in sources.values())
-    rows = []
-    for source, one in sources.items():
-        found = (one["classes"].get(name) for name in names)
-        rows.append([source, one["photos"], *(f and f"{f['ap50']:.3f} ({f['labelled']})" for f in found)])
-    return markdown(("source", "photos", *names), rows)
-
-
-def _sizes(bands: Sequence[Mapping[str, Any]]) -> str:
-    names = _present(band["classes"] for band in bands)
-    rows = []
-    for band in bands:
-        found = (band["classes"].get(name) for name in names)
-        height = f"{band['from']} to {band['to']}" if band["to"] else f"from {band['from']}"
-        rows.append([height, *(f and f"{f['recall']:.3f} ({f['labelled']})" for f in found)])
-    return markdown(("height", *names), rows)
+def _height(band: Mapping[str, Any]) -> str:
+    return f"{band['from']} to {band['to']}" if band["to"] else f"from {band['from']}"
 
 
 def _heads(found: Mapping[str, Any] | None) -> str:
@@ -150,14 +148,21 @@ def _events(events: Mapping[str, Any] | None) -> str:
     return markdown(head, rows)
 
 
+def _unknown(events: Mapping[str, Any] | None) -> str:
+    return "; ".join(
+        f"{model}: " + ", ".join(f"{rule} {text(share)}" for rule, share in one["unknown_share"].items())
+        for model, one in (events or {}).items()
+    )
+
+
 def _runtimes(told: Mapping[str, Any] | None) -> str:
     if not told:
         return "Not compared."
     rows = [
-        [title, one["map50"]["mean"], one["points"], one.get("ms"), one.get("times_as_fast")]
+        [title, one["map50"]["mean"], one["points"], one.get("ms"), one.get("times_as_fast"), one.get("mb")]
         for title, one in told["runtimes"].items()
     ]
-    head = ("runtime", "mean mAP50", f"points against {told['against']}", "ms", "times as fast as onnx")
+    head = ("runtime", "mean mAP50", f"points against {told['against']}", "ms", "times as fast as onnx", "MB")
     note = (
         f"On {told['photos']} photos. Speed of the bare network, {told['threads']} thread(s), on {told['processor']}; "
         "medians of interleaved rounds. Of single classes int8 may lose more than of the mean: "

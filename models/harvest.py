@@ -144,7 +144,8 @@ def harvest(evidence: Path, marks: Sequence[Mark], look: Callable[[Pixels, float
         accused = np.isin([CLASSES[kind] for kind in seen.boxes.classes.tolist()], ACCUSED.get(mark.rule, ()))
         name = mark.sha256[:16]
         kept.append((pattern, name))
-        cv2.imwrite(str(images / f"{name}.png"), picture)  # not JPEG once more
+        if not cv2.imwrite(str(images / f"{name}.png"), picture):  # not JPEG once more
+            raise DataError(f"{images / name}.png: cannot be written; is the disk full?")
         (labels / f"{name}.txt").write_text(render(seen.boxes.take(~accused)), encoding="utf-8")
         tiles.append((drawn(picture, seen.boxes.take(~accused), seen.boxes.take(accused)), f"{name} {mark.rule}"))
         queue.append(Queued(mark, "queued", int((~accused).sum()), int(accused.sum())))

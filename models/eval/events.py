@@ -162,13 +162,14 @@ def table(played: Played) -> dict[str, Any]:
 def summed(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Of some outcomes. A false alarm is one in a scene where nobody breaks the rule.
 
-    hours: played, each rule by itself. False alarms an hour of pans are not those of a site: every three seconds there
-    are other people in another place. They compare models.
+    Where somebody does, an alarm counts as right whomever it is about. hours: in order, each rule by itself: only there
+    an alarm can be false. False alarms an hour of pans are not those of a site: every three seconds there are other
+    people in another place. They compare models.
     """
     breaches = [o for o in outcomes if o.who is not None]
     found = sum(o.raised for o in breaches)
     false = sum(o.raised for o in outcomes if o.who is None)
-    hours = sum(o.seconds for o in outcomes) / 3600
+    hours = sum(o.seconds for o in outcomes if o.who is None) / 3600
     return {
         "scenes": len(outcomes),
         "hours": round(hours, 5),
@@ -178,8 +179,8 @@ def summed(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "recall": round(found / len(breaches), 4) if breaches else None,
         "recall_interval": [round(v, 4) for v in wilson(found, len(breaches))] if breaches else None,
         "precision": round(found / (found + false), 4) if found + false else None,
-        "false_per_hour": round(false / hours, 3),
-        "false_per_hour_below": round(poisson_upper(false) / hours, 3),
+        "false_per_hour": round(false / hours, 3) if hours else None,
+        "false_per_hour_below": round(poisson_upper(false) / hours, 3) if hours else None,
     }
 
 

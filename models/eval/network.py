@@ -49,10 +49,14 @@ class Network:
     """Weights, loaded. Not for two threads at once.
 
     name: of the model. knows: its classes, as far as they are ours. eye: its parts, None where ultralytics has them.
+    image_size: longer side of its input, pixels.
     """
 
-    def __init__(self, name: str, classes: list[str], look: Callable[[Pixels, float], tuple[Floats, Floats]]) -> None:
+    def __init__(
+        self, name: str, classes: list[str], look: Callable[[Pixels, float], tuple[Floats, Floats]], image_size: int
+    ) -> None:
         self.name = name
+        self.image_size = image_size
         self.eye = look if isinstance(look, Eye) else None
         self.knows = frozenset(classes) & frozenset(CLASS_ID)
         self._ours = np.array([CLASS_ID.get(c, -1) for c in classes], np.int64)
@@ -70,16 +74,42 @@ class Network:
         return Seen(Boxes(classes[kept], xywh[kept]), confidence[kept])
 
 
-def open_network(path: Path, runtime: Runtime = "onnx", threads: int = 2) -> Network:
-    """A model folder, or a `.pt` (then ultralytics runs it, whatever `runtime` says). Raises `DataError`."""
+def open_network(path: Path, runtime: Runtime = "onnx", threads: int = 2, image_size: int | None = None) -> Network:
+    """A model folder, or a `.pt` (then ultralytics runs it, whatever `runtime` says). Raises `DataError`.
+
+    image_size: of a `.pt`, as it was trained unless given; a folder is `resized` instead.
+    """
     if path.suffix == ".pt":
-        return _ultralytics(path, path.stem, threads)
+        return _ultralytics(path, path.stem, threads, image_size)
     manifest = read_manifest(path)
     files = _files(path, manifest, runtime)
     if runtime == "ultralytics":
-        return _ultralytics(files[0], manifest["name"], threads)
+        return _ultralytics(files[0], manifest["name"], threads, max(manifest["input"].values()))
     run = {"onnx": _onnx, "openvino": _openvino, "ncnn": _ncnn}[runtime](files, threads)
-    return Network(manifest["name"], manifest["classes"], Eye(manifest, run))
+    return Network(manifest["name"], manifest["classes"], Eye(manifest, run), max(manifest["input"].values()))
+
+
+def resized(folder: Path, image_size: int, out: Path) -> Path:
+    """Write to `out` the same model with an input of `image_size` pixels, its weights linked; returns `out`.
+
+    The name gets the size, so that nobody takes its numbers for the shipped model's. Raises `DataError`.
+    """
+    manifest = read_manifest(folder)
+    how = manifest["preprocessing"]
+    if not how["free_shape"]:
+        raise DataError(f"{folder}: its input has one shape only; export it with another --image-size")
+    if image_size % how["stride"] or not 64 <= image_size <= 1280:
+        raise DataError(f"image size {image_size}: must be a multiple of {how['stride']} from 64 to 1280")
+    manifest |= {
+        "name": f"{manifest['name']}@{image_size}",
+        "input": {"width": image_size, "height": image_size},
+        "metrics": {"caveat": "at another input size than it was exported for"},
+    }
+    out.mkdir(parents=True)
+    for name in {name for files in manifest["files"].values() for name in files}:
+        (out / name).symlink_to((folder / name).resolve())
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return out
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -223,7 +253,7 @@ def _ncnn(files: list[Path], threads: int) -> Run:
     return run
 
 
-def _ultralytics(weights: Path, name: str, threads: int) -> Network:
+def _ultralytics(weights: Path, name: str, threads: int, image_size: int | None) -> Network:
     os.environ.setdefault("YOLO_OFFLINE", "true")
     import torch  # noqa: PLC0415
     from ultralytics import YOLO  # noqa: PLC0415
@@ -232,11 +262,11 @@ def _ultralytics(weights: Path, name: str, threads: int) -> Network:
         raise DataError(f"{weights}: no such file; give a .pt of ultralytics")
     yolo = YOLO(str(weights))
     torch.set_num_threads(threads)
-    size = int(yolo.overrides.get("imgsz", 640))
+    size = image_size or int(yolo.overrides.get("imgsz", 640))
 
     def look(picture: Pixels, floor: float) -> tuple[Floats, Floats]:
         (result,) = yolo.predict(picture, conf=floor, imgsz=size, max_det=MOST, device="cpu", verbose=False, iou=0.7)
         rows = result.boxes.data.numpy().astype(np.float64)
         return rows[:, [0, 1, 2, 3, 5]], rows[:, 4]
 
-    return Network(name, [str(yolo.names[n]) for n in range(len(yolo.names))], look)
+    return Network(name, [str(yolo.names[n]) for n in range(len(yolo.names))], look, size)

@@ -25,7 +25,7 @@ def page(told: Mapping[str, Any], misses: Sequence[Miss]) -> str:
     photos = told["photos"]
     parts = [
         f"<h1>{escape(told['model'])}</h1>",
-        f"<p class=note>{escape(told['about'])}</p>",
+        f"<p class=note>{escape(told['about'])} Runtime {escape(told['runtime'])}, {told['image_size']} px.</p>",
         "<h2>Classes</h2>",
         _bars(photos["classes"]),
         _classes(photos),
@@ -68,15 +68,15 @@ def text(cell: object) -> str:
 
 
 def _classes(photos: Mapping[str, Any]) -> str:
-    keys = ("labelled", "photos_with", "ap50", "ap50_interval", "ap50_95", "precision", "recall")
+    keys = ("labelled", "photos_with", "groups_with", "ap50", "ap50_interval", "ap50_95", "precision", "recall")
     rows = [[name, *(one[key] for key in keys)] for name, one in photos["classes"].items()]
     rows += [
-        [f"mean ({title})", None, None, mean["ap50"], mean["ap50_interval"], mean["ap50_95"], None, None]
+        [f"mean ({title})", None, None, None, mean["ap50"], mean["ap50_interval"], mean["ap50_95"], None, None]
         for title, mean in photos["means"].items()
     ]
     unknown = ", ".join(photos["unknown_classes"]) or "none"
     return table(
-        ("class", "boxes", "on photos", "mAP50", "95 % interval", "mAP50-95", "precision", "recall"),
+        ("class", "boxes", "on photos", "groups", "mAP50", "95 % interval", "mAP50-95", "precision", "recall"),
         rows,
         f"{photos['photos']} photos in {photos['groups']} groups. Precision and recall at {photos['operating']}. "
         f"Intervals: whole groups drawn again. Classes that the model does not know: {unknown}.",
@@ -98,16 +98,18 @@ def _sizes(bands: Sequence[Mapping[str, Any]], operating: float) -> str:
             f"{band['from']} to {band['to']} px" if band["to"] else f"from {band['from']} px",
             name,
             one["labelled"],
-            one.get("ap50"),
+            one["ap50"],
+            one["ap50_95"],
             one["recall"],
         ]
         for band in bands
         for name, one in band["classes"].items()
     ]
     return table(
-        ("height of the person", "class", "boxes", "mAP50", "recall"),
+        ("height of the person", "class", "boxes", "mAP50", "mAP50-95", "recall"),
         rows,
-        f"In pixels of photos of 640 pixels at most. Recall at {operating}. Only where the wearer is labelled too.",
+        f"In pixels of photos of 640 pixels at most. Recall at {operating}. Only where people are labelled too, and of "
+        "what is worn only what is on somebody.",
     )
 
 

@@ -23,7 +23,7 @@ from models.data.labels import CLASSES, DataError, Floats, Photo
 from models.data.labelset import in_split, read_set
 from models.data.pictures import Pixels, pixels_of
 from models.eval.ap import Pool
-from models.eval.network import Network, Runtime, open_network
+from models.eval.network import Network, Runtime, open_network, read_manifest
 from models.eval.scores import Looked, look_at, matched
 
 ROUNDS = 40
@@ -97,7 +97,13 @@ def compared(
     if pt:  # only now: torch's threads would spin against the others' while these are measured
         networks["pt"] = open_network(pt, "ultralytics", threads)
         told["pt"] = {}
+    sizes = {str(runtime): _megabytes(model, runtime) for runtime in runtimes}
+    if int8:
+        sizes["onnx int8"] = _megabytes(int8, "onnx")
+    if pt:
+        sizes["pt"] = round(pt.stat().st_size / 1e6, 2)
     for title, network in networks.items():
+        told[title]["mb"] = sizes[title]
         looked = look_at(track(photos, f"{title} looks at photos"), network)
         told[title]["map50"] = {name: round(v, 4) for name, v in means(looked, network.knows).items()}
     base = told["pt" if pt else REFERENCE]["map50"]["mean"]
@@ -110,6 +116,12 @@ def compared(
         "against": "pt" if pt else REFERENCE,
         "runtimes": told,
     }
+
+
+def _megabytes(folder: Path, runtime: str) -> float:
+    """Of the weights on disk."""
+    files: dict[str, str] = read_manifest(folder)["files"][runtime]
+    return round(sum((folder / name).stat().st_size for name in files) / 1e6, 2)
 
 
 def processor() -> str:

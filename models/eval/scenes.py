@@ -55,7 +55,9 @@ def write_pictures(scene: Scene, folder: Path) -> int:
     folder.mkdir(parents=True)
     count = 0
     for picture in scene.pictures():
-        cv2.imwrite(str(folder / f"{count:05d}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        target = folder / f"{count:05d}.jpg"
+        if not cv2.imwrite(str(target), picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]):
+            raise DataError(f"{target}: cannot be written; is the disk full?")
         count += 1
     if not count:
         raise DataError(f"{scene.path}: scene {scene.name!r} has no pictures from {scene.start} s on")

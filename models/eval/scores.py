@@ -99,7 +99,7 @@ def scores(all_of_them: Sequence[Looked], knows: frozenset[str], *, resamples: i
         "groups": len({one.photo.group for one in all_of_them}),
         "unknown_classes": [name for name in CLASSES if name not in knows],
         "operating": OPERATING,
-        **_classes(by_class, dice),
+        **_classes(all_of_them, by_class, dice),
         "sources": _sources(all_of_them, by_class),
         "sizes": _sizes(all_of_them, by_class),
         "light": _light(all_of_them, by_class),
@@ -117,7 +117,7 @@ def _resampled(all_of_them: Sequence[Looked], resamples: int) -> Floats:
     return np.asarray(drawn[:, group], np.float64)
 
 
-def _classes(by_class: dict[str, dict[int, Matches]], dice: Floats) -> dict[str, Any]:
+def _classes(all_of_them: Sequence[Looked], by_class: dict[str, dict[int, Matches]], dice: Floats) -> dict[str, Any]:
     table: dict[str, Any] = {}
     again: dict[str, Floats] = {}
     for name, found in by_class.items():
@@ -132,6 +132,7 @@ def _classes(by_class: dict[str, dict[int, Matches]], dice: Floats) -> dict[str,
         table[name] = {
             "photos": len(found),
             "photos_with": sum(m.counted > 0 for m in found.values()),
+            "groups_with": len({all_of_them[n].photo.group for n, m in found.items() if m.counted}),
             "labelled": pool.labelled,
             "ap50": _round(precision[0]),
             "ap50_interval": _interval(again[name]),
@@ -194,45 +195,62 @@ def _light(all_of_them: Sequence[Looked], by_class: dict[str, dict[int, Matches]
 
 
 def _sizes(all_of_them: Sequence[Looked], by_class: dict[str, dict[int, Matches]]) -> list[dict[str, Any]]:
-    """People by their own height; what they wear by the height of the labelled person that it is on.
+    """By height of the person: people by their own, what they wear by that of the labelled person that it is on.
 
-    For people average precision, as COCO has it by area: others' sizes are ignored. For what they wear the recall at
-    the operating confidence: a wrong detection has no wearer whose height would be known.
+    As COCO has it by area: what is labelled in another band is ignored, and so is a detection of another band that took
+    nothing. One on nobody gets the height of whoever would wear a thing of its size, by the median of the labels.
     """
+    both = {
+        name: [one for n, one in enumerate(all_of_them) if n in found and "person" in one.photo.complete]
+        for name in PPE
+        if (found := by_class.get(name))
+    }
+    tall = {name: _heights(some, name) for name, some in both.items()}
     result = []
     for low, high in BANDS:
         limit = float("inf") if high is None else float(high)
         band: dict[str, Any] = {"from": low, "to": high, "classes": {}}
-        people = [_of_height(one, low, limit) for one in all_of_them if "person" in one.photo.complete]
-        if "person" in by_class and (brief := _brief(people)):
-            band["classes"]["person"] = brief
-        for name in PPE[1:]:
-            found = labelled = 0
-            for n, matches in by_class.get(name, {}).items():
-                if "person" not in all_of_them[n].photo.complete:
-                    continue
-                tall = wearers(all_of_them[n], name)
-                here = (tall >= low) & (tall < limit)
-                labelled += int(here.sum())
-                sure = matches.partner[(matches.confidence >= OPERATING) & (matches.partner >= 0)]
-                found += int(here[sure].sum())
-            if labelled:
-                band["classes"][name] = {"labelled": labelled, "recall": _round(found / labelled)}
+        for name, some in both.items():
+            here = [_of_height(one, name, t, (low, limit)) for one, t in zip(some, tall[name], strict=True)]
+            if brief := _brief(here):
+                band["classes"][name] = brief
         result.append(band)
     return result
 
 
-def _of_height(one: Looked, low: float, limit: float) -> Matches:
-    seen, labelled = one.of("person"), one.pixels(one.photo.boxes.of("person"))
-    corners = one.pixels(seen.boxes)
-    outside = [((box[:, 3] - box[:, 1]) < low) | ((box[:, 3] - box[:, 1]) >= limit) for box in (labelled, corners)]
-    crowd = one.pixels(one.photo.ignore.of("person"))
-    return match(corners, seen.confidence, labelled, ignored=outside[0], aside=outside[1], crowd=crowd)
+def _of_height(one: Looked, name: str, tall: tuple[Floats, Floats], band: tuple[float, float]) -> Matches:
+    """tall: of the labels and the detections of a class, see `_heights`."""
+    found, (labelled, seen), (low, limit) = one.of(name), tall, band
+    return match(
+        one.pixels(found.boxes),
+        found.confidence,
+        one.pixels(one.photo.boxes.of(name)),
+        ignored=~((labelled >= low) & (labelled < limit)),  # also what is on nobody: a hat that lies about
+        aside=~((seen >= low) & (seen < limit)),
+        crowd=one.pixels(one.photo.ignore.of(name)),
+    )
 
 
-def wearers(one: Looked, name: str) -> Floats:
-    """For each labelled box of a class the height in pixels of the labelled person that it is on; nan without one."""
-    boxes, people = one.pixels(one.photo.boxes.of(name)), one.pixels(one.photo.boxes.of("person"))
+def _heights(some: Sequence[Looked], name: str) -> list[tuple[Floats, Floats]]:
+    """For each photo the people's heights: of the labels, nan for what is on nobody, and of the detections."""
+    labels = [one.pixels(one.photo.boxes.of(name)) for one in some]
+    seen = [one.pixels(one.of(name).boxes) for one in some]
+    own = [(boxes[:, 3] - boxes[:, 1], found[:, 3] - found[:, 1]) for boxes, found in zip(labels, seen, strict=True)]
+    if name == "person":
+        return own
+    worn = [wearers(one, boxes) for one, boxes in zip(some, labels, strict=True)]
+    shares = np.concatenate([boxes[0] / people for boxes, people in zip(own, worn, strict=True)] or [np.zeros(0)])
+    share = float(np.nanmedian(shares)) if np.isfinite(shares).any() else np.nan
+    result = []
+    for one, found, (_, high), people in zip(some, seen, own, worn, strict=True):
+        around = wearers(one, found)
+        result.append((people, np.where(np.isnan(around), high / share, around)))
+    return result
+
+
+def wearers(one: Looked, boxes: Floats) -> Floats:
+    """For each box (n, 4), corners in pixels, the height of the labelled person that it is on; nan without one."""
+    people = one.pixels(one.photo.boxes.of("person"))
     heights = np.full(len(boxes), np.nan)
     for n, (left, top, right, bottom) in enumerate(boxes):
         x, y = (left + right) / 2, (top + bottom) / 2

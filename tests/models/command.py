@@ -12,5 +12,5 @@ BANKSMAN = Path(sys.executable).with_name("banksman")
 
 
 def model(*words: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [BANKSMAN, "model", *map(str, words)]
+    command = [str(BANKSMAN), "model", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=REPO, env=env)

@@ -83,11 +83,11 @@ def own_labels(folder: Path, splits: Sequence[str]) -> Path:
 
 def test_the_program_writes_numbers_and_report(tmp_path: Path) -> None:
     labelled = own_labels(tmp_path, ("test", "test", "train"))
-    done = model(
-        "eval", str(SITE_V0), str(labelled), "--out", str(tmp_path / "report"), "--pans", "0", "--threads", "1"
-    )
+    words = ("--pans", "0", "--threads", "1", "--image-size", "416")
+    done = model("eval", SITE_V0, labelled, "--out", tmp_path / "report", *words)
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "report" / "eval.json").read_text(encoding="utf-8"))
+    assert (told["model"], told["image_size"]) == ("site-v0@416", 416)  # as it is shipped, but asked for
     assert told["photos"]["photos"] == 2  # of the test split
     found = told["photos"]["classes"]
     assert sum(one["labelled"] for one in found.values()) == 2
@@ -99,11 +99,14 @@ def test_the_program_writes_numbers_and_report(tmp_path: Path) -> None:
 
 def test_the_program_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     labelled = own_labels(tmp_path, ("train",))
+    pt = tmp_path / "a.pt"
     for arguments, wanted in (
-        ((str(tmp_path / "gone"), str(labelled)), "no photo is in the test split"),
-        ((str(SITE_V0), str(tmp_path / "gone")), "photos.tsv: no such file"),
+        ((tmp_path / "gone", labelled), "no photo is in the test split"),
+        ((SITE_V0, tmp_path / "gone"), "photos.tsv: no such file"),
+        ((pt, labelled, "--split", "train", "--image-size", "640"), "export it first"),
+        ((SITE_V0, labelled, "--split", "train", "--before", SITE_V0), "must differ in name: site-v0, site-v0"),
     ):
-        done = model("eval", *arguments, "--out", str(tmp_path / "report"))
+        done = model("eval", *arguments, "--out", tmp_path / "report")
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert wanted in done.stderr

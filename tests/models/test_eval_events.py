@@ -132,11 +132,12 @@ def test_sums() -> None:
     sums = summed(told_right + missed + quiet + false)
     assert (sums["breaches"], sums["found"], sums["false"]) == (4, 3, 1)
     assert (sums["recall"], sums["precision"]) == (0.75, 0.75)
-    assert sums["hours"] == pytest.approx(0.1)
-    assert sums["false_per_hour"] == pytest.approx(10)
-    assert sums["false_per_hour_below"] == pytest.approx(47.44, abs=0.01)
+    assert sums["hours"] == pytest.approx(0.06)  # where somebody breaks the rule, no alarm can be false
+    assert sums["false_per_hour"] == pytest.approx(1 / 0.06, abs=0.001)
+    assert sums["false_per_hour_below"] == pytest.approx(4.744 / 0.06, abs=0.01)
     nothing = summed(quiet)
     assert (nothing["recall"], nothing["precision"], nothing["recall_interval"]) == (None, None, None)
+    assert (summed(missed)["false_per_hour"], summed(missed)["false_per_hour_below"]) == (None, None)
 
 
 def test_the_table_keeps_kinds_and_rules_apart() -> None:

@@ -16,7 +16,7 @@ from edge.detect.parity import compare, total
 from edge.values import Detections, Image
 from models.data import DataError
 from models.data.labels import CLASSES
-from models.eval.network import RUNTIMES, Runtime, Seen, open_network
+from models.eval.network import RUNTIMES, Runtime, Seen, open_network, resized
 from models.eval.runtimes import compared, processor, speeds
 from tests.conftest import need
 from tests.models.photos import photo
@@ -86,6 +86,37 @@ def test_what_is_wrong_with_a_folder(tmp_path: Path, change: object, wanted: str
         open_network(tmp_path)
 
 
+def test_another_input_size(street: list[Image], tmp_path: Path) -> None:
+    """The same weights, looked through at another size by the evaluation and by the node alike."""
+    folder = resized(SITE_V0, 320, tmp_path / "small")
+    whole, small = open_network(SITE_V0, "onnx", 1), open_network(folder, "onnx", 1)
+    assert (whole.image_size, small.image_size, small.name) == (416, 320, "site-v0@320")
+    assert small.eye is not None
+    assert small.eye.blob(street[1]).shape[3] == 320
+    node = load_detector(folder, "onnx", 1)
+    parity = total(
+        compare(node.detect(image), as_node_has_it(small.look(image, 0.1), image, node.names)) for image in street
+    )
+    node.close()
+    assert parity.missing == 0
+    assert parity.pairs >= 5
+    assert not np.array_equal(whole.look(street[0]).confidence[:5], small.look(street[0]).confidence[:5])
+
+
+@pytest.mark.parametrize("size", [300, 32, 1312])
+def test_a_size_that_no_input_has(size: int, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"image size {size}: must be a multiple of 32 from 64 to 1280"):
+        resized(SITE_V0, size, tmp_path / "x")
+
+
+def test_an_input_of_one_shape_is_not_resized(tmp_path: Path) -> None:
+    told = json.loads((SITE_V0 / "manifest.json").read_text(encoding="utf-8"))
+    told["preprocessing"]["free_shape"] = False
+    (tmp_path / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(DataError, match="its input has one shape only"):
+        resized(tmp_path, 320, tmp_path / "x")
+
+
 def test_no_folder() -> None:
     with pytest.raises(DataError, match=r"gone.manifest\.json: cannot be read"):
         open_network(Path("gone"))
@@ -116,5 +147,6 @@ def test_runtimes_are_compared_on_photos(street: list[Image], tmp_path: Path) ->
     assert told["runtimes"]["onnx"]["map50"]["person"] == 1.0  # labelled with its own eyes
     assert told["runtimes"]["onnx"]["points"] == 0.0
     assert told["processor"] == processor()
+    assert told["runtimes"]["onnx"]["mb"] == round((SITE_V0 / "model.onnx").stat().st_size / 1e6, 2)
     with pytest.raises(DataError, match="no label of a class that the model knows"):
         compared(SITE_V0, [photo(file, [], complete=["sign"])], runtimes=("onnx",), threads=1, rounds=3)

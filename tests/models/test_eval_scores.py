@@ -82,7 +82,7 @@ def test_by_height_of_the_person() -> None:
     told = of(saw(labelled(BODY, HAT, FAR), (BODY, 0.9), (HAT, 0.9)))
     tall, small = told["sizes"][-1]["classes"], told["sizes"][0]["classes"]
     assert tall["person"]["ap50"] == 1.0  # the small one, not seen, does not count here
-    assert tall["helmet"] == {"labelled": 1, "recall": 1.0}
+    assert tall["helmet"] == {"labelled": 1, "ap50": 1.0, "ap50_95": 1.0, "recall": 1.0}
     assert (small["person"]["labelled"], small["person"]["recall"]) == (1, 0.0)
     assert "helmet" not in small
 
@@ -90,9 +90,35 @@ def test_by_height_of_the_person() -> None:
 def test_a_hat_is_of_the_smallest_person_around_it() -> None:
     behind: Mark = ("person", 0.5, 0.5, 0.9, 0.9)
     lying: Mark = ("helmet", 0.05, 0.98, 0.02, 0.02)
-    heights = wearers(saw(labelled(BODY, behind, HAT, lying)), "helmet")
+    one = saw(labelled(BODY, behind, HAT, lying))
+    heights = wearers(one, one.pixels(one.photo.boxes.of("helmet")))
     assert heights[0] == pytest.approx(300)
     assert np.isnan(heights[1])
+
+
+SMALL_HAT: Mark = ("helmet", 0.8, 0.474, 0.01, 0.006)  # on FAR, as HAT is on BODY
+ASTRAY: Mark = ("helmet", 0.2, 0.1, 0.08, 0.06)  # on nobody, as large as HAT
+LYING: Mark = ("helmet", 0.2, 0.9, 0.08, 0.06)
+
+
+@pytest.mark.parametrize(
+    ("marks", "seen", "small", "tall"),
+    [
+        pytest.param([HAT, SMALL_HAT], [(HAT, 0.9), (SMALL_HAT, 0.8)], 1.0, 1.0, id="both seen"),
+        pytest.param([HAT], [(SMALL_HAT, 0.9), (HAT, 0.8)], None, 1.0, id="a mistake on the small one, none labelled"),
+        pytest.param(
+            [HAT, SMALL_HAT], [(ASTRAY, 0.9), (HAT, 0.8), (SMALL_HAT, 0.7)], 1.0, 0.5, id="on nobody, but large"
+        ),
+        pytest.param([HAT, LYING], [(LYING, 0.9), (HAT, 0.8)], None, 1.0, id="a hat that lies about"),
+        pytest.param([HAT, LYING], [(HAT, 0.8)], None, 1.0, id="and is not seen"),
+    ],
+)
+def test_what_is_worn_counts_by_the_height_of_its_wearer(
+    marks: list[Mark], seen: list[tuple[Mark, float]], small: float | None, tall: float
+) -> None:
+    told = of(saw(labelled(BODY, FAR, *marks), *seen))
+    bands = [told["sizes"][n]["classes"].get("helmet", {}).get("ap50") for n in (0, -1)]
+    assert bands == [small, tall]
 
 
 def test_by_light() -> None:
@@ -154,6 +180,8 @@ def test_intervals_draw_whole_groups() -> None:
 def test_the_report_needs_nothing_from_anywhere_and_shows_all_of_it() -> None:
     told = {
         "model": "<odd> & name",
+        "runtime": "onnx",
+        "image_size": 416,
         "about": "measured on x",
         "photos": of(saw(labelled(BODY, HAT, source="rf100_cs"), (BODY, 0.9), (BARE, 0.9))),
     }
