@@ -85,6 +85,7 @@ class Journal:
         self._buffer: deque[tuple[str, Work]] = deque(maxlen=MAX_BUFFERED)
         self._tallies: dict[tuple[Instance, int, str], tuple[Tally, float]] = {}  # with wall - mono of their clock
         self._unreadable: set[int] = set()
+        self._warned: dict[str, str] = {}  # what does not work, and how: said when it begins, not each time
         self._db = self._open()
         self._next_seq = self._last_seq() + 1
         now = clock.now()
@@ -304,7 +305,7 @@ class Journal:
             known = self._evidence("WHERE sha256=?", (sha256,), "", -1)
             done = [e for e in known if alarm is None or e.alarm == alarm]
             if done and len(done) == len(known):
-                _unlink(e.path for e in known)
+                self._unlink(e.path for e in known)
             keys = [(sha256, e.alarm) for e in done]
             self._later("confirmation", partial(_execute_many, query=_FORGET_EVIDENCE, rows=keys))
             self._commit(self._clock.now())
@@ -550,6 +551,7 @@ class Journal:
             self._buffer.clear()
             error = self._try_write(now)
         if error is None:
+            self._warned.pop("dropping from the journal", None)
             if self._state.trouble is not Trouble.NONE and not self._is_in_memory():
                 log.warning("the journal can be written again")
                 self._state = replace(self._state, trouble=Trouble.NONE, detail="")
@@ -608,7 +610,7 @@ class Journal:
         rows = tuple(
             self._rows("SELECT DISTINCT sha256, path FROM evidence WHERE kind=? ORDER BY rowid LIMIT ?", (kind, count))
         )
-        _unlink(Path(path) for (_, path) in rows)
+        self._unlink(Path(path) for (_, path) in rows)
         # The files are gone, that is what makes room; their records go along, now or, if even that fails, later.
         shas = [(sha,) for (sha, _) in rows]
         query = "DELETE FROM evidence WHERE sha256=?"
@@ -649,11 +651,25 @@ class Journal:
             work(self._db)
             self._db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
-            log.warning("dropping from the journal: %s", error)
+            self._warn("dropping from the journal", str(error))
             return False
         finally:
             self._roll_back()
         return True
+
+    def _warn(self, what: str, why: str) -> None:
+        if self._warned.get(what) != why:
+            self._warned[what] = why
+            log.warning("%s: %s", what, why)
+
+    def _unlink(self, paths: Iterable[Path]) -> None:
+        for path in set(paths):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                self._warn("cannot delete evidence", error.strerror or str(error))
+            else:
+                self._warned.pop("cannot delete evidence", None)
 
     def _used_bytes(self) -> int:
         pages, free, size = (self._number(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size"))
@@ -670,7 +686,9 @@ class Journal:
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
         except OSError as error:
             self._reserve.unlink(missing_ok=True)
-            log.warning("no room for the journal's reserve: %s", error)
+            self._warn("no room for the journal's reserve", error.strerror or str(error))
+        else:
+            self._warned.pop("no room for the journal's reserve", None)
 
 
 def _execute(db: sqlite3.Connection, query: str, args: tuple[float, ...]) -> None:
@@ -704,11 +722,3 @@ def _add_tally(db: sqlite3.Connection, t: Tally, boot: str, base: float) -> None
         "breach_s = breach_s + excluded.breach_s, subjects = MAX(subjects, excluded.subjects), delivered = 0",
         (*_key(t), boot, base, t.ok_s, t.violation_s, t.unknown_s, t.breach_s, t.subjects),
     )
-
-
-def _unlink(paths: Iterable[Path]) -> None:
-    for path in set(paths):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("cannot delete evidence %s: %s", path.name, error)

@@ -110,8 +110,9 @@ class SiteFileKeeper:
     def _refuse(self, error: SiteFileError) -> SiteFile | None:
         """The file on disk is not right: keep what is in force, or begin with the copy."""
         if self._current is not None:
+            if str(error) != self.error:
+                _log.warning("site file refused, the last good one stays in force: %s", error)
             self._error = error
-            _log.warning("site file refused, the last good one stays in force: %s", error)
             return None
         if self._last_good is None:
             raise error

@@ -83,6 +83,7 @@ class MqttUplink:
         self._stopping = threading.Event()
         self._state = LinkState.OFF
         self._trouble: LinkError | None = None
+        self._untold: set[str] = set()  # what the node cannot say about itself
         # Of the present connection:
         self._sent: dict[int, _Sent] = {}
         self._turns_unheard = 0
@@ -150,8 +151,9 @@ class MqttUplink:
             except LinkError as error:
                 failure = error
             except Exception as error:  # alarms must find their way out again, whatever is wrong here
-                log.exception("the uplink failed; it starts over")
                 failure = LinkError(LinkCause.INTERNAL, f"{type(error).__name__}; the log says more")
+                if str(failure) != self.detail:
+                    log.exception("the uplink failed; it starts over")
             else:
                 break
             failures = 0 if self._clock.now().mono - began >= STEADY_S else failures + 1
@@ -265,7 +267,7 @@ class MqttUplink:
             self._send_status(link)
         if link.room and now.mono >= self._health_at:
             self._health_at = now.mono + self._health_period_s
-            self._send_message(link, self._topics.health, _guarded(self._health, "health"))
+            self._send_message(link, self._topics.health, self._guarded(self._health, "health"))
         for answer in self._desk.answers(link.room):
             if len(answer.payload) <= link.max_payload:
                 self._publish(link, answer.topic, answer.payload, correlation=answer.correlation)
@@ -275,14 +277,14 @@ class MqttUplink:
             self._send_alarm(link, event, now)
 
     def _send_status(self, link: Link) -> None:
-        status = _guarded(self._status, "status")
-        payload = _guarded(status.to_payload, "status") if status is not None else None
+        status = self._guarded(self._status, "status")
+        payload = self._guarded(status.to_payload, self._topics.status) if status is not None else None
         if payload is not None and payload != self._last_status:
             self._last_status = payload
             self._publish(link, self._topics.status, payload, retain=True)
 
     def _send_message(self, link: Link, topic: str, message: Message | None) -> None:
-        payload = _guarded(message.to_payload, topic) if message is not None else None
+        payload = self._guarded(message.to_payload, topic) if message is not None else None
         if payload is None:
             return
         if len(payload) > link.max_payload:
@@ -319,6 +321,19 @@ class MqttUplink:
         number = link.publish(topic, payload, retain=retain, correlation=correlation)
         self._sent[number] = _Sent(topic, self._clock.now().mono, event_id)
 
+    def _guarded(self, ask: Callable[[], _T], what: str) -> _T | None:
+        """What the node says about itself, or None, with the reason in the log when that begins: alarms go out even
+        where that fails."""
+        try:
+            told = ask()
+        except Exception:  # any part of the node may be behind it
+            if what not in self._untold:
+                self._untold.add(what)
+                log.exception("%s cannot be told", what)
+            return None
+        self._untold.discard(what)
+        return told
+
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def _will(self) -> tuple[str, bytes] | None:
@@ -326,10 +341,11 @@ class MqttUplink:
         return None if payload is None else (self._topics.status, payload)
 
     def _offline(self, since: float | None) -> bytes | None:
-        status = _guarded(self._status, "status")
+        status = self._guarded(self._status, "status")
         if status is None:
             return None
-        return _guarded(status.model_copy(update={"state": "offline", "since": since}).to_payload, "status")
+        offline = status.model_copy(update={"state": "offline", "since": since})
+        return self._guarded(offline.to_payload, self._topics.status)
 
     def _say_goodbye(self, link: Link) -> None:
         payload = self._offline(since=self._clock.now().wall)
@@ -342,12 +358,3 @@ class MqttUplink:
             link.turn(self._waker, 0.1)
             self._take_in(link)
         link.say_goodbye()
-
-
-def _guarded(ask: Callable[[], _T], what: str) -> _T | None:
-    """What the node says about itself, or None, with the reason in the log: alarms go out even where that fails."""
-    try:
-        return ask()
-    except Exception:  # any part of the node may be behind it
-        log.exception("%s cannot be told", what)
-        return None

@@ -53,6 +53,7 @@ class Outbox:
         self._journal = journal
         self._resend_s = resend_s
         self._rows: dict[str, _Row] = {}  # in the order of `seq`
+        self._aside: set[str] = set()  # that this was said of
         self._cursor = 0
         self._reread_at = float("-inf")
         self._confirmed_at = float("-inf")
@@ -109,6 +110,7 @@ class Outbox:
         if not ids:
             return
         self._journal.delivered(ids)
+        self._aside.difference_update(ids)
         known = [event_id for event_id in ids if self._rows.pop(event_id, None)]
         if known:
             self._confirmed_at = now
@@ -127,7 +129,9 @@ class Outbox:
 
     def set_aside(self, event_id: str, why: str) -> None:
         """The event cannot be sent now; those behind it go first."""
-        if row := self._rows.pop(event_id, None):
+        row = self._rows.pop(event_id, None)
+        if row is not None and event_id not in self._aside:
+            self._aside.add(event_id)
             log.error("alarm event %s (seq %d) is set aside for now: %s", event_id, row.event.seq, why)
 
     def silent_s(self, now: float) -> float:

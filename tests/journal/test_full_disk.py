@@ -104,6 +104,34 @@ def test_when_nothing_is_left_to_drop_alarms_wait_in_memory_and_are_written_late
     again.close()
 
 
+def test_a_lasting_want_of_room_is_said_once(
+    small_disk: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = journal(small_disk, clock)
+    (small_disk / "journal.db.reserve").unlink()
+    log = small_disk / "somebody-elses.log"
+
+    def a_minute_of(room: int) -> list[str]:
+        caplog.clear()
+        fill(small_disk)
+        with log.open("ab") as file:
+            file.truncate(log.stat().st_size - room)
+        for _ in range(60):
+            kept.reading("node", clock.advance(1), {"fps": 5.0})
+            kept.flush(clock.now())
+        return [r.message.partition(":")[0] for r in caplog.records]
+
+    assert a_minute_of(room=100_000) == ["no room for the journal's reserve"]
+    assert a_minute_of(room=100_000) == []  # it is as it was
+    assert kept.state.ok
+    assert sorted(set(said := a_minute_of(room=0))) == sorted(said)  # whatever it is, it is said once
+    log.unlink()
+    kept.flush()
+    assert (small_disk / "journal.db.reserve").exists()
+    assert a_minute_of(room=100_000) == []  # the reserve is there
+    kept.close()
+
+
 @pytest.fixture
 def file_size_limit() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -55,7 +55,7 @@ def test_a_changed_file_comes_in_force(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["bad", "empty", "gone", "folder", "binary"])
-def test_a_bad_file_is_told_and_the_good_one_stays(path: Path, spoil: str) -> None:
+def test_a_bad_file_is_told_and_the_good_one_stays(path: Path, spoil: str, caplog: pytest.LogCaptureFixture) -> None:
     keeper = SiteFileKeeper(path, RULES)
     good, good_hash = keeper.poll(), keeper.hash
     path.unlink()
@@ -69,6 +69,7 @@ def test_a_bad_file_is_told_and_the_good_one_stays(path: Path, spoil: str) -> No
         assert keeper.hash == good_hash
         assert keeper.error is not None
         assert str(path) in keeper.error
+    assert len([r for r in caplog.records if "refused" in r.message]) == 1
     if spoil == "folder":
         path.rmdir()
     path.write_text(MINIMAL)  # put back as it was
