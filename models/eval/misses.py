@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from models.data.labels import CLASSES, DataError, Floats
-from models.data.pictures import Pixels, pixels_of
+from models.data.pictures import pixels_of
 from models.eval.scores import OPERATING, Looked, matched
 
 PER_CLASS = 4
@@ -18,6 +18,7 @@ PER_CLASS = 4
 _SIDE = 240
 _CONTEXT = 2.5  # shown around a box, in its longer side
 _WRONG, _MISSED, _LABEL = (40, 40, 230), (0, 200, 255), (60, 200, 60)  # BGR
+_LINE = 2
 _QUALITY = 80
 
 
@@ -61,29 +62,26 @@ def worst(all_of_them: Sequence[Looked], knows: frozenset[str], per_class: int =
 
 
 def shown(miss: Miss) -> bytes:
-    """JPEG of the surroundings. The mistake is red (wrong) or yellow (missed); labels of its class are green."""
-    picture = pixels_of(miss.looked.photo.path).copy()
-    labels = miss.looked.pixels(miss.looked.photo.boxes.of(miss.name))
-    for box in labels:
-        _draw(picture, box, _LABEL)
-    _draw(picture, miss.box, _WRONG if miss.kind == "wrong" else _MISSED)
+    """JPEG of the surroundings. The mistake is red (wrong) or yellow (missed); labels of its class are green.
+
+    Scaled first and drawn then, so that lines are as thick in all of them.
+    """
+    picture = pixels_of(miss.looked.photo.path)
     left, top, right, bottom = miss.box
     half = max(right - left, bottom - top, 24.0) * _CONTEXT / 2
     x, y = (left + right) / 2, (top + bottom) / 2
     height, width = picture.shape[:2]
-    columns = slice(max(0, int(x - half)), min(width, int(x + half) + 1))
-    rows = slice(max(0, int(y - half)), min(height, int(y + half) + 1))
-    part = picture[rows, columns]
+    corner = max(0, int(x - half)), max(0, int(y - half))
+    part = picture[corner[1] : min(height, int(y + half) + 1), corner[0] : min(width, int(x + half) + 1)]
     factor = _SIDE / max(part.shape[:2])
     scaled = cv2.resize(
         part, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
     )
+    boxes = [(box, _LABEL) for box in miss.looked.pixels(miss.looked.photo.boxes.of(miss.name))]
+    for box, colour in (*boxes, (miss.box, _WRONG if miss.kind == "wrong" else _MISSED)):
+        x1, y1, x2, y2 = np.rint((box - np.tile(corner, 2)) * factor).astype(int).tolist()
+        cv2.rectangle(scaled, (x1, y1), (x2, y2), colour, _LINE)
     done, data = cv2.imencode(".jpg", scaled, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     if not done:
         raise DataError(f"{miss.looked.photo.path}: a part of it cannot be written as JPEG")
     return data.tobytes()
-
-
-def _draw(picture: Pixels, box: Floats, colour: tuple[int, int, int]) -> None:
-    left, top, right, bottom = np.rint(box).astype(int).tolist()
-    cv2.rectangle(picture, (left, top), (right, bottom), colour, 1)

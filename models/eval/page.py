@@ -19,6 +19,12 @@ margin:.4rem;vertical-align:top;width:240px}figcaption{font-size:12px;color:#555
 svg text{font:12px system-ui,sans-serif}
 """
 
+_MISSES = (
+    "<p class=note>By class the surest detections that are wrong (red) and the largest objects that were not seen "
+    "(yellow), beside the labels of that class (green). Where the red box is right, a label is missing: the numbers "
+    "above count it as a mistake all the same.</p>"
+)
+
 
 def page(told: Mapping[str, Any], misses: Sequence[Miss]) -> str:
     """told: what `models.eval` writes as JSON."""
@@ -42,7 +48,7 @@ def page(told: Mapping[str, Any], misses: Sequence[Miss]) -> str:
     ]
     if told.get("events"):
         parts += ["<h2>Alarms of the whole node</h2>", *(_events(told["events"]))]
-    parts += ["<h2>Worst misses</h2>", *(_miss(miss) for miss in misses)]
+    parts += ["<h2>Worst misses</h2>", _MISSES, *(_miss(miss) for miss in misses)]
     body = "\n".join(parts)
     title = escape(f"Evaluation of {told['model']}")
     return (
