@@ -559,6 +559,7 @@ def test_crossing_edges_are_said_when_they_are_saved(visit: Visit, node: BenchNo
     page.locator("#save").click()
     told = catalogue(language)("site.wrong.crossing", place="trench", edges="1-2 × 3-4")
     expect(page.locator("#errors")).to_have_text(told)
+    expect(page.locator("#errors")).to_be_in_viewport(ratio=1.0)
     assert trench(node)[0] == (0.2, 0.2)
     visit.complaints.clear()  # the 422
 

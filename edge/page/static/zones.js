@@ -246,6 +246,7 @@ function complain(errors) {
     li.textContent = line;
     return li;
   }));
+  if (errors.length) $("errors").scrollIntoView({ block: "center" }); // on a phone it lies far below the button
 }
 
 $("form").addEventListener("submit", async (e) => {
