@@ -221,7 +221,7 @@ def _shown(screen: Screen, port: int) -> Iterator[None]:
 
     def on_message(client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
         del client, userdata
-        screen.take(message.topic, message.payload)
+        screen.take(message.topic, bytes(message.payload))
 
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="demo-screen", protocol=mqtt.MQTTv5)
     client.on_connect, client.on_message = on_connect, on_message

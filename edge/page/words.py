@@ -368,19 +368,19 @@ class Words:
         verdict = "violation" if state.lost or not state.ok else "unknown" if said else "ok"
         return verdict, tuple(said) or (self.text("page.journal.none"),)
 
-    def disk(self, health: Health) -> FactWords:
-        """Room on the disk; what to do in the words of the doctor, whose limits these are."""
-        size = "—" if health.disk_free_mb is None else f"{health.disk_free_mb / 1000:.1f} GB"
-        return self._fact(size, "disk", health.disk)
+    def disk(self, health: Health) -> FactWords | None:
+        """Room on the disk; what to do in the words of the doctor, whose limits these are. None: not known."""
+        return self._fact(f"{(health.disk_free_mb or 0) / 1000:.1f} GB", "disk", health.disk)
 
-    def heat(self, health: Health) -> FactWords:
-        degrees = "—" if health.cpu_temp_c is None else f"{health.cpu_temp_c:.0f} °C"
-        return self._fact(degrees, "heat", health.heat)
+    def heat(self, health: Health) -> FactWords | None:
+        return self._fact(f"{health.cpu_temp_c or 0:.0f} °C", "heat", health.heat)
 
-    def power(self, health: Health) -> FactWords:
-        return self._fact(self.text(f"doctor.power.{health.power}"), "power", health.power)
+    def power(self, health: Health) -> FactWords | None:
+        return self._fact(self.text(f"doctor.power.{health.power or 'no_sensor'}"), "power", health.power)
 
-    def _fact(self, value: str, organ: str, code: str) -> FactWords:
+    def _fact(self, value: str, organ: str, code: str | None) -> FactWords | None:
+        if code is None:
+            return None
         advice = f"doctor_do.{organ}.{code}"
         todo = self.text(advice) if advice in self.text else ""
         return FactWords(value, "ok" if not todo else "violation" if code in _BAD else "unknown", todo)

@@ -109,8 +109,10 @@ def _device(camera: Any) -> tuple[str, int] | None:
     """The device that a camera opens: kind and number."""
     source = camera.get("source") if isinstance(camera, dict) else None
     kind = _text(source, "type")
-    index = source.get("index", 0) if kind in ("usb", "csi") else None
-    return (kind, index) if kind is not None and isinstance(index, int) else None
+    if kind not in ("usb", "csi") or not isinstance(source, dict):
+        return None
+    index = source.get("index", 0)
+    return (kind, index) if isinstance(index, int) else None
 
 
 def _unknown_rules(root: Node, path: Path, known_rules: Collection[str], say: Catalogue) -> Iterator[Problem]:
