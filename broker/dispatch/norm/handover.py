@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from broker.dispatch.norm.calendar import ShiftAt
+from broker.dispatch.norm.calendar import GapReason, ShiftAt
 from broker.dispatch.norm.repeat import CRITICAL
 from broker.dispatch.norm.review import overdue, review_excess
 
@@ -18,12 +18,13 @@ from broker.dispatch.norm.review import overdue, review_excess
 class CaseFacts:
     """A case as far as a hand-over needs it, at the shift's end.
 
-    review_from: receipt, or the last reopening; over_at: closed or a false alarm, None while neither.
+    where: its place, or where it has none its source or node. owner: the name of who has it. review_from: receipt, or
+    the last reopening. over_at: closed or a false alarm, None while neither.
     """
 
     id: str
     rule: str
-    place: str
+    where: str
     severity: str
     state: str
     alarm_state: str
@@ -56,16 +57,27 @@ class SilentNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Crews:
+    """Names of those who hand over and of those who take over. gap: why these are not the next shift's."""
+
+    outgoing: tuple[str, ...] = ()
+    incoming: tuple[str, ...] = ()
+    gap: GapReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HandoverReport:
     """A shift's hand-over. A case may stand in more than one list; `open` holds all that are handed over.
 
-    important: of the open ones, to be gone through one by one; overdue: nobody took it within five minutes; to_answer:
-    there is a result, but whoever reported it is not told; reopened, false_alarms: within the shift. reviewed_late: how
-    many were taken within the shift, but after more than five minutes.
+    site: its name. important: of the open ones, to be gone through one by one. overdue: nobody took it within five
+    minutes. to_answer: it has a result, but whoever reported it is not told. reopened, false_alarms: within the shift.
+    reviewed_late: how many were taken within the shift, but after more than five minutes.
     """
 
     site: str
+    zone: str
     shift: ShiftAt
+    crews: Crews
     received: int
     closed: int
     reviewed_late: int
@@ -79,7 +91,9 @@ class HandoverReport:
     silent_nodes: tuple[SilentNode, ...]
 
 
-def hand_over(site: str, shift: ShiftAt, cases: Iterable[CaseFacts], silent: Iterable[SilentNode]) -> HandoverReport:
+def hand_over(
+    shift: ShiftAt, cases: Iterable[CaseFacts], silent: Iterable[SilentNode], crews: Crews, *, site: str, zone: str
+) -> HandoverReport:
     """The report of a shift from all cases that were not over at its start, or received since. Oldest first."""
     known = sorted((c for c in cases if c.opened_at < shift.end), key=lambda c: (c.review_from, c.id))
 
@@ -94,7 +108,9 @@ def hand_over(site: str, shift: ShiftAt, cases: Iterable[CaseFacts], silent: Ite
 
     return HandoverReport(
         site=site,
+        zone=zone,
         shift=shift,
+        crews=crews,
         received=len(those(lambda c: within(c.opened_at))),
         closed=len(those(lambda c: within(c.over_at) and c.false_alarm_reason is None)),
         reviewed_late=len(

@@ -57,7 +57,7 @@ def case(name: str = "a", **facts: Any) -> CaseFacts:
     opened = facts.pop("opened_at", at("2026-06-01 10:00"))
     standard: dict[str, Any] = {
         "rule": "helmet",
-        "place": "trench",
+        "where": "trench",
         "severity": "warning",
         "state": "assigned",
         "alarm_state": "active",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
 import pytest
 
-from broker.dispatch.norm.handover import HandoverReport, SilentNode, hand_over
-from tests.dispatch.norm.builders import BERLIN, DAY, NIGHT, at, calendar, case
+from broker.dispatch.norm.calendar import ShiftAt
+from broker.dispatch.norm.handover import CaseFacts, Crews, HandoverReport, SilentNode, hand_over
+from tests.dispatch.norm.builders import BERLIN, DAY, NIGHT, SHANGHAI, at, calendar, case
 
 (SHIFT,) = [s for s in calendar(DAY, NIGHT).starting(date(2026, 6, 1)) if s.shift.name == "day"]
 EARLIER, WITHIN, JUST_IN = at("2026-05-30 10:00"), at("2026-06-01 10:00"), at("2026-06-01 19:56")
@@ -16,8 +18,12 @@ END = at("2026-06-01 20:00")
 LISTS = ("important", "open", "overdue", "to_answer", "reopened", "false_alarms", "unverified")
 
 
-def lists_of(report: HandoverReport) -> set[str]:
-    return {name for name in LISTS if getattr(report, name)}
+def report(cases: Iterable[CaseFacts], silent: Iterable[SilentNode] = (), *, shift: ShiftAt = SHIFT) -> HandoverReport:
+    return hand_over(shift, cases, silent, Crews(), site="Site", zone=SHANGHAI)
+
+
+def lists_of(handed: HandoverReport) -> set[str]:
+    return {name for name in LISTS if getattr(handed, name)}
 
 
 @pytest.mark.parametrize(
@@ -47,13 +53,13 @@ def lists_of(report: HandoverReport) -> set[str]:
     ],
 )
 def test_in_which_lists_a_case_stands(facts: dict[str, Any], expected: set[str]) -> None:
-    assert lists_of(hand_over("site", SHIFT, [case(**facts)], [])) == expected
+    assert lists_of(report([case(**facts)])) == expected
 
 
 def test_a_case_opened_again_and_not_taken_counts_from_its_reopening() -> None:
     again: dict[str, Any] = {"opened_at": EARLIER, "assigned_at": None}
-    waiting = hand_over("site", SHIFT, [case(**again, review_from=END - 301, reopened=True)], [])
-    fresh = hand_over("site", SHIFT, [case(**again, review_from=END - 299, reopened=True)], [])
+    waiting = report([case(**again, review_from=END - 301, reopened=True)])
+    fresh = report([case(**again, review_from=END - 299, reopened=True)])
     assert (len(waiting.overdue), len(fresh.overdue)) == (1, 0)
 
 
@@ -67,15 +73,15 @@ def test_a_whole_shift_in_order_and_in_numbers() -> None:
         case("old-done", opened_at=EARLIER, over_at=at("2026-06-01 08:00")),
     ]
     silent = [SilentNode("gate", 200.0), SilentNode("pit", 100.0)]
-    report = hand_over("site", SHIFT, cases, silent)
-    assert [c.id for c in report.open] == ["slow-earlier", "slow", "new"]
-    assert (report.received, report.closed, report.reviewed_late) == (4, 2, 1)
-    assert [n.id for n in report.silent_nodes] == ["pit", "gate"]
-    assert report == hand_over("site", SHIFT, reversed(cases), reversed(silent))
+    handed = report(cases, silent)
+    assert [c.id for c in handed.open] == ["slow-earlier", "slow", "new"]
+    assert (handed.received, handed.closed, handed.reviewed_late) == (4, 2, 1)
+    assert [n.id for n in handed.silent_nodes] == ["pit", "gate"]
+    assert handed == report(reversed(cases), reversed(silent))
 
 
 @pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 28), 11), (date(2026, 10, 24), 13)])
 def test_a_night_in_which_clocks_change_is_handed_over_whole(day: date, hours: int) -> None:
     night = calendar(DAY, NIGHT, zone=BERLIN).starting(day)[1]
     cases = [case(str(h), opened_at=night.start + 3600 * h) for h in range(-1, 15)]
-    assert hand_over("site", night, cases, []).received == hours
+    assert report(cases, shift=night).received == hours
