@@ -21,12 +21,19 @@ _NOT_LET_IN = (0x86, 0x87, 0x8A, 0x8C)  # bad user name or password, not authori
 _NO_MQTT5 = (0x01, 0x84)  # unsupported protocol version, in MQTT 3 and 5
 
 
-def examine_broker(settings: Mqtt, site: str, node: str, wall: float) -> Result:
-    """Connect as the node does, but under a client id of its own: a running node keeps its connection and session."""
+def examine_broker(settings: Mqtt, site: str, node: str, wall: float, *, node_runs: bool = False) -> Result:
+    """Connect as the node does, but under a client id of its own: a running node keeps its connection and session.
+
+    With a certificate that does not help: a broker in production knows a client by its certificate alone, and a second
+    login ends the first. So while the node runs, only the certificates of both sides are tried.
+    """
     far = Far("broker", "uplinks.mqtt", settings.host, settings.port)
     try:
         context = client_context(settings.ca, settings.cert, settings.key) if settings.tls else None
         ends = None if context is None else knock(far, context)
+        if node_runs and ends is not None and settings.cert is not None:
+            days = days_left(ends, wall)
+            return far.found("ends_soon" if days < SOON_DAYS else "node_runs", days=days)
         trouble = _log_in(far, settings, context, NodeTopics(site, node))
     except TlsFileError:
         return far.found("files")  # `examine_certificates` says why

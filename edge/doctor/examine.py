@@ -19,7 +19,7 @@ from edge.doctor.result import Result, found
 from edge.health import Board
 from edge.rules import RULES
 from edge.site.load import SiteFileError, load, missing_files
-from edge.site.model import Camera, Detector, SiteFile
+from edge.site.model import Camera, Detector, Mqtt, SiteFile
 from edge.values import Image
 
 ORGAN_S = 45.0
@@ -135,9 +135,12 @@ class _Examination:
         yield _Step("certificate", "", lambda: examine_certificates(site, clock.now().wall))
         if mqtt is not None:
             about = f"{mqtt.host}:{mqtt.port}"
-            yield _Step("broker", about, lambda: [examine_broker(mqtt, site.site.id, site.node.id, clock.now().wall)])
+            yield _Step("broker", about, lambda: [self._broker(mqtt, site, clock)])
         if evidence is not None:
             yield _Step("evidence", evidence.url, lambda: [examine_evidence(evidence, clock.now().wall)])
+
+    def _broker(self, mqtt: Mqtt, site: SiteFile, clock: SystemClock) -> Result:
+        return examine_broker(mqtt, site.site.id, site.node.id, clock.now().wall, node_runs=self._node_runs)
 
     def _camera(self, camera: Camera, cameras: int, clock: SystemClock) -> _Step:
         def look() -> Iterator[Result]:

@@ -141,6 +141,7 @@ FINDINGS: dict[str, dict[str, tuple[Grade, str]]] = {
     "broker": {
         **_REACHING,
         "ok": (Grade.OK, "days"),
+        "node_runs": (Grade.OK, "days"),
         "plain": (Grade.OK, ""),
         "ends_soon": (Grade.WARN, "days"),
         "silent": (Grade.BAD, ""),
