@@ -188,6 +188,19 @@ def pki(context: typer.Context) -> None:
     pki_app(context.args, prog_name=context.command_path)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def dispatch(context: typer.Context) -> None:
+    """The site server: alarms into cases, cases to people; workers and pages."""
+    from deploy.dispatch import app as dispatch_app
+
+    _log_to_stderr()
+    _end_on_thread_crash()
+    dispatch_app(context.args, prog_name=context.command_path)
+
+
 def main() -> None:
     """The `banksman` command."""
     app()

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -240,6 +241,68 @@ class Mosquitto:
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
             os.kill(self._process.pid, signal.SIGCONT)
+            self._process.send_signal(how)
+            self._process.wait(START_S)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+# -- databases -----------------------------------------------------------------------------------------------------
+
+
+class Postgres:
+    """A real PostgreSQL with nothing in it; anybody on this machine may do everything. It keeps its port."""
+
+    def __init__(self) -> None:
+        binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+        need(binaries, "PostgreSQL is not installed (apt-get install postgresql)")
+        self._bin = binaries[-1]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+        self.port = free_port()
+        # Not in pytest's folder: PostgreSQL gives up root, and has to reach its files as somebody else.
+        self._folder = Path(tempfile.mkdtemp(prefix="banksman-postgres-"))
+        self._as = []
+        if os.geteuid() == 0:
+            shutil.chown(self._folder, "postgres", "postgres")
+            self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+    def _run(self, name: str, *arguments: str) -> None:
+        subprocess.run([*self._as, str(self._bin / name), *arguments], check=True, capture_output=True, cwd="/")
+
+    def start(self) -> None:
+        data, log = self._folder / "data", self._folder / "log"
+        if not data.exists():
+            self._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+        options = ["-p", str(self.port), "-h", HOST, "-k", str(self._folder), "-c", "max_connections=100"]
+        with log.open("ab") as out:
+            command = [*self._as, str(self._bin / "postgres"), "-D", str(data), *options]
+            self._process = subprocess.Popen(command, stdout=out, stderr=out, cwd="/")
+        wait_until_listening(self.port, self._process, log)
+
+    def database(self) -> str:
+        """The URL of a new, empty database."""
+        self._databases += 1
+        name = f"test_{self._databases}"
+        self._run("createdb", "-h", HOST, "-p", str(self.port), "-U", "postgres", name)
+        return f"postgresql://postgres@{HOST}:{self.port}/{name}"
+
+    def kill(self) -> None:
+        """At once, as far as its clients are concerned; it recovers when it starts again."""
+        self._end(signal.SIGQUIT)
+
+    def stop(self) -> None:
+        """For good: its files are gone."""
+        self._end(signal.SIGINT)
+        shutil.rmtree(self._folder)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait(START_S)
 

@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
+from broker.dispatch.norm.review import REVIEW_S
 from broker.dispatch.tables import AlarmState, CaseState
 from broker.messages import AlarmMessage
 
 DISPATCH: Final = "dispatch"
 """Actor of what nobody did."""
 NODE_HEALTH: Final = "node_health"
-REVIEW_S: Final = 300.0
-"""Reviewed and assigned within five minutes of receipt (norm I.3)."""
 LATE_S: Final = 600.0
 LATE_SETTLE_S: Final = 10.0
 """A critical alarm that comes late is told after this, because its own clear may be right behind it."""

@@ -196,6 +196,14 @@ def store(
     return outcome
 
 
+def trim(engine: Engine, keep: int = 1000) -> None:
+    """Keep only the newest of the refused messages."""
+    with transaction(engine) as session:
+        oldest = session.scalar(select(_REFUSED.c.at).order_by(_REFUSED.c.at.desc()).offset(keep).limit(1))
+        if oldest is not None:
+            session.execute(_REFUSED.delete().where(_REFUSED.c.at <= oldest))
+
+
 def refuse(session: Session, received: Received, code: str, detail: str) -> None:
     """Keep a message for a person; one that comes again is counted."""
     metrics.REFUSED.labels(code).inc()
@@ -211,7 +219,7 @@ def refuse(session: Session, received: Received, code: str, detail: str) -> None
             "topic": received.topic,
             "payload": received.payload,
             "code": code,
-            "detail": detail,
+            "detail": detail.replace("\0", ""),
             "times": 1,
             "at": received.received_at,
         },

@@ -18,7 +18,7 @@ from uuid6 import uuid7
 from broker.dispatch import ledger, metrics
 from broker.dispatch.cases import DISPATCH, Wanted
 from broker.dispatch.clock import Clock
-from broker.dispatch.database import insert, table_of, transaction
+from broker.dispatch.database import insert, reading, table_of, transaction
 from broker.dispatch.tables import Job
 
 log = logging.getLogger(__name__)
@@ -128,10 +128,12 @@ def claim(engine: Engine, kinds: Iterable[str], now: float, limit: int, lease_s:
         )
         .order_by(_JOB.c.due)
         .limit(limit)
-        .with_for_update(skip_locked=True)
     )
+    with reading(engine) as session:  # most of the time there is nothing, and SQLite has one writer at a time
+        if session.execute(due.limit(1)).first() is None:
+            return []
     with transaction(engine) as session:
-        ids = list(session.execute(due).scalars())
+        ids = list(session.execute(due.with_for_update(skip_locked=True)).scalars())
         if not ids:
             return []
         rows = session.execute(

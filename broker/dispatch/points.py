@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from influxdb_client.client.write.point import Point
-from influxdb_client.domain.write_precision import WritePrecision
 
 from broker.dispatch.cases import CaseValues, Mark
 
@@ -28,4 +27,4 @@ def state_line(site: str, rule: str, at: float, *, open_cases: int, overdue: int
 
 def _line(measurement: str, tags: Mapping[str, str], fields: Mapping[str, str | float], ns: int) -> str:
     record = {"measurement": measurement, "tags": tags, "fields": fields, "time": ns}
-    return str(Point.from_dict(record, WritePrecision.NS).to_line_protocol())  # type: ignore[no-untyped-call]
+    return str(Point.from_dict(record).to_line_protocol())

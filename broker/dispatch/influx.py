@@ -1,0 +1,135 @@
+"""Points to InfluxDB: they wait in the database, and are deleted only after its 204."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.rest import ApiException
+from sqlalchemy import Engine, Row, case, func, or_, select
+from urllib3.exceptions import HTTPError
+from uuid6 import uuid7
+
+from broker.dispatch import metrics
+from broker.dispatch.database import reading, table_of, transaction
+from broker.dispatch.desk import NOT_OVER
+from broker.dispatch.norm.review import REVIEW_S
+from broker.dispatch.points import state_line
+from broker.dispatch.settings import Influx
+from broker.dispatch.tables import Case, Point
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 2000
+MAX_WAITING: Final = 1_000_000
+"""Points kept while InfluxDB is away; then the oldest go, loudly."""
+TIMEOUT_MS: Final = 10_000
+_DAY_S = 86_400.0
+_REFUSED: Final = frozenset({400, 413, 422})
+"""Answers that mean the lines, not the server or the token."""
+
+_CASE, _POINT = table_of(Case), table_of(Point)
+
+
+class InfluxError(Exception):
+    """InfluxDB did not take the points; they wait. The text has no secrets."""
+
+
+class Writer:
+    """One connection."""
+
+    def __init__(self, settings: Influx) -> None:
+        self._bucket = settings.bucket
+        self._client = InfluxDBClient(
+            url=settings.url,
+            token=settings.token.get_secret_value(),
+            org=settings.org,
+            timeout=TIMEOUT_MS,
+            ssl_ca_cert=str(settings.ca) if settings.ca is not None else None,
+        )
+        self._api = self._client.write_api(write_options=SYNCHRONOUS)
+
+    def close(self) -> None:
+        self._client.close()  # type: ignore[no-untyped-call]
+
+    def drain(self, engine: Engine) -> int:
+        """Write what waits, at most BATCH, and delete it; gives how many. Raises InfluxError."""
+        with reading(engine) as session:
+            rows = session.execute(select(_POINT).order_by(_POINT.c.id).limit(BATCH)).all()
+        by_site: dict[str, list[Row[Any]]] = defaultdict(list)
+        for row in rows:
+            by_site[row.site].append(row)
+        for site, points in by_site.items():
+            self._write(engine, self._bucket.replace("{site}", site), points)
+        return len(rows)
+
+    def _write(self, engine: Engine, bucket: str, points: Sequence[Row[Any]]) -> None:
+        outcome = "written"
+        try:
+            self._api.write(bucket=bucket, record=[p.line for p in points])
+        except ApiException as error:
+            if error.status not in _REFUSED:
+                raise InfluxError(f"{bucket}: {error.status} {error.reason}") from error
+            if len(points) > 1:  # one of them is wrong: the others must get through
+                half = len(points) // 2
+                self._write(engine, bucket, points[:half])
+                self._write(engine, bucket, points[half:])
+                return
+            log.error("InfluxDB does not take this point, it is dropped: %s: %s", points[0].line, error.message)  # noqa: TRY400
+            outcome = "dropped"
+        except (HTTPError, OSError) as error:
+            raise InfluxError(f"{bucket}: {type(error).__name__}") from error
+        with transaction(engine) as session:
+            session.execute(_POINT.delete().where(_POINT.c.id.in_([p.id for p in points])))
+        metrics.POINTS.labels(outcome).inc(len(points))
+
+
+def note_state(engine: Engine, now: float) -> None:
+    """A point of `case_state` for each site and rule that has an open case, or had one within a day."""
+    waits = NOT_OVER & _CASE.c.assigned_at.is_(None)
+    counts = (
+        select(
+            _CASE.c.site,
+            _CASE.c.rule,
+            func.sum(case((NOT_OVER, 1), else_=0)).label("open"),
+            func.sum(case((waits & (_CASE.c.review_from + REVIEW_S < now), 1), else_=0)).label("overdue"),
+            func.min(case((NOT_OVER, _CASE.c.opened_at))).label("oldest"),
+        )
+        .where(or_(NOT_OVER, _CASE.c.closed_at > now - _DAY_S))
+        .group_by(_CASE.c.site, _CASE.c.rule)
+    )
+    minute = now // 60 * 60
+    with transaction(engine) as session:
+        rows = [
+            {
+                "id": str(uuid7()),
+                "site": row.site,
+                "line": state_line(
+                    row.site,
+                    row.rule,
+                    minute,
+                    open_cases=int(row.open),
+                    overdue=int(row.overdue),
+                    oldest_s=now - row.oldest if row.oldest is not None else 0.0,
+                ),
+            }
+            for row in session.execute(counts)
+        ]
+        if rows:
+            session.execute(_POINT.insert(), rows)
+
+
+def trim(engine: Engine, keep: int = MAX_WAITING) -> None:
+    """Drop the oldest points beyond `keep`; 0: there is no InfluxDB, and no need to say anything."""
+    with transaction(engine) as session:
+        first = session.scalar(select(_POINT.c.id).order_by(_POINT.c.id.desc()).offset(keep).limit(1))
+        if first is None:
+            return
+        gone = len(session.execute(_POINT.delete().where(_POINT.c.id <= first).returning(_POINT.c.id)).all())
+    metrics.POINTS.labels("dropped").inc(gone)
+    if keep:
+        log.error("%d points dropped: more than %d waited for InfluxDB", gone, keep)

@@ -1,0 +1,232 @@
+"""A worker: messages in, jobs done. Any number of them share the broker's messages and the database's jobs.
+
+Threads: paho's, the intake (the caller of `run`), some that do jobs, two for what is periodic. A thread that dies of a
+bug ends the program (`deploy/cli.py`), and the service manager starts it again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from broker.dispatch import influx, intake, ledger, metrics, publish, watch
+from broker.dispatch.clock import Clock
+from broker.dispatch.database import transaction
+from broker.dispatch.evidence import Store
+from broker.dispatch.intake import Alarm, Report, read
+from broker.dispatch.jobs import Again, Handler, JobValues, add, run_due
+from broker.dispatch.link import Inbound, Link
+from broker.dispatch.settings import Settings
+from broker.dispatch.tables import LedgerDay
+from broker.messages import MAX_IDS, Ack, MessageError, NodeTopics
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 300
+"""Messages in a transaction: more would hold up the first ones."""
+JOB_THREADS: Final = 3
+JOBS_AT_ONCE: Final = 20
+IDLE_S: Final = 0.25
+TROUBLE_S: Final = 2.0
+"""Pause before the next try while the database is away."""
+PERIODIC_LEASE_S: Final = 30.0
+DAY_SETTLE_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """Something that one worker of all does again and again. every_s: after the end of the last time."""
+
+    every_s: float
+    work: Callable[[float], object]
+
+
+def housekeeping(settings: Settings, engine: Engine) -> dict[str, Periodic]:
+    """What is done again and again beside messages: points, the ledger's days, retention."""
+    store = Store(settings.evidence)
+    tasks = {
+        "ledger_day": Periodic(600.0, lambda now: _close_yesterday(engine, now)),
+        "retention": Periodic(3600.0, lambda now: _expire(engine, store, now)),
+    }
+    if settings.influx is None:
+        return tasks | {"points": Periodic(60.0, lambda _: influx.trim(engine, 0))}
+    writer = influx.Writer(settings.influx)
+    return tasks | {
+        "points": Periodic(1.0, lambda _: writer.drain(engine)),
+        "points_kept": Periodic(600.0, lambda _: influx.trim(engine)),
+        "case_state": Periodic(60.0, lambda now: influx.note_state(engine, now)),
+    }
+
+
+def _close_yesterday(engine: Engine, now: float) -> None:
+    """Some time after midnight (UTC): a transaction that began before it is over by then."""
+    day = dt.datetime.fromtimestamp(now - DAY_SETTLE_S, dt.UTC).date() - dt.timedelta(days=1)
+    with transaction(engine) as session:
+        if session.get(LedgerDay, day.isoformat()) is None:
+            log.info("ledger of %s closed: %s", day, ledger.close_day(session, day))
+
+
+def _expire(engine: Engine, store: Store, now: float) -> None:
+    gone = 1
+    while gone:
+        with transaction(engine) as session:
+            gone = store.expire(session, now)
+
+
+class Worker:
+    """handlers: of jobs, by kind. periodic: further ones, by kind."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        link: Link,
+        clock: Clock,
+        handlers: Mapping[str, Handler],
+        periodic: Mapping[str, Periodic],
+    ) -> None:
+        self._engine = engine
+        self._link = link
+        self._clock = clock
+        self._handlers = handlers
+        self._periodic = {
+            **periodic,
+            "publish": Periodic(0.25, lambda _: publish.publish(engine, link)),
+            "silence": Periodic(5.0, lambda now: watch.silence(engine, now, link.listening_since)),
+            "certificates": Periodic(3600.0, lambda now: watch.certificates(engine, now)),
+            "refused": Periodic(3600.0, lambda _: intake.trim(engine)),
+        }
+        self._stop = threading.Event()
+        self._reconciled = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set; what is under way is finished."""
+        self._stop = stop
+        with transaction(self._engine) as session:
+            for kind in self._periodic:
+                add(session, kind, "-", self._clock.now(), {})
+        works = [self._reconcile_and_periodic, self._do_periodic, *[self._do_jobs] * JOB_THREADS]
+        threads = [threading.Thread(target=work, name=f"jobs-{n}", daemon=True) for n, work in enumerate(works)]
+        for thread in threads:
+            thread.start()
+        self._link.start()
+        while not stop.is_set():
+            if batch := self._link.receive(BATCH, IDLE_S):
+                self._take(batch)
+        for thread in threads:
+            thread.join()
+        self._link.stop()
+
+    # -- messages ----------------------------------------------------------------------------------------------------
+
+    def _take(self, batch: list[Inbound]) -> None:
+        """Store, then acknowledge; again and again while the database is away: the broker keeps the rest back."""
+        while not self._stop.is_set():
+            try:
+                acks = self._store([one.received for one in batch])
+            except DBAPIError as error:
+                log.error("the database does not store: %s", type(error.orig).__name__)  # noqa: TRY400 every 2 s
+                self._stop.wait(TROUBLE_S)
+                continue
+            self._link.acknowledge(batch)
+            for (site, node), ids in acks.items():
+                for start in range(0, len(ids), MAX_IDS):
+                    ack = Ack(ids=tuple(ids[start : start + MAX_IDS])).to_payload()
+                    if not self._link.send(NodeTopics(site, node).ack, ack):
+                        metrics.ACK_FAILED.inc()
+            return
+
+    def _store(self, batch: Sequence[intake.Received]) -> Mapping[tuple[str, str], list[str]]:
+        """Gives the ids of the events that are stored now, by node."""
+        alarms: list[Alarm] = []
+        reports: list[Report] = []
+        refused: list[tuple[intake.Received, str, str]] = []
+        for received in batch:
+            try:
+                arrival = read(received)
+            except MessageError as error:
+                refused.append((received, error.code, error.detail))
+                continue
+            if isinstance(arrival, Alarm):
+                alarms.append(arrival)
+            else:
+                reports.append(arrival)
+        now = self._clock.now()
+        metrics.BATCH.observe(len(batch))
+        if alarms:
+            outcome = intake.store(self._engine, alarms, intake.take, now)
+            refused += [(a.received, intake.NOT_STORED, "see the log") for a in outcome.refused]
+            if outcome.refused:
+                alarms = [a for a in alarms if a not in outcome.refused]
+            metrics.EVENTS.labels("stored").inc(outcome.stored)
+            metrics.EVENTS.labels("stale").inc(outcome.stale)
+            metrics.EVENTS.labels("duplicate").inc(outcome.duplicate)
+        if reports:
+            outcome = intake.store(self._engine, reports, watch.take, now)
+            refused += [(r.received, intake.NOT_STORED, "see the log") for r in outcome.refused]
+        if refused:
+            with transaction(self._engine) as session:
+                for received, code, detail in refused:
+                    intake.refuse(session, received, code, detail)
+        done = self._clock.now()
+        acks: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for alarm in alarms:
+            acks[alarm.event.site, alarm.event.node].append(alarm.event.id)
+            metrics.STORE_SECONDS.observe(done - alarm.event.received_at)
+        return acks
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+
+    def _do_jobs(self) -> None:
+        while not self._stop.is_set():
+            if not self._attempt(lambda: run_due(self._engine, self._handlers, self._clock, JOBS_AT_ONCE)):
+                self._stop.wait(IDLE_S)
+
+    def _reconcile_and_periodic(self) -> None:
+        self._do_periodic(self._reconcile)
+
+    def _do_periodic(self, first: Callable[[], object] = lambda: None) -> None:
+        """One at a time, so that what waits for a slow server does not hold up the rest: another thread takes it."""
+        handlers = {kind: self._again(kind, what) for kind, what in self._periodic.items()}
+        while not self._stop.is_set():
+            first()
+            if not self._attempt(lambda: run_due(self._engine, handlers, self._clock, 1, PERIODIC_LEASE_S)):
+                self._stop.wait(IDLE_S)
+
+    def _attempt(self, work: Callable[[], int]) -> int:
+        try:
+            return work()
+        except DBAPIError as error:
+            log.error("jobs wait, the database does not answer: %s", type(error.orig).__name__)  # noqa: TRY400 every 2 s
+            self._stop.wait(TROUBLE_S)
+            return 0
+
+    def _again(self, kind: str, what: Periodic) -> Handler:
+        def handle(_engine: Engine, _job: JobValues, now: float) -> None:
+            try:
+                what.work(now)
+            except Exception:  # periodic work is never given up
+                metrics.JOBS.labels(kind, "retried").inc()
+                log.exception("%s failed; again in %g s", kind, what.every_s)
+            raise Again(self._clock.now() + what.every_s)
+
+        return handle
+
+    def _reconcile(self) -> None:
+        """Once after each connect: either side may have lost something."""
+        connection = self._link.connection
+        if self._link.listening_since is None or connection == self._reconciled:
+            return
+        try:
+            publish.reconcile(self._engine, self._link.retained_cases(), self._link)
+        except (TimeoutError, DBAPIError) as error:
+            log.warning("case topics are not reconciled yet: %s", error)
+        else:
+            self._reconciled = connection

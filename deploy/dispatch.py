@@ -1,0 +1,116 @@
+"""`banksman dispatch …`: the site server, as one program or as workers and pages apart. Ends with 2 for bad input."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from prometheus_client import start_http_server
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from broker.dispatch.clock import Clock, SystemClock
+from broker.dispatch.database import DatabaseError, migrate, open_engine
+from broker.dispatch.evidence import Store
+from broker.dispatch.link import Link, LinkError
+from broker.dispatch.settings import Settings, SettingsError, load
+from broker.dispatch.web import app as pages
+from broker.dispatch.web import upload
+from broker.dispatch.web.links import Links
+from broker.dispatch.web.server import Revoked, ServerError, Tls, WebServer
+from broker.dispatch.worker import Worker, housekeeping
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+File = Annotated[Path, typer.Argument(metavar="DISPATCH.yaml", help="The settings file.")]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (SettingsError, DatabaseError, LinkError, ServerError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    except DBAPIError as error:
+        typer.echo(f"database: {error.orig}".strip(), err=True)
+        raise typer.Exit(2) from error
+
+
+@app.command()
+def run(file: File) -> None:
+    """Worker and pages in one program; brings the database up to date first."""
+    with _told():
+        settings = load(file)
+        engine = _engine(settings)
+        migrate(engine)
+        clock = SystemClock()
+        with _serving(settings, engine, clock):
+            _work(settings, engine, clock)
+
+
+@app.command()
+def worker(file: File) -> None:
+    """A worker: messages and jobs. Several share the work; each has a settings file with its own certificate."""
+    with _told():
+        settings = load(file)
+        _work(settings, _engine(settings), SystemClock())
+
+
+@app.command()
+def web(file: File) -> None:
+    """Pages, and the door for evidence."""
+    from deploy.cli import stop_on_signals  # noqa: PLC0415 the front door knows this file
+
+    with _told():
+        settings = load(file)
+        stop = stop_on_signals()
+        with _serving(settings, _engine(settings), SystemClock()):
+            stop.wait()
+
+
+@app.command(name="migrate")
+def migrate_command(file: File) -> None:
+    """Bring the database up to date; before workers of a new version start. There is no way back but the backup."""
+    with _told():
+        migrate(_engine(load(file)))
+
+
+def _engine(settings: Settings) -> Engine:
+    return open_engine(settings.database.get_secret_value())
+
+
+@contextmanager
+def _serving(settings: Settings, engine: Engine, clock: Clock) -> Iterator[None]:
+    store = Store(settings.evidence)
+    web = settings.web
+    links = Links(web.secret.get_secret_value(), web.url)
+    tls = Tls(web.cert, web.key) if web.cert is not None and web.key is not None else None
+    application = pages.create(engine, store, clock, links, web.url)
+    servers = [WebServer(application, web.host, web.port, tls, web.proxies)]
+    if (door := settings.upload) is not None:
+        evidence = upload.create(engine, store, clock, Revoked(door.crl))
+        servers.append(WebServer(evidence, door.host, door.port, Tls(door.cert, door.key, door.client_ca)))
+    try:
+        for server in servers:
+            server.start()
+        yield
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def _work(settings: Settings, engine: Engine, clock: Clock) -> None:
+    from deploy.cli import stop_on_signals  # noqa: PLC0415 the front door knows this file
+
+    if settings.metrics is not None:
+        start_http_server(settings.metrics.port, settings.metrics.host)
+    stop: threading.Event = stop_on_signals()
+    link = Link(settings.mqtt, clock)
+    Worker(engine, link, clock, {}, housekeeping(settings, engine)).run(stop)
