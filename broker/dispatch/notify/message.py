@@ -27,8 +27,9 @@ MAX_ITEMS = 10
 
 
 class About(StrEnum):
-    """What a message is about. The first eight are kept in `delivery.about`; a digest is only a way to tell them."""
+    """What a message is about: `delivery.about`. A digest is only a way to tell several, and never kept."""
 
+    GIVEN = "given"
     RAISED = "raised"
     UPDATED = "updated"
     REOPENED = "reopened"
@@ -63,20 +64,21 @@ class Item:
     taken: bool = False
     take_by: float | None = None
     result: str | None = None
+    stand_in: bool = False
+    """The reader gets it because nobody is on duty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Some cases under a heading (`notify.section.…`; empty: none). names: what is no case, as silent nodes."""
+    """Some cases under a heading (`notify.section.…`; empty: none)."""
 
     heading: str
-    items: tuple[Item, ...] = ()
-    names: tuple[str, ...] = ()
+    items: tuple[Item, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message to one person.
+    """One message to one person about at least one case. (A hand-over report is written by `report.py`.)
 
     zone: IANA name, of the site. link: of the case, or of the list when there are several. picture: a file whose faces
     are unrecognisable already, or None.
@@ -87,7 +89,6 @@ class Message:
     zone: str
     now: float
     sections: tuple[Section, ...]
-    site_name: str = ""
     link: str | None = None
     picture: Path | None = None
 
@@ -136,9 +137,9 @@ class _Writer:
 
     def sheet(self) -> Sheet:
         m = self.m
-        one = m.items[0] if len(m.items) == 1 and m.about not in {About.LATE, About.DIGEST, About.HANDOVER} else None
+        one = m.items[0] if len(m.items) == 1 and m.about not in {About.LATE, About.DIGEST} else None
         blocks = (self._details(one),) if one else self._lists()
-        calm = m.about in {About.CLEARED, About.FEEDBACK, About.HANDOVER}
+        calm = m.about in {About.CLEARED, About.FEEDBACK}
         return Sheet(
             title=self._title(),
             tone="calm" if calm else worst(m.items),
@@ -158,9 +159,6 @@ class _Writer:
             return self.t(key, n=len(items), open=still, site=self._sites())
         if m.about is About.DIGEST:
             return self.t(key, n=len(items), critical=sum(i.severity == "critical" for i in items), site=self._sites())
-        if m.about is About.HANDOVER:
-            sizes = {s.heading: len(s.items) for s in m.sections}
-            return self.t(key, open=sizes.get("open", 0), overdue=sizes.get("overdue", 0), site=self._sites())
         return self.t(
             key,
             severity=self.t(f"severity.{worst(items)}"),
@@ -170,7 +168,7 @@ class _Writer:
         )
 
     def _sites(self) -> str:
-        names = {i.site_name for i in self.m.items} or {self.m.site_name}
+        names = {i.site_name for i in self.m.items}
         return harmless(names.pop()) if len(names) == 1 else self.t("notify.sites.many", n=len(names))
 
     def _where(self) -> str:
@@ -238,6 +236,8 @@ class _Writer:
     def _urgency(self, item: Item) -> list[str]:
         if item.taken:
             return []
+        if item.stand_in:
+            return [self.t("notify.line.stand_in")]
         if self.m.about in {About.REPEAT, About.ESCALATION}:
             return [self.t("notify.line.waits", age=self._age(self.m.now - item.opened_at))]
         if item.take_by is not None and item.take_by > self.m.now:
@@ -245,21 +245,17 @@ class _Writer:
         return []
 
     def _lists(self) -> tuple[Block, ...]:
-        blocks = [self._list(s) for s in self.m.sections if s.items or s.names]
+        blocks = [self._list(s) for s in self.m.sections]
         rules = {i.rule: i for i in self.m.items}
-        if len(rules) == 1 and self.m.about not in {About.CLEARED, About.FEEDBACK, About.HANDOVER}:
+        if len(rules) == 1 and self.m.about not in {About.CLEARED, About.FEEDBACK}:
             blocks.append(Block("", (self._clause(next(iter(rules.values()))),)))
-        if not blocks:
-            blocks.append(Block("", (self.t("notify.section.none"),)))
         return tuple(blocks)
 
     def _list(self, section: Section) -> Block:
         ordered = sorted(section.items, key=lambda i: (-SEVERITIES.index(i.severity), i.since))
         lines = [self._line(i) for i in ordered[:MAX_ITEMS]]
-        lines += [harmless(n) for n in section.names[:MAX_ITEMS]]
-        rest = max(0, len(section.items) - MAX_ITEMS) + max(0, len(section.names) - MAX_ITEMS)
-        if rest:
-            lines.append(self.t("notify.line.more", n=rest))
+        if len(ordered) > MAX_ITEMS:
+            lines.append(self.t("notify.line.more", n=len(ordered) - MAX_ITEMS))
         heading = self.t(f"notify.section.{section.heading}") if section.heading else ""
         return Block(heading, tuple(lines), bullets=True)
 

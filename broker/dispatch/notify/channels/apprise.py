@@ -22,19 +22,30 @@ from broker.dispatch.notify.formats import html, plain, short
 from broker.dispatch.notify.message import Sheet
 
 SMS = frozenset(
-    "atalk bulksms bulkvs burstsms clickatell clicksend d7sms exotel httpsms infobip kaleyra kavenegar msg91 nexmo "
-    "octopush plivo seven sinch smpp smpps smseagle smseagles smsmanager sns telesign telnyx twilio voipms "
-    "vonage".split()
+    {"atalk", "bulksms", "bulkvs", "burstsms", "clickatell", "clicksend", "d7sms", "exotel", "httpsms", "infobip"}
+    | {"kaleyra", "kavenegar", "msg91", "nexmo", "octopush", "plivo", "seven", "sinch", "smpp", "smpps", "smseagle"}
+    | {"smseagles", "smsmanager", "sns", "telesign", "telnyx", "twilio", "voipms", "vonage"}
 )
 EMAIL = frozenset({"mailto", "mailtos"})
 NTFY = frozenset({"ntfy", "ntfys"})
 TELEGRAM = frozenset({"tgram"})
 
-_STATUS = re.compile(r"\berror=(\d{3})")
-_SMTP = re.compile(r"\((\d{3}), b")
+_KEPT = re.compile(r"\berror=\d{3}|\(\d{3}, b|timed out")
+_CODE = re.compile(r"\d{3}")
 
-logging.getLogger("apprise").propagate = False  # its lines hold topics and addresses; results are asked for instead
-logging.getLogger("apprise").addHandler(logging.NullHandler())  # else Python prints warnings that nobody handles
+
+class _Bare(logging.Filter):
+    """Of apprise's log lines only what `_KEPT` matches: the rest holds topics, addresses, answers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        found = _KEPT.search(record.getMessage())
+        record.msg, record.args, record.exc_info = found[0] if found else "", (), None
+        return found is not None
+
+
+_log = logging.getLogger("apprise")
+_log.addFilter(_Bare())
+_log.setLevel(logging.DEBUG)  # what a mail server said is told at this level only
 logging.getLogger("urllib3").setLevel(logging.WARNING)  # below it whole paths are written, and with them tokens
 
 
@@ -77,7 +88,7 @@ class ThroughApprise:
             return Sent(picture is not None)
         if result.status is AppriseResultStatus.TIMEOUT:
             return Failed(Why.TIMEOUT)
-        return _why("\n".join(entry.message for entry in result.logs()))
+        return _why([entry.message for entry in result.logs()])
 
     def _content(self, sheet: Sheet) -> tuple[str, str, NotifyFormat]:
         if self.text == "short":
@@ -91,18 +102,17 @@ def _is_there(picture: Path | None) -> bool:
     return picture is not None and picture.is_file()
 
 
-def _why(lines: str) -> Failed:
+def _why(lines: list[str]) -> Failed:
     """What a refusal was: HTTP status or SMTP code where there is one, else the network."""
-    if status := _STATUS.search(lines):
-        code = int(status[1])
-        if code == 429:
-            return Failed(Why.RATE_LIMIT, code)
-        if code >= 500 or code == 408:
-            return Failed(Why.BUSY, code)
-        return Failed(Why.BAD_TOKEN if code in {401, 403, 404} else Why.REFUSED, code)
-    if reply := _SMTP.search(lines):
-        code = int(reply[1])
-        if code < 500:
-            return Failed(Why.BUSY, code)
-        return Failed(Why.BAD_TOKEN if code in {530, 534, 535} else Why.REFUSED, code)
-    return Failed(Why.TIMEOUT if "timed out" in lines.lower() else Why.UNREACHABLE)
+    answer = next((line for line in lines if line != "timed out"), None)
+    if answer is None:
+        return Failed(Why.TIMEOUT if lines else Why.UNREACHABLE)
+    found = _CODE.search(answer)
+    assert found is not None  # noqa: S101 for the type checker: `_KEPT` has it
+    code = int(found[0])
+    smtp = answer.startswith("(")
+    if code == 429:
+        return Failed(Why.RATE_LIMIT, code)
+    if code in {530, 534, 535} if smtp else code in {401, 403, 404}:
+        return Failed(Why.BAD_TOKEN, code)
+    return Failed(Why.BUSY if (code < 500 if smtp else code >= 500 or code == 408) else Why.REFUSED, code)

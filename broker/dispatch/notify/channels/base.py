@@ -1,4 +1,7 @@
-"""What a channel is, and what came of a message: words of our own, never the far end's text, so that no secret is in it."""
+"""What a channel is, and what came of a message.
+
+Outcomes are words of our own and the far end's numbers, never its text: so no secret gets into a log.
+"""
 
 from __future__ import annotations
 

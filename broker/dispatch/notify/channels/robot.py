@@ -1,4 +1,4 @@
-"""What the three group robots have in common: JSON there and back, and an error code in an answer that says HTTP 200."""
+"""What the three group robots have in common: JSON there and back, and an error code in what says HTTP 200."""
 
 from __future__ import annotations
 
@@ -73,14 +73,8 @@ def post(url: str, payload: Mapping[str, Any], params: Mapping[str, str] | None 
     """Post JSON; the JSON object that came back with HTTP 200, or why there is none."""
     try:
         status, wait, body = asyncio.run(_post(url, json.dumps(payload, ensure_ascii=False).encode(), params or {}))
-    except (TimeoutError, httpx.TimeoutException):
-        return Failed(Why.TIMEOUT)
-    except httpx.InvalidURL:
-        return Failed(Why.BAD_ADDRESS)
-    except httpx.RemoteProtocolError:
-        return Failed(Why.GARBAGE)
-    except httpx.TransportError:
-        return Failed(Why.UNREACHABLE)
+    except (TimeoutError, httpx.InvalidURL, httpx.TransportError) as error:
+        return Failed(_of_error(error))
     if status != httpx.codes.OK:
         return Failed(_of_status(status), status, wait)
     try:
@@ -88,6 +82,17 @@ def post(url: str, payload: Mapping[str, Any], params: Mapping[str, str] | None 
     except (ValueError, RecursionError):
         return Failed(Why.GARBAGE)
     return answer if isinstance(answer, dict) else Failed(Why.GARBAGE)
+
+
+def _of_error(error: Exception) -> Why:
+    match error:
+        case TimeoutError() | httpx.TimeoutException():
+            return Why.TIMEOUT
+        case httpx.InvalidURL():
+            return Why.BAD_ADDRESS
+        case httpx.RemoteProtocolError():
+            return Why.GARBAGE
+    return Why.UNREACHABLE
 
 
 def _of_status(status: int) -> Why:

@@ -1,0 +1,258 @@
+"""Who is told of a case: the handlers of jobs about cases and shifts.
+
+Each puts a row for each person into `delivery` and wakes that person's own `notify` job (key `to:<person>`); `post.py`
+carries what waits there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Engine, exists, func, select
+from sqlalchemy.orm import Session
+from uuid6 import uuid7
+
+from broker.dispatch import jobs, ledger, roster
+from broker.dispatch.cases import DISPATCH, CaseValues, Wanted, tells_nobody
+from broker.dispatch.database import transaction
+from broker.dispatch.jobs import Again, JobError, JobValues
+from broker.dispatch.norm import NormError
+from broker.dispatch.norm.feedback import feedback_at
+from broker.dispatch.norm.repeat import repeats
+from broker.dispatch.norm.review import escalation
+from broker.dispatch.notify.message import About
+from broker.dispatch.notify.plan import RAISING, State
+from broker.dispatch.roster import Roster
+from broker.dispatch.tables import AlarmState, Case, CaseState, Delivery, Event, Site
+
+log = logging.getLogger(__name__)
+
+LATE_LOOK_S = 3600.0
+"""How far back a late digest looks for what came late."""
+
+
+def ask(session: Session, requests: Iterable[tuple[Case, About, Iterable[str]]], now: float) -> None:
+    """Have these people told about these cases; who waits for the same message already is not asked for twice."""
+    rows: list[Delivery] = []
+    for case, about, people in sorted(requests, key=lambda request: request[0].id):  # cases are locked in this order
+        same = (Delivery.case == case.id, Delivery.about == about, Delivery.state == State.WAITING)
+        waiting = set(session.scalars(select(Delivery.person).where(*same)))
+        new = [person for person in dict.fromkeys(people) if person not in waiting]
+        rows += [_row(case.site, person, about, now, case=case.id) for person in new]
+        if new:
+            ledger.append(session, case.id, now, DISPATCH, "notify", {"about": about.value, "people": new})
+    _put(session, rows, now)
+
+
+def _row(site: str, person: str, about: About, at: float, *, case: str | None = None) -> Delivery:
+    state = State.WAITING.value
+    return Delivery(id=str(uuid7()), case=case, person=person, site=site, about=about.value, at=at, state=state)
+
+
+def _put(session: Session, rows: Sequence[Delivery], now: float) -> None:
+    session.add_all(rows)
+    people = {row.person for row in rows}
+    jobs.add_all(session, [Wanted("notify", f"to:{person}", now, {"person": person}) for person in people])
+
+
+def _case(session: Session, job: JobValues) -> Case:
+    case = session.get(Case, job.case)
+    if case is None:
+        raise JobError(f"no case {job.case}")
+    return case
+
+
+def roster_of(session: Session, site: str) -> Roster:
+    try:
+        return roster.read(session, site)
+    except (LookupError, NormError) as error:
+        raise JobError(f"nobody can be told: {error}") from error
+
+
+def _first(people: Roster, case: Case, now: float) -> tuple[str, ...]:
+    """Who is told of a case first: those on duty, else the next in line. Raises JobError where there is no one."""
+    found = people.in_line(now, case.rule).people
+    if not found:
+        raise JobError(f"site {case.site}: there is nobody who could be told; enter people, shifts or a chain")
+    return found
+
+
+def waits_for_somebody(case: Case) -> bool:
+    return not CaseState(case.state).over and case.assigned_at is None
+
+
+def notify(session: Session, job: JobValues, now: float) -> None:
+    """A case was raised, got worse, cleared, was opened again, or given to somebody: `about` and `to` of the body."""
+    case = _case(session, job)
+    about = About(job.body["about"])
+    if about is About.GIVEN:
+        ask(session, [(case, about, [job.body["to"]])], now)
+    elif about is About.CLEARED:
+        ask(session, [(case, about, _heard(session, case.id))], now)
+    elif not tells_nobody(CaseValues.of(case)):
+        people = roster_of(session, case.site)
+        first = _first(people, case, now)
+        ask(session, [(case, about, (*first, case.owner) if case.owner else first)], now)
+        if about in {About.RAISED, About.REOPENED}:
+            times = [at for at in repeats(case.review_from, people.repeat_min, None) if at > now]
+            if times:
+                jobs.add(session, "repeat", case.id, times[0], {}, case=case.id)
+
+
+def repeat(engine: Engine, job: JobValues, now: float) -> None:
+    """Tell a case that nobody has taken again, at the site's list of minutes."""
+    with transaction(engine) as session:
+        case = _case(session, job)
+        if not waits_for_somebody(case):
+            return
+        people = roster_of(session, case.site)
+        times = repeats(case.review_from, people.repeat_min, None)
+        if any(at <= now for at in times):
+            ask(session, [(case, About.REPEAT, _first(people, case, now))], now)
+    again(at for at in times if at > now)
+
+
+def escalate(engine: Engine, job: JobValues, now: float) -> None:
+    """Tell the steps of the chain that are due and have not been told since the clock of the case began."""
+    with transaction(engine) as session:
+        case = _case(session, job)
+        if not waits_for_somebody(case):
+            return
+        steps = escalation(case.review_from, roster_of(session, case.site).chain, None)
+        told = set(
+            session.scalars(
+                select(Delivery.person).where(
+                    Delivery.case == case.id, Delivery.about == About.ESCALATION, Delivery.at >= case.review_from
+                )
+            )
+        )
+        due = [person for at, step in steps if at <= now for person in step.people if person not in told]
+        ask(session, [(case, About.ESCALATION, due)], now)
+    again(at for at, _ in steps if at > now)
+
+
+def again(times: Iterable[float]) -> None:
+    at = min(times, default=None)
+    if at is not None:
+        raise Again(at)
+
+
+def late_digest(engine: Engine, job: JobValues, now: float) -> None:
+    """Tell what came late and has not been told since, to those in line for each; one message a person and site."""
+    with transaction(engine) as session:
+        site = str(job.body["site"])
+        told = (
+            select(func.max(Delivery.at))
+            .where(Delivery.case == Case.id, Delivery.about != About.CLEARED)
+            .scalar_subquery()
+        )
+        untold = (
+            Event.late,
+            ~Event.stale,
+            Event.received_at > now - LATE_LOOK_S,
+            func.coalesce(told, 0.0) < Event.received_at,
+        )
+        late = select(Case).where(
+            Case.site == site,
+            Case.state.not_in([s.value for s in CaseState if s.over]),
+            exists().where(Event.case == Case.id, *untold),
+        )
+        found = session.scalars(late).all()
+        if all(case.alarm_state == AlarmState.CLEARED for case in found):
+            return
+        people = roster_of(session, site)
+        ask(session, [(case, About.LATE, _first(people, case, now)) for case in found], now)
+
+
+def feedback(engine: Engine, job: JobValues, now: float) -> None:
+    """Tell those who heard of a case what came of it: the site's own people at once, others within the hours for it."""
+    with transaction(engine) as session:
+        case = _case(session, job)
+        if case.answered_at is None:  # opened again since
+            return
+        people = roster_of(session, case.site)
+        hours = feedback_at(now, people.calendar)
+        told = set(
+            session.scalars(
+                select(Delivery.person).where(
+                    Delivery.case == case.id, Delivery.about == About.FEEDBACK, Delivery.at >= case.answered_at
+                )
+            )
+        )
+        heard = [p for p in _heard(session, case.id, cleared_too=True) if p not in told and p != case.owner]
+        now_too = [p for p in heard if p in people.members or hours <= now]
+        ask(session, [(case, About.FEEDBACK, now_too)], now)
+        outside = [p for p in heard if p not in people.members and hours > now]
+    if outside:
+        raise Again(hours)
+
+
+EVERY_SITE = "*"
+"""Key of the `handover` job that keeps one waiting for each site with shifts; the worker asks for it when it starts."""
+ROSTER_LOOK_S = 3600.0
+"""How often that looks whether shifts were changed."""
+
+
+def handover(engine: Engine, job: JobValues, now: float) -> None:
+    """Tell the shift that ended and the one that follows what is handed over. key: the site, or `EVERY_SITE`.
+
+    Of several shifts that ended while dispatch was down only the last is told; the pages have the others.
+    """
+    if job.key == EVERY_SITE:
+        _look_at_rosters(engine, now)
+        raise Again(now + ROSTER_LOOK_S)
+    with transaction(engine) as session:
+        people = roster_of(session, job.key)
+        calendar = people.calendar
+        ended, after = None, calendar.next_ending(job.due - 1.0)
+        while after and after[0].end <= now:
+            ended, after = after, calendar.next_ending(after[0].end)
+        if ended is not None:
+            at = ended[0].end
+            outgoing = [p for shift in ended for p in calendar.people(shift)]
+            incoming = [p for shift in calendar.running(at) for p in calendar.people(shift)]
+            told = dict.fromkeys([*outgoing, *(incoming or people.in_line(at, "").people)])
+            _put(session, [_row(job.key, person, About.HANDOVER, at) for person in told], now)
+    again(shift.end for shift in after)
+
+
+def _look_at_rosters(engine: Engine, now: float) -> None:
+    with transaction(engine) as session:
+        for site in session.scalars(select(Site.id).order_by(Site.id)).all():
+            try:
+                following = roster_of(session, site).calendar.next_ending(now)
+            except JobError as error:
+                log.warning("site %s: no hand-over: %s", site, error)
+                continue
+            if following:
+                jobs.add(session, "handover", site, following[0].end, {})
+
+
+def _heard(session: Session, case: str, *, cleared_too: bool = False) -> list[str]:
+    """Who was told that a case is raised, or is about to be; without those told since that it cleared, unless asked."""
+    rows = session.execute(
+        select(Delivery.person, Delivery.about)
+        .where(Delivery.case == case, Delivery.state.in_([State.SENT, State.WAITING]))
+        .order_by(Delivery.at, Delivery.id)
+    ).tuples()
+    heard: dict[str, None] = {}
+    for person, about in rows:
+        if about in RAISING:
+            heard[person] = None
+        elif about == About.CLEARED and not cleared_too:
+            heard.pop(person, None)
+    return list(heard)
+
+
+def next_in_line(session: Session, case: Case) -> tuple[str, ...]:
+    """The first step of the chain with somebody who has not been tried for this case yet, then any of the site."""
+    tried = set(
+        session.scalars(select(Delivery.person).where(Delivery.case == case.id, Delivery.at >= case.review_from))
+    )
+    people = roster_of(session, case.site)
+    for step in (*(s.people for s in sorted(people.chain, key=lambda s: s.after_s)), people.members):
+        if found := tuple(person for person in step if person not in tried):
+            return found
+    log.error("case %s: nobody of site %s can be reached", case.id, case.site)
+    return ()

@@ -1,0 +1,216 @@
+"""What one person gets now: the rows that wait, the cases behind them, put into words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from broker.dispatch import report, roster
+from broker.dispatch.norm import NormError
+from broker.dispatch.norm.repeat import not_before
+from broker.dispatch.norm.review import Found, review_due
+from broker.dispatch.notify.message import MAX_ITEMS, SEVERITIES, About, Block, Item, Message, Section, Sheet, words
+from broker.dispatch.notify.plan import RAISING, STORM_WINDOW_S, Dropped, Parcel, Plan, State, Waiting, plan
+from broker.dispatch.roster import Roster
+from broker.dispatch.tables import AlarmState, Case, CaseState, Delivery, Event, Person, Site
+from broker.dispatch.text import LANGUAGES, catalogue
+
+log = logging.getLogger(__name__)
+
+Links = Callable[[str | None, str, float], str]
+"""Address for a case (None: of the list) and a person, at a time; signed where it opens a case."""
+Pictures = Callable[[Session, str], Path | None]
+"""The newest picture of a case, faces made unrecognisable."""
+
+_CALM = {About.CLEARED, About.FEEDBACK}
+_OWN_HEADING = _CALM | {About.ESCALATION, About.REPEAT, About.REOPENED}
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message ready to go."""
+
+    parcel: Parcel
+    sheet: Sheet
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What is needed to write to one person within one transaction."""
+
+    session: Session
+    reader: Person
+    now: float
+    links: Links
+    pictures: Pictures
+
+    def letters(self) -> tuple[list[Letter], Plan]:
+        """What goes now, and the whole plan of it."""
+        found = plan([self._waiting(row) for row in self._rows], self._sent_at(), self._storm(), self.now)
+        written, drop = [], dict(found.drop)
+        for parcel in found.send:
+            sheet = self._handover(parcel.rows[-1]) if parcel.about is About.HANDOVER else words(self._message(parcel))
+            if sheet is None:
+                drop |= {row.id: Dropped.NO_REPORT for row in parcel.rows}
+            else:
+                written.append(Letter(parcel, sheet))
+        return written, Plan(found.send, drop, found.later)
+
+    # -- what waits ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _rows(self) -> Sequence[Delivery]:
+        mine = (Delivery.person == self.reader.id, Delivery.state == State.WAITING)
+        return self.session.scalars(select(Delivery).where(*mine).order_by(Delivery.at, Delivery.id)).all()
+
+    @cached_property
+    def _sites(self) -> Mapping[str, Site]:
+        return {site: self.session.get_one(Site, site) for site in sorted({row.site for row in self._rows})}
+
+    @cached_property
+    def _rosters(self) -> Mapping[str, Roster | None]:
+        """None where it makes no sense: then nothing is held back for it."""
+        found: dict[str, Roster | None] = {}
+        for site in self._sites:
+            try:
+                found[site] = roster.read(self.session, site)
+            except NormError as error:
+                log.warning("site %s: its roster cannot be used: %s", site, error)
+                found[site] = None
+        return found
+
+    def _storm(self) -> int:
+        return min((site.storm_per_10min for site in self._sites.values()), default=0)
+
+    def _sent_at(self) -> Sequence[float]:
+        recent = (Delivery.person == self.reader.id, Delivery.at > self.now - STORM_WINDOW_S)
+        query = select(func.max(Delivery.at)).where(*recent, Delivery.state == State.SENT).group_by(Delivery.message)
+        return self.session.scalars(query).all()
+
+    def _waiting(self, row: Delivery) -> Waiting:
+        about = About(row.about)
+        if row.case is None:
+            return Waiting(id=row.id, case=None, site=row.site, about=about, since=row.at)
+        case = self.session.get_one(Case, row.case)
+        severity = "info" if about in _CALM else case.severity
+        people = self._rosters[row.site]
+        return Waiting(
+            id=row.id,
+            case=case.id,
+            site=row.site,
+            about=about,
+            since=row.at,
+            not_before=not_before(self.now, severity, people.quiet, people.calendar) if people else self.now,
+            rule=case.rule,
+            severity=severity,
+            heard=self._has_heard(case.id),
+            over=CaseState(case.state).over,
+            cleared=case.alarm_state == AlarmState.CLEARED,
+            taken=case.assigned_at is not None,
+            picture=about not in _CALM and self.pictures(self.session, case.id) is not None,
+        )
+
+    def _has_heard(self, case: str) -> bool:
+        mine = (Delivery.case == case, Delivery.person == self.reader.id, Delivery.state == State.SENT)
+        rows = self.session.scalars(select(Delivery.about).where(*mine).order_by(Delivery.at, Delivery.id))
+        told = [about for about in rows if about in RAISING or about == About.CLEARED]
+        return bool(told) and told[-1] != About.CLEARED
+
+    # -- in words ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _language(self) -> str:
+        return self.reader.language if self.reader.language in LANGUAGES else LANGUAGES[0]
+
+    def _message(self, parcel: Parcel) -> Message:
+        cases = {row.case: self.session.get_one(Case, row.case) for row in parcel.rows if row.case}
+        items = {case.id: self._item(case) for case in cases.values()}
+        worst_first = sorted(cases.values(), key=lambda case: -SEVERITIES.index(case.severity))
+        pictures = (self.pictures(self.session, case.id) for case in worst_first)
+        return Message(
+            about=parcel.about,
+            language=self._language,
+            zone=self._sites[parcel.rows[0].site].time_zone,
+            now=self.now,
+            sections=_sections(parcel, items),
+            link=self.links(worst_first[0].id if len(cases) == 1 else None, self.reader.id, self.now),
+            picture=None if parcel.about in _CALM else next(filter(None, pictures), None),
+        )
+
+    def _item(self, case: Case) -> Item:
+        since = case.first_seen
+        if case.alarms > 1:  # the alarm that is on now, not the first one of the case
+            newest = (Event.site == case.site, Event.node == case.node, Event.alarm == case.alarm)
+            since = self.session.scalar(select(func.min(Event.at)).where(*newest)) or since
+        return Item(
+            case=case.id,
+            site_name=self._sites[case.site].name,
+            rule=case.rule,
+            clauses=tuple(case.clause),
+            place=case.place,
+            source=case.node if case.source == "-" else case.source,
+            severity=case.severity,
+            subjects=case.subjects,
+            since=since,
+            opened_at=case.review_from,
+            cleared_at=case.cleared_at,
+            unknown=case.reason if case.verdict == "unknown" else None,
+            unverified=case.unverified,
+            late=case.late,
+            taken=case.assigned_at is not None,
+            take_by=review_due(case.review_from),
+            result=case.result,
+            stand_in=self._stands_in(case),
+        )
+
+    def _stands_in(self, case: Case) -> bool:
+        people = self._rosters[case.site]
+        line = people.in_line(self.now, case.rule) if people else None
+        return line is not None and line.found is not Found.DUTY and self.reader.id in line.people
+
+    def _handover(self, row: Waiting) -> Sheet | None:
+        """The report of the shift that ended when the row was made; None where the roster knows of none."""
+        people = self._rosters[row.site]
+        ended = people.calendar.next_ending(row.since - 1.0) if people else ()
+        if not ended or ended[0].end != row.since:
+            log.error("site %s: no hand-over report: no shift ended at %.0f", row.site, row.since)
+            return None
+        written = report.write(report.gather(self.session, row.site, ended[0]), self._language)
+        text = catalogue(self._language)
+        blocks = [Block("", written.summary)]
+        for part in written.parts:
+            lines = [entry.text for entry in part.entries[:MAX_ITEMS]]
+            if len(part.entries) > MAX_ITEMS:
+                lines.append(text("notify.line.more", n=len(part.entries) - MAX_ITEMS))
+            blocks.append(Block(part.heading, tuple(lines), bullets=True))
+        return Sheet(
+            title=written.title,
+            tone="calm",
+            blocks=tuple(blocks),
+            link=self.links(None, self.reader.id, self.now),
+            link_word=text("notify.link.list"),
+            sender=text("notify.sender"),
+            picture=None,
+        )
+
+
+def _sections(parcel: Parcel, items: Mapping[str, Item]) -> tuple[Section, ...]:
+    if parcel.about not in {About.DIGEST, About.LATE}:
+        return (Section("", tuple(items.values())),)
+    by_heading: dict[str, list[Item]] = {}
+    for row in parcel.rows:
+        if row.case:
+            by_heading.setdefault(_heading(row), []).append(items[row.case])
+    return tuple(Section(heading, tuple(found)) for heading, found in by_heading.items())
+
+
+def _heading(row: Waiting) -> str:
+    if row.about is About.LATE:
+        return "late_cleared" if row.cleared else "late_open"
+    return row.about.value if row.about in _OWN_HEADING else "raised"

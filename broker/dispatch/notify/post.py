@@ -1,0 +1,148 @@
+"""Carries what waits for one person by the channels, and writes down what came of it.
+
+Of one person's jobs only one runs at a time, so what waits goes together and once. Between sending and writing that
+down a worker may die: then it is sent again, never lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, select, update
+from sqlalchemy.orm import Session
+from uuid6 import uuid7
+
+from broker.dispatch import ledger, metrics
+from broker.dispatch.cases import DISPATCH
+from broker.dispatch.database import transaction
+from broker.dispatch.jobs import JobValues, Retry
+from broker.dispatch.notify.asking import again, ask, next_in_line, notify, waits_for_somebody
+from broker.dispatch.notify.channels.base import Channel, Failed, Outcome, Sent, Why
+from broker.dispatch.notify.letters import Desk, Letter, Links, Pictures
+from broker.dispatch.notify.message import About
+from broker.dispatch.notify.plan import RAISING, State, Waiting
+from broker.dispatch.tables import Case, Contact, Delivery, Person
+
+log = logging.getLogger(__name__)
+
+TRIES = 4
+"""Of a message that nothing took; then the next in line are told."""
+PAUSE_S = (5.0, 15.0, 45.0)
+"""Between the tries."""
+MAX_WAIT_S = 60.0
+"""A service that asks to wait longer is not waited for."""
+MAX_SENDS = 5
+"""Messages in one run, so that a run of nothing but time-outs ends within its lease."""
+NO_CONTACT = "no_contact"
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """The handler of `notify` jobs."""
+
+    channels: Mapping[str, Channel]
+    links: Links
+    pictures: Pictures
+
+    def notify(self, engine: Engine, job: JobValues, now: float) -> None:
+        """A job of a case (`about`, `to`), or of a person (`person`)."""
+        if "person" in job.body:
+            self._carry(engine, str(job.body["person"]), job.attempts, now)
+            return
+        with transaction(engine) as session:
+            notify(session, job, now)
+
+    def _carry(self, engine: Engine, person: str, attempt: int, now: float) -> None:
+        with transaction(engine) as session:
+            reader = session.get_one(Person, person)
+            letters, found = Desk(session, reader, now, self.links, self.pictures).letters()
+            for row, why in found.drop.items():
+                _settle(session, [row], State.DROPPED, why, now)
+            ways = _ways(session, reader)
+        retry: list[float] = []
+        for letter in letters[:MAX_SENDS]:
+            outcomes = self._send(letter, ways, now)
+            with transaction(engine) as session:
+                at = _record(session, letter, outcomes, attempt, now)
+            if at is not None:
+                retry.append(at)
+        if retry:
+            raise Retry(min(retry), "no channel took a message")
+        again([now] if len(letters) > MAX_SENDS else [found.later] if found.later is not None else [])
+
+    def _send(self, letter: Letter, ways: Sequence[Sequence[Contact]], now: float) -> list[tuple[Contact, Outcome]]:
+        """Every contact of a position, then those of the next where none of them took it."""
+        outcomes: list[tuple[Contact, Outcome]] = []
+        for contacts in ways:
+            for contact in contacts:
+                channel = self.channels.get(contact.channel)
+                outcome = channel.send(letter.sheet, contact.address, now) if channel else Failed(Why.BAD_ADDRESS)
+                outcomes.append((contact, outcome))
+            if any(isinstance(outcome, Sent) for _, outcome in outcomes):
+                break
+        return outcomes
+
+
+def _ways(session: Session, reader: Person) -> list[list[Contact]]:
+    """Contacts by position; none for somebody who is not active any more."""
+    by_position: dict[int, list[Contact]] = {}
+    if reader.active:
+        mine = select(Contact).where(Contact.person == reader.id, Contact.enabled)
+        for contact in session.scalars(mine.order_by(Contact.position, Contact.id)):
+            by_position.setdefault(contact.position, []).append(contact)
+    return list(by_position.values())
+
+
+def _settle(session: Session, rows: Sequence[str], state: State, code: str, now: float, **more: str) -> None:
+    session.execute(update(Delivery).where(Delivery.id.in_(rows)).values(state=state.value, code=code, at=now, **more))
+
+
+def _record(
+    session: Session, letter: Letter, outcomes: Sequence[tuple[Contact, Outcome]], attempt: int, now: float
+) -> float | None:
+    """Write down what came of a message; gives when to try again, or None where that is settled."""
+    rows = letter.parcel.rows
+    message = str(uuid7())
+    first = next((contact for contact, outcome in outcomes if isinstance(outcome, Sent)), None)
+    for contact, outcome in outcomes:
+        state = State.SENT if isinstance(outcome, Sent) else State.FAILED
+        metrics.MESSAGES.labels(contact.channel, state.value).inc()
+        if state is State.FAILED:
+            log.warning("%s did not take a message for %s: %s", contact.channel, contact.person, outcome.code)
+        if contact is not first:  # the first one's rows are those that waited
+            tried = {"message": message, "state": state.value, "code": outcome.code, "at": now}
+            session.add_all([_beside(row, contact, tried) for row in rows])
+    if first is not None:
+        _settle(session, [r.id for r in rows], State.SENT, "ok", now, channel=first.channel, message=message)
+        return None
+    passing = [outcome for _, outcome in outcomes if isinstance(outcome, Failed) and outcome.why.passing]
+    wait = min((outcome.retry_after or 0.0 for outcome in passing), default=0.0)
+    if passing and attempt < TRIES and wait <= MAX_WAIT_S:
+        return now + max(wait, PAUSE_S[min(attempt, len(PAUSE_S)) - 1])
+    _give_up(session, rows, outcomes[-1][1].code if outcomes else NO_CONTACT, now)
+    return None
+
+
+def _beside(row: Waiting, contact: Contact, tried: Mapping[str, object]) -> Delivery:
+    own = {"id": str(uuid7()), "case": row.case, "site": row.site, "about": row.about.value}
+    return Delivery(**own, person=contact.person, channel=contact.channel, **tried)
+
+
+def _give_up(session: Session, rows: Sequence[Waiting], code: str, now: float) -> None:
+    """The person was not reached: say so loudly, and have the next in line told of what somebody must know."""
+    _settle(session, [row.id for row in rows], State.GIVEN_UP, code, now)
+    metrics.MESSAGES.labels("-", State.GIVEN_UP.value).inc()
+    requests: list[tuple[Case, About, Sequence[str]]] = []
+    for row in sorted(rows, key=lambda row: row.case or ""):  # cases are locked in this order
+        person = session.get_one(Delivery, row.id).person
+        log.error("a message (%s, case %s, site %s) did not reach %s: %s", row.about, row.case, row.site, person, code)
+        if row.case is None:
+            continue
+        detail = {"about": row.about.value, "person": person, "code": code}
+        ledger.append(session, row.case, now, DISPATCH, "unreached", detail)
+        case = session.get_one(Case, row.case)
+        if row.about in RAISING and waits_for_somebody(case):
+            requests.append((case, About.ESCALATION, next_in_line(session, case)))
+    ask(session, requests, now)
