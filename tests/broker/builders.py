@@ -185,7 +185,7 @@ class Client:
         client.on_disconnect = lambda _c, _d, _f, reason, _p: self.events.put(("gone", str(reason)))
         client.on_publish = lambda _c, _d, _m, reason, _p: self.events.put(("published", str(reason)))
         client.on_subscribe = lambda _c, _d, _m, reasons, _p: self.events.put(("subscribed", str(reasons[0])))
-        client.on_message = lambda _c, _d, message: self.inbox.put((message.topic, message.payload))
+        client.on_message = lambda _c, _d, message: self.inbox.put((message.topic, bytes(message.payload)))
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = self.session_s
         try:
@@ -236,7 +236,7 @@ class Client:
     def drop(self) -> None:
         """As if the cable were pulled: no DISCONNECT."""
         plain = self._client.socket()
-        assert plain is not None
+        assert isinstance(plain, socket.socket)
         plain.shutdown(socket.SHUT_RDWR)
         self.gone()
         self._client.loop_stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ssl
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -215,7 +216,7 @@ def broken_signature() -> bytes:
     return ssl.DER_cert_to_PEM_cert(bytes(der)).replace("CERTIFICATE", "CERTIFICATE REQUEST").encode()
 
 
-BAD_REQUESTS = {
+BAD_REQUESTS: dict[str, Callable[[], bytes]] = {
     "for somebody else": lambda: request(OTHER.name),
     "for nobody": lambda: request(""),
     "RSA": lambda: request(NODE.name, rsa.generate_private_key(65537, 2048)),
@@ -406,10 +407,9 @@ def spoil_bundle(pki: Pki) -> None:
     ("spoil", "says"),
     [(spoil_mode, "chmod 600"), (spoil_key, "key of something else"), (spoil_cert, "newest"), (spoil_bundle, "ca.pem")],
 )
-def test_what_is_wrong_with_the_files_is_said(pki: Pki, spoil: object, says: str) -> None:
+def test_what_is_wrong_with_the_files_is_said(pki: Pki, spoil: Callable[[Pki], None], says: str) -> None:
     pki.issue(NODE, NOW)
     assert list(problems(pki.folder, NOW)) == []
-    assert callable(spoil)
     spoil(pki)
     (line,) = problems(pki.folder, NOW)
     assert says in line
