@@ -49,8 +49,8 @@ class Limits(_Strict):
     connections: Annotated[int, Field(ge=4, le=100_000)] = Field(
         2000, description="At the same time; each takes a file handle, so `LimitNOFILE` has to be above it."
     )
-    inflight: Annotated[int, Field(ge=1, le=1000)] = Field(
-        200, description="QoS 1 messages on the way to one client that it has not acknowledged."
+    inflight: Annotated[int, Field(ge=1, le=65_535)] = Field(
+        1000, description="QoS 1 messages on the way to one client that it has not acknowledged."
     )
     queued_messages: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
         20_000, description="Waiting for one client that is away. More are dropped, and the nodes send them again."
