@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge import doctor
+from edge import doctor, health
 from edge.doctor.result import FINDINGS, Grade, fields_of, found, summary, tell, text_keys
 from edge.text import LANGUAGES, catalogue
 
@@ -81,6 +81,7 @@ def test_what_the_code_finds_is_declared() -> None:
 def test_what_is_declared_can_be_found() -> None:
     """A code that no examination writes is a text that nobody will ever read."""
     written = {path.stem: strings(path) for path in SOURCES if path.stem not in ("result", "__init__")}
+    written["health"] = strings(Path(health.__file__))  # the machine's codes, which the page has too
     everywhere = set().union(*written.values())
     built = {"broker": {"login_password", "login_certificate", "login_nobody"}}  # put together from two words
     for organ, codes in FINDINGS.items():
