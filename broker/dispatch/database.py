@@ -69,13 +69,13 @@ def transaction(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """One consistent look that holds up no writer of SQLite. What is changed in it is not kept."""
+    """One consistent look that holds up no writer of SQLite. What is changed in it is not kept; what was read stays
+    readable after it."""
     options: dict[str, Any] = {_READ_ONLY: True}
     if engine.dialect.name == "postgresql":
         options["isolation_level"] = "REPEATABLE READ"
     with Session(engine.execution_options(**options), expire_on_commit=False, autoflush=False) as session:
-        yield session
-        session.rollback()
+        yield session  # closing rolls back; an explicit rollback would also forget what the rows held
 
 
 def insert(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:

@@ -1,0 +1,1 @@
+"""Dispatch for people: pages, JSON, and the door for the nodes' evidence."""

@@ -1,0 +1,27 @@
+"""Dispatch's pages and JSON as one application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from sqlalchemy import Engine
+
+from broker.dispatch.clock import Clock
+from broker.dispatch.evidence import Store
+from broker.dispatch.web import admin, api, entry, foreman, officer
+from broker.dispatch.web.guard import Guard
+from broker.dispatch.web.links import Links
+from broker.dispatch.web.pages import FORM, Web
+
+
+def create(engine: Engine, store: Store, clock: Clock, links: Links, base: str) -> FastAPI:
+    """base: address under which people reach the pages, e.g. `https://dispatch.example.org`; requests for other hosts
+    are refused, and cookies are for TLS only where it begins with `https:`."""
+    app = FastAPI(
+        title="Banksman dispatch", version="1", docs_url=None, redoc_url=None, openapi_url=None, max_body_size=FORM
+    )
+    app.router.redirect_slashes = False
+    app.add_middleware(Guard, base=base)
+    web = app.state.web = Web(engine, store, clock, links, base)
+    for part in (entry, api, officer, admin, foreman):
+        part.add(app, web)
+    return app

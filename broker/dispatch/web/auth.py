@@ -1,0 +1,137 @@
+"""Log-ins: passwords (argon2), rate limits, sessions in the database, so that every worker knows them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+from collections import defaultdict
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session as Transaction
+from uuid6 import uuid7
+
+from broker.dispatch.tables import Attempt, Membership, Person, Role, Session
+from broker.dispatch.web.rights import Visitor
+
+IDLE_S = 12 * 3600.0
+ABSOLUTE_S = 7 * 86400.0
+LINK_SESSION_S = 24 * 3600.0
+"""A session that a link opened lives no longer than this."""
+WINDOW_S = 15 * 60.0
+PER_NAME, PER_ADDRESS = 8, 40
+"""Failed log-ins within `WINDOW_S`: with one name, from one address (behind which a whole site may sit)."""
+SEEN_EVERY_S = 60.0
+LEAST_PASSWORD, LONGEST_PASSWORD = 12, 256
+_AT_ONCE = 2  # argon2 takes 64 MiB each
+
+
+class PasswordError(ValueError):
+    """A new password is too short or too long."""
+
+
+class Passwords:
+    """argon2id with the library's parameters (RFC 9106, low memory)."""
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher()
+        self._room = threading.BoundedSemaphore(_AT_ONCE)
+        self._nobody = self.hash(secrets.token_hex(16))
+
+    def hash(self, password: str) -> str:
+        """Raises PasswordError."""
+        if not LEAST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+            what = f"a password has {LEAST_PASSWORD} to {LONGEST_PASSWORD} characters"
+            raise PasswordError(f"{what}; this one has {len(password)}")
+        with self._room:
+            return self._hasher.hash(password)
+
+    def right(self, kept: str | None, password: str) -> bool:
+        """Takes as long for somebody unknown, so that the time tells nobody's name."""
+        with self._room:
+            try:
+                matches = self._hasher.verify(kept or self._nobody, password[:LONGEST_PASSWORD])
+            except (VerificationError, InvalidHashError):
+                return False
+        return matches and kept is not None
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
+
+
+class Attempts:
+    """Slows guessing down, by name and by address. An attempt counts before it is tried: parallel ones count all."""
+
+    def begin(self, db: Transaction, name: str, address: str, now: float) -> float:
+        """Count an attempt. 0: go ahead; else the seconds to wait, and nothing is counted."""
+        db.execute(delete(Attempt).where(Attempt.at <= now - WINDOW_S))
+        keys = ((_digest(f"name {name.casefold()}"), PER_NAME), (_digest(f"address {address}"), PER_ADDRESS))
+        for who, limit in keys:
+            count, oldest = db.execute(select(func.count(), func.min(Attempt.at)).where(Attempt.who == who)).one()
+            if count >= limit:
+                return float(max(1.0, oldest + WINDOW_S - now))
+        for who, _ in keys:
+            db.add(Attempt(id=str(uuid7()), who=who, at=now))
+        return 0.0
+
+    def succeeded(self, db: Transaction, name: str, address: str) -> None:
+        """The name's failures are forgotten, the address's are not: who knows one password may not guess others."""
+        db.execute(delete(Attempt).where(Attempt.who == _digest(f"name {name.casefold()}")))
+        newest = select(Attempt.id).where(Attempt.who == _digest(f"address {address}")).order_by(Attempt.at.desc())
+        db.execute(delete(Attempt).where(Attempt.id == newest.limit(1).scalar_subquery()))
+
+
+def roles_of(db: Transaction, person: str) -> dict[str, frozenset[Role]]:
+    """Roles of a person by site or `*`."""
+    roles: dict[str, set[Role]] = defaultdict(set)
+    for site, role in db.execute(select(Membership.site, Membership.role).where(Membership.person == person)):
+        roles[site].add(Role(role))
+    return {site: frozenset(of_site) for site, of_site in roles.items()}
+
+
+class Sessions:
+    """Sessions; the cookie's value is kept as a hash only."""
+
+    def open(self, db: Transaction, person: str, now: float, case: str | None = None) -> str:
+        """Gives the cookie's value; always a new one."""
+        cookie = secrets.token_urlsafe(32)
+        db.execute(delete(Session).where(Session.created_at <= now - ABSOLUTE_S))
+        csrf = secrets.token_urlsafe(32)
+        db.add(Session(id=_digest(cookie), person=person, csrf=csrf, created_at=now, seen_at=now, case=case))
+        return cookie
+
+    def find(self, db: Transaction, cookie: str | None, now: float) -> tuple[Visitor, bool] | None:
+        """Who has this cookie, and whether it is time to call `seen`. None: nobody, expired, or no longer active."""
+        if not cookie:
+            return None
+        row = db.get(Session, _digest(cookie))
+        if row is None or now >= row.seen_at + IDLE_S:
+            return None
+        if now >= row.created_at + (ABSOLUTE_S if row.case is None else LINK_SESSION_S):
+            return None
+        person = db.get(Person, row.person)
+        if person is None or not person.active:
+            return None
+        visitor = Visitor(person.id, person.name, person.language, roles_of(db, person.id), row.case, row.csrf, row.id)
+        return visitor, now >= row.seen_at + SEEN_EVERY_S
+
+    def seen(self, db: Transaction, key: str, now: float) -> None:
+        row = db.get(Session, key)
+        if row is not None:
+            row.seen_at = now
+
+    def close(self, db: Transaction, cookie: str | None) -> None:
+        if cookie:
+            db.execute(delete(Session).where(Session.id == _digest(cookie)))
+
+    def close_all(self, db: Transaction, person: str) -> None:
+        """Somebody left, or has a new password."""
+        db.execute(delete(Session).where(Session.person == person))
+
+
+def same_csrf(visitor: Visitor, given: str | None) -> bool:
+    return given is not None and hmac.compare_digest(visitor.csrf.encode(), given.encode())

@@ -1,0 +1,173 @@
+"""The foreman's pages: lists, a case, the steps on it, its pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import FastAPI, Form, HTTPException, Query, Request, Response, UploadFile
+from fastapi.responses import FileResponse, RedirectResponse
+from sqlalchemy import ColumnElement, and_, case, func, select
+
+from broker.dispatch import ledger
+from broker.dispatch.database import reading
+from broker.dispatch.evidence import MEDIA_TYPES
+from broker.dispatch.tables import AlarmState, Case, Delivery, Evidence, Ledger
+from broker.dispatch.web.pages import (
+    OVER,
+    PER_PAGE,
+    PHOTO_FORM,
+    CaseId,
+    Changing,
+    Known,
+    Sha256,
+    Web,
+    overdue_at,
+    visible,
+)
+from broker.dispatch.web.photo import PhotoError, thumbnail
+from broker.dispatch.web.rights import Right, Visitor
+from broker.dispatch.web.steps import STEPS, offered, receivers, take_step
+from broker.dispatch.web.words import file_words
+
+_HISTORY = 200
+_WORST_FIRST = case((Case.severity == "critical", 0), (Case.severity == "warning", 1), else_=2)
+_PRIVATE = "private, max-age=3600, immutable"  # an address names a hash; what is behind it never changes
+
+
+Page = Annotated[int, Query(ge=1, le=10_000)]
+
+
+def add(app: FastAPI, web: Web) -> None:
+    _add_lists(app, web)
+    _add_case(app, web)
+    _add_files(app, web)
+
+
+def _add_lists(app: FastAPI, web: Web) -> None:
+    def listed(request: Request, visitor: Visitor, name: str, which: ColumnElement[bool], page: int) -> Response:
+        if visitor.case is not None:
+            return RedirectResponse(f"/cases/{visitor.case}", 303)
+        t = web.text(request, visitor)
+        where = and_(which, Case.state.not_in(OVER), visible(visitor))
+        with reading(web.engine) as db:
+            total = db.scalar(select(func.count()).select_from(Case).where(where)) or 0
+            rows = db.scalars(
+                select(Case)
+                .where(where)
+                .order_by(Case.assigned_at.is_not(None), _WORST_FIRST, Case.opened_at, Case.id)
+                .limit(PER_PAGE)
+                .offset((page - 1) * PER_PAGE)
+            )
+            found = web.in_words(db, web.words(db, t), rows)
+        more = f"?page={page + 1}" if page * PER_PAGE < total else ""
+        return web.render(request, "list.html", name, visitor, t=t, cases=found, total=total, more=more)
+
+    @app.get("/", include_in_schema=False)
+    def mine(request: Request, visitor: Known, page: Page = 1) -> Response:
+        return listed(request, visitor, "mine", Case.owner == visitor.id, page)
+
+    @app.get("/overdue", include_in_schema=False)
+    def overdue(request: Request, visitor: Known, page: Page = 1) -> Response:
+        return listed(request, visitor, "overdue", overdue_at(web.clock.now()), page)
+
+    @app.get("/open", include_in_schema=False)
+    def still_open(request: Request, visitor: Known, page: Page = 1) -> Response:
+        return listed(request, visitor, "open", Case.state.not_in(OVER), page)
+
+
+def _add_case(app: FastAPI, web: Web) -> None:
+    @app.get("/cases/{case_id}", include_in_schema=False)
+    def one(
+        request: Request,
+        case_id: CaseId,
+        visitor: Known,
+        verify: Annotated[bool, Query()] = False,
+    ) -> Response:
+        t = web.text(request, visitor)
+        with reading(web.engine) as db:
+            row = web.case(db, visitor, case_id)
+            words = web.words(db, t)
+            files = web.store.files_of(db, row.id)
+            lines = db.scalars(
+                select(Ledger).where(Ledger.case == row.id).order_by(Ledger.n.desc()).limit(_HISTORY)
+            ).all()
+            told = db.scalars(
+                select(Delivery).where(Delivery.case == row.id).order_by(Delivery.at.desc()).limit(_HISTORY)
+            ).all()
+            leads = visitor.may(Right.LEAD, row.site)
+            values = {
+                "case": words.case(row),
+                "result": row.result or "",
+                "answer": row.answer or "",
+                "false_alarm_reason": row.false_alarm_reason or "",
+                "hold": row.hold,
+                "important": row.important,
+                "lasts": row.alarm_state != AlarmState.CLEARED or row.unverified,
+                "after": row.ledger_n,
+                "steps": offered(visitor, row, web.clock.now()),
+                "people": [(i, name) for i, name in receivers(db, row.site) if i != row.owner],
+                "snapshots": [file_words(f) for f in files if f.kind == "snapshot"],
+                "clips": [file_words(f) for f in files if f.kind == "clip"],
+                "photos": [file_words(f) for f in files if f.kind == "photo"],
+                "history": [words.step(line, row.site) for line in lines],
+                "told": [(words.time(d.at, row.site), words.person(d.person), d.channel, d.state, d.code) for d in told]
+                if leads
+                else [],
+                "officer": leads,
+                "problems": ledger.verify(db, row.id) if verify and leads else None,
+                "lines": row.ledger_n,
+                "head": row.ledger_head,
+            }
+        return web.render(request, "case.html", "", visitor, t=t, **values)
+
+    @app.post("/cases/{case_id}/{step}", include_in_schema=False, max_body_size=PHOTO_FORM)
+    def take(
+        *,
+        case_id: CaseId,
+        step: str,
+        visitor: Changing,
+        text: Annotated[str, Form()] = "",
+        person: Annotated[str, Form(max_length=64)] = "",
+        on: Annotated[str, Form(max_length=8)] = "",
+        after: Annotated[int | None, Form(ge=0)] = None,
+        photo: UploadFile | None = None,
+    ) -> Response:
+        if step not in STEPS:
+            raise HTTPException(404, "no such step")
+        content = photo.file.read() if photo is not None and step == "done" else None
+        take_step(web, visitor, case_id, step, {"text": text, "person": person, "on": on}, after=after, photo=content)
+        return RedirectResponse(f"/cases/{case_id}", 303)
+
+
+def _add_files(app: FastAPI, web: Web) -> None:
+    @app.get(
+        "/evidence/{alarm}/{sha256}",
+        responses={200: {"content": {"image/jpeg": {}, "video/mp4": {}}}, 404: {}, 410: {}},
+        response_class=FileResponse,
+        tags=["evidence"],
+    )
+    def evidence(
+        alarm: CaseId,
+        sha256: Sha256,
+        visitor: Known,
+        small: Annotated[bool, Query(description="A thumbnail of a picture.")] = False,
+    ) -> Response:
+        """A picture, clip or photo. Clips answer ranges."""
+        with reading(web.engine) as db:
+            row = db.get(Evidence, (alarm, sha256))
+            if row is None or not visitor.may(Right.SEE, row.site):
+                raise HTTPException(404, "no such file")
+            if visitor.case is not None:
+                of_case = web.store.files_of(db, visitor.case)
+                if (alarm, sha256) not in [(f.alarm, f.sha256) for f in of_case]:
+                    raise HTTPException(404, "no such file")
+            path, kind, deleted = web.store.path(alarm, sha256), row.kind, row.deleted_at
+        if deleted is not None or not path.exists():
+            raise HTTPException(410, "deleted: its time of keeping is over")
+        headers = {"Cache-Control": _PRIVATE, "Content-Disposition": "inline", "Vary": "Cookie"}
+        if small and kind != "clip":
+            try:
+                return Response(thumbnail(path), media_type="image/jpeg", headers=headers)
+            except PhotoError as error:
+                raise HTTPException(404, "no thumbnail of this") from error
+        return FileResponse(path, media_type=MEDIA_TYPES[kind], headers=headers)

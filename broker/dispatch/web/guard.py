@@ -1,0 +1,77 @@
+"""What every request passes: host and origin, and the headers of every answer."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_LOCAL_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")  # no scheme, no host, no backslash, no blank
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not no-referrer: browsers would then send `Origin: null` with our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "X-Robots-Tag": "noindex, nofollow",
+}
+
+
+def local_path(path: str | None) -> str:
+    """A path on these pages to go to after the log-in, or `/` for anything else."""
+    return path if path and _LOCAL_PATH.fullmatch(path) else "/"
+
+
+class Guard:
+    """ASGI middleware. base: the address under which people reach the pages; other hosts are refused, health aside."""
+
+    def __init__(self, app: ASGIApp, base: str) -> None:
+        self._app = app
+        parts = urlsplit(base)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._host = parts.netloc
+        self._headers = dict(HEADERS)
+        if parts.scheme == "https":
+            self._headers["Strict-Transport-Security"] = "max-age=31536000"
+
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[HTTPStatus, str] | None:
+        if scope["path"] != "/healthz" and headers.get("host") != self._host:
+            return HTTPStatus.MISDIRECTED_REQUEST, f"These pages answer to {self._host} only."
+        if scope["method"] in ("GET", "HEAD"):
+            return None
+        origin = headers.get("origin")
+        # Programs send no Origin; for them the token in the header does. A browser's form always brings one.
+        is_json = headers.get("content-type", "").partition(";")[0].strip() == "application/json"
+        if origin != self._origin and not (origin is None and is_json):
+            return HTTPStatus.FORBIDDEN, "A change must come from these pages themselves (Origin)."
+        return None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    answered[name] = value
+                answered.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        refusal = self._refusal(scope, Headers(scope=scope))
+        if refusal is None:
+            await self._app(scope, receive, with_headers)
+        else:
+            status, text = refusal
+            await PlainTextResponse(text, status)(scope, receive, with_headers)

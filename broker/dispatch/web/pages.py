@@ -1,0 +1,270 @@
+"""What all routes share: who asks, what they may see, how a page is made."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import jinja2
+from fastapi import Depends, Form, HTTPException, Request, Response
+from fastapi import Path as PathParam
+from fastapi.responses import HTMLResponse
+from sqlalchemy import ColumnElement, Engine, and_, func, select, true
+from sqlalchemy.orm import Session as Transaction
+
+from broker.dispatch.clock import Clock
+from broker.dispatch.database import reading, transaction
+from broker.dispatch.evidence import Store
+from broker.dispatch.norm.review import REVIEW_S
+from broker.dispatch.tables import Case, CaseState, Evidence, Person, Site
+from broker.dispatch.text import LANGUAGES, Catalogue, catalogue
+from broker.dispatch.web.auth import Attempts, Passwords, Sessions, same_csrf
+from broker.dispatch.web.links import Links
+from broker.dispatch.web.rights import EVERYWHERE, Right, Visitor
+from broker.dispatch.web.words import CaseWords, Words, file_words
+
+HERE = Path(__file__).parent
+LANGUAGE_COOKIE = "banksman-lang"
+PER_PAGE = 50
+LONGEST_TEXT = 2000
+FORM, PHOTO_FORM = 64 << 10, 16 << 20
+"""Bytes of a form, and of one with a photo."""
+OVER = [state.value for state in CaseState if state.over]
+_STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+
+CaseId = Annotated[str, PathParam(pattern=r"^[0-9A-Za-z][0-9A-Za-z-]{0,63}$")]
+Ident = Annotated[str, PathParam(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+Sha256 = Annotated[str, PathParam(pattern=r"^[0-9a-f]{64}$")]
+
+
+class LoginNeededError(Exception):
+    """Nobody is logged in."""
+
+
+class FormError(Exception):
+    """What a person entered cannot be taken; `key` of the catalogue says why and what would be right."""
+
+    def __init__(self, key: str, **fields: object) -> None:
+        super().__init__(key)
+        self.key = key
+        self.fields = fields
+
+
+@cache
+def static_files() -> dict[str, tuple[bytes, str, str]]:
+    """Name -> content, media type, version."""
+    files = {}
+    for file in sorted((HERE / "static").iterdir()):
+        if file.suffix in _STATIC_TYPES:
+            content = file.read_bytes()
+            files[file.name] = (content, _STATIC_TYPES[file.suffix], hashlib.sha256(content).hexdigest()[:12])
+    return files
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.globals["static"] = lambda name: f"/static/{name}?v={static_files()[name][2]}"
+    return env
+
+
+def cleaned(text: str, longest: int = LONGEST_TEXT, *, lines: bool = True) -> str:
+    """What somebody wrote, without control and direction characters. Raises FormError for nothing, and for too much."""
+    text = text.replace("\r\n", "\n").strip()
+    kept = "".join(
+        c for c in text if (lines and c == "\n") or (unicodedata.category(c) not in ("Cc", "Cs") and c not in _BIDI)
+    ).strip()
+    if not kept:
+        raise FormError("web.error.empty")
+    if len(kept) > longest:
+        raise FormError("web.error.too_long", longest=longest)
+    return kept
+
+
+def overdue_at(now: float) -> ColumnElement[bool]:
+    """Cases that nobody has taken within the norm's five minutes."""
+    return and_(Case.state.not_in(OVER), Case.assigned_at.is_(None), Case.review_from < now - REVIEW_S)
+
+
+def visible(visitor: Visitor) -> ColumnElement[bool]:
+    """Cases that somebody may see."""
+    if visitor.case is not None:
+        return and_(Case.id == visitor.case, _of_sites(visitor))
+    return _of_sites(visitor)
+
+
+def _of_sites(visitor: Visitor) -> ColumnElement[bool]:
+    if visitor.may(Right.SEE, EVERYWHERE):
+        return true()
+    return Case.site.in_(visitor.among(Right.SEE, visitor.roles))
+
+
+class Web:
+    """The parts that routes work with. base: address under which people reach the pages, e.g. `https://host`."""
+
+    def __init__(self, engine: Engine, store: Store, clock: Clock, links: Links, base: str) -> None:
+        self.engine = engine
+        self.store = store
+        self.clock = clock
+        self.links = links
+        self.base = base.rstrip("/")
+        self.secure = base.startswith("https:")
+        # __Host-: bound to this host and to TLS by the browser itself.
+        self.cookie = "__Host-banksman" if self.secure else "banksman"
+        self.sessions = Sessions()
+        self.attempts = Attempts()
+        self.passwords = Passwords()
+
+    # -- who asks ------------------------------------------------------------------------------------------------------
+
+    def known(self, request: Request) -> Visitor | None:
+        """Who asks, if they are logged in."""
+        cookie = request.cookies.get(self.cookie)
+        if cookie is None:
+            return None
+        now = self.clock.now()
+        with reading(self.engine) as db:
+            found = self.sessions.find(db, cookie, now)
+        if found is None:
+            return None
+        visitor, stale = found
+        if stale:
+            with transaction(self.engine) as db:
+                self.sessions.seen(db, visitor.key, now)
+        return visitor
+
+    def set_cookie(self, response: Response, value: str) -> None:
+        # Lax: a link in a message must find the session; changes are kept apart by token and Origin.
+        response.set_cookie(self.cookie, value, httponly=True, samesite="lax", secure=self.secure, path="/")
+
+    # -- what they see -------------------------------------------------------------------------------------------------
+
+    def case(self, db: Transaction, visitor: Visitor, case_id: str, right: Right = Right.SEE) -> Case:
+        """Raises HTTPException 404, as for one that does not exist, and 403 for one that may only be looked at."""
+        case = db.get(Case, case_id)
+        if case is None or not visitor.sees(case.site, case.id):
+            raise HTTPException(404, "no such case")
+        if not visitor.may(right, case.site):
+            raise HTTPException(403, "not yours to change")
+        return case
+
+    def sites(self, db: Transaction, visitor: Visitor, right: Right = Right.SEE) -> list[Site]:
+        """The sites where somebody may do something, by name."""
+        rows = db.scalars(select(Site).order_by(Site.name, Site.id))
+        return [site for site in rows if visitor.may(right, site.id)]
+
+    def words(self, db: Transaction, text: Catalogue) -> Words:
+        sites = {site.id: site for site in db.scalars(select(Site))}
+        people = dict(db.execute(select(Person.id, Person.name)).all())
+        return Words(text, self.clock.now(), sites, people)
+
+    def in_words(self, db: Transaction, words: Words, cases: Iterable[Case]) -> list[CaseWords]:
+        """Cases for a list, each with a thumbnail of its newest alarm."""
+        rows = list(cases)
+        pictures = db.scalars(
+            select(Evidence)
+            .where(
+                Evidence.alarm.in_([c.alarm for c in rows]),
+                Evidence.kind == "snapshot",
+                Evidence.deleted_at.is_(None),
+            )
+            .order_by(Evidence.received_at)
+        )
+        small = {(row.site, row.node, row.alarm): file_words(row).small for row in pictures}
+        return [words.case(c, small.get((c.site, c.node, c.alarm), "")) for c in rows]
+
+    def counts(self, db: Transaction, visitor: Visitor) -> dict[str, int]:
+        """For the navigation: what is mine, what is overdue."""
+        mine = and_(Case.owner == visitor.id, Case.state.not_in(OVER), visible(visitor))
+        late = and_(overdue_at(self.clock.now()), visible(visitor))
+        return {
+            name: db.scalar(select(func.count()).select_from(Case).where(which)) or 0
+            for name, which in (("mine", mine), ("overdue", late))
+        }
+
+    # -- pages ---------------------------------------------------------------------------------------------------------
+
+    def text(self, request: Request, visitor: Visitor | None = None, language: str | None = None) -> Catalogue:
+        """The catalogue of the reader's language: asked for, chosen before, their own, the browser's."""
+        wanted: Sequence[str | None] = (
+            request.query_params.get("lang"),
+            request.cookies.get(LANGUAGE_COOKIE),
+            visitor.language if visitor else language,
+            "zh-CN" if request.headers.get("accept-language", "zh").lower().startswith("zh") else "en",
+        )
+        return catalogue(next(w for w in wanted if w in LANGUAGES))
+
+    def render(
+        self,
+        request: Request,
+        template: str,
+        active: str,
+        visitor: Visitor | None = None,
+        status: int = 200,
+        **values: Any,
+    ) -> HTMLResponse:
+        t: Catalogue = values.pop("t", None) or self.text(request, visitor)
+        counts = {}
+        if visitor is not None and visitor.case is None:
+            with reading(self.engine) as db:
+                counts = self.counts(db, visitor)
+        rest = [(k, v) for k, v in request.query_params.multi_items() if k != "lang"]
+        html = (
+            _templates()
+            .get_template(template)
+            .render(
+                t=t,
+                active=active,
+                visitor=visitor,
+                counts=counts,
+                leads=visitor is not None and visitor.anywhere(Right.LEAD),
+                manages=visitor is not None and visitor.anywhere(Right.MANAGE),
+                languages={code: f"?{urlencode([*rest, ('lang', code)])}" for code in LANGUAGES}
+                if request.method == "GET"
+                else {},
+                **values,
+            )
+        )
+        response = HTMLResponse(html, status)
+        if request.query_params.get("lang") in LANGUAGES:
+            response.set_cookie(
+                LANGUAGE_COOKIE, t.language, max_age=31_536_000, httponly=True, samesite="lax", secure=self.secure
+            )
+        return response
+
+
+# -- dependencies; at this level, because here alone FastAPI finds what annotations name ------------------------------
+
+
+def _visitor(request: Request) -> Visitor:
+    web: Web = request.app.state.web
+    visitor = web.known(request)
+    if visitor is None:
+        raise LoginNeededError
+    return visitor
+
+
+Known = Annotated[Visitor, Depends(_visitor)]
+"""Who is logged in."""
+
+
+def _changing(visitor: Known, csrf: Annotated[str, Form(max_length=128)] = "") -> Visitor:
+    if not same_csrf(visitor, csrf):
+        raise HTTPException(403, "csrf")
+    return visitor
+
+
+Changing = Annotated[Visitor, Depends(_changing)]
+"""Who changes something with a form: it must be of this session."""

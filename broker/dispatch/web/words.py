@@ -1,0 +1,215 @@
+"""Cases in words, in one language, for the templates. Nothing here asks the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from broker.dispatch.norm.review import overdue, review_due
+from broker.dispatch.tables import AlarmState, Case, CaseState, Evidence, Ledger, Site
+from broker.dispatch.text import Catalogue
+
+WHOLE_PICTURE = "-"
+_FIELDS = ("result", "answer", "text", "reason")  # of a ledger line, those that people wrote
+
+
+@dataclass(frozen=True, slots=True)
+class ClockWords:
+    """How the norm's clock stands: text, and `bad`, `wait`, `good` or nothing."""
+
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileWords:
+    """A file of a case. `small`: a thumbnail's address, empty where there is none."""
+
+    address: str
+    kind: str
+    small: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseWords:
+    """A case as pages show it."""
+
+    id: str
+    address: str
+    site: str
+    severity: str
+    severity_word: str
+    state: str
+    state_word: str
+    title: str
+    place: str
+    reason: str
+    alarm_word: str
+    clauses: str
+    clause_text: str
+    subjects: str
+    since: str
+    since_iso: str
+    lasted: str
+    owner: str
+    clock: ClockWords
+    overdue: bool
+    notes: tuple[str, ...]
+    picture: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepWords:
+    """A line of a case's history."""
+
+    at: str
+    who: str
+    what: str
+    detail: str
+
+
+def file_words(row: Evidence) -> FileWords:
+    address = f"/evidence/{row.alarm}/{row.sha256}"
+    return FileWords(address, row.kind, "" if row.kind == "clip" else f"{address}?small=1")
+
+
+class Words:
+    """Says things in one language. sites: rows by id; people: names by id."""
+
+    def __init__(self, text: Catalogue, now: float, sites: Mapping[str, Site], people: Mapping[str, str]) -> None:
+        self.text = text
+        self.now = now
+        self.sites = sites
+        self.people = people
+
+    # -- times ---------------------------------------------------------------------------------------------------------
+
+    def _local(self, at: float, site: str) -> datetime:
+        known = self.sites.get(site)
+        return datetime.fromtimestamp(at, ZoneInfo(known.time_zone if known else "UTC"))
+
+    def time(self, at: float, site: str) -> str:
+        """Time at the site; with the date when that is not today."""
+        local, today = self._local(at, site), self._local(self.now, site)
+        return f"{local:%H:%M:%S}" if local.date() == today.date() else f"{local:%Y-%m-%d %H:%M}"
+
+    def stamp(self, at: float, site: str) -> str:
+        """Date and time at the site."""
+        return f"{self._local(at, site):%Y-%m-%d %H:%M:%S}"
+
+    def duration(self, seconds: float) -> str:
+        s = max(0, int(seconds))
+        if s < 60:
+            return self.text("web.duration.s", s=s)
+        if s < 3600:
+            return self.text("web.duration.min", m=s // 60, s=s % 60)
+        if s < 86400:
+            return self.text("web.duration.h", h=s // 3600, m=s % 3600 // 60)
+        return self.text("web.duration.d", d=s // 86400, h=s % 86400 // 3600)
+
+    # -- names ---------------------------------------------------------------------------------------------------------
+
+    def site(self, site: str) -> str:
+        known = self.sites.get(site)
+        return known.name if known else site
+
+    def person(self, actor: str | None) -> str:
+        """A person, a node or dispatch itself, as an actor of the ledger."""
+        if not actor:
+            return ""
+        kind, _, name = actor.partition(":")
+        if kind == "node" and name:
+            return self.text("web.actor.node", node=name)
+        return self.text("web.actor.dispatch") if actor == "dispatch" else self.people.get(actor, actor)
+
+    def rule(self, rule: str, what: str = "name") -> str:
+        """A text of a rule; of one that a newer node knows and this version does not, its id."""
+        key = f"rule.{rule}.{what}"
+        return self.text(key) if key in self.text else self.text(f"rule.other.{what}", rule=rule)
+
+    def reason(self, reason: str) -> str:
+        key = f"notify.reason.{reason}"
+        return self.text(key) if key in self.text else reason
+
+    def severity(self, severity: str) -> str:
+        return self.text(f"severity.{severity}")
+
+    def state(self, state: str) -> str:
+        return self.text(f"web.state.{state}")
+
+    # -- cases ---------------------------------------------------------------------------------------------------------
+
+    def clock(self, case: Case) -> ClockWords:
+        """What the norm's clock says of a case."""
+        if overdue(case.review_from, case.assigned_at, self.now) and not CaseState(case.state).over:
+            late = self.duration(self.now - review_due(case.review_from))
+            return ClockWords(self.text("web.clock.overdue", lasted=late), "bad")
+        match CaseState(case.state):
+            case CaseState.OPEN | CaseState.REOPENED:
+                left = self.duration(review_due(case.review_from) - self.now)
+                return ClockWords(self.text("web.clock.left", left=left), "wait")
+            case CaseState.ASSIGNED:
+                lasted = self.duration(self.now - (case.assigned_at or self.now))
+                return ClockWords(self.text("web.clock.assigned", who=self.person(case.owner), lasted=lasted), "")
+            case CaseState.RESOLVED:
+                lasted = self.duration(self.now - (case.resolved_at or self.now))
+                return ClockWords(self.text("web.clock.resolved", lasted=lasted), "wait")
+            case CaseState.ANSWERED:
+                return ClockWords(self.text("web.clock.answered"), "wait")
+            case _:
+                at = self.time(case.closed_at or self.now, case.site)
+                return ClockWords(self.text(f"web.clock.{case.state}", at=at), "good")
+
+    def place(self, case: Case) -> str:
+        where = self.text("web.whole_picture") if case.place == WHOLE_PICTURE else case.place
+        return self.text("web.place", site=self.site(case.site), source=case.source, place=where)
+
+    def case(self, case: Case, picture: str = "") -> CaseWords:
+        """picture: address of a thumbnail."""
+        alarm = AlarmState(case.alarm_state)
+        ended = case.cleared_at if alarm is AlarmState.CLEARED and case.cleared_at else self.now
+        notes = [self.text(f"web.note.{n}") for n in ("unverified", "late", "hold", "important") if getattr(case, n)]
+        if case.reopened:
+            notes.append(self.text("web.note.reopened", n=case.reopened))
+        return CaseWords(
+            id=case.id,
+            address=f"/cases/{case.id}",
+            site=self.site(case.site),
+            severity=case.severity,
+            severity_word=self.severity(case.severity),
+            state=case.state,
+            state_word=self.state(case.state),
+            title=self.rule(case.rule, "alarm"),
+            place=self.place(case),
+            reason=self.reason(case.reason),
+            alarm_word=self.text(f"web.alarm_state.{alarm}"),
+            clauses=", ".join(case.clause),
+            clause_text=self.rule(case.rule, "clause_text"),
+            subjects=self.text("web.subjects", now=case.subjects, peak=case.subjects_peak),
+            since=self.time(case.first_seen, case.site),
+            since_iso=self._local(case.first_seen, case.site).isoformat(timespec="seconds"),
+            lasted=self.duration(ended - case.first_seen),
+            owner=self.person(case.owner),
+            clock=self.clock(case),
+            overdue=overdue(case.review_from, case.assigned_at, self.now) and not CaseState(case.state).over,
+            notes=tuple(notes),
+            picture=picture,
+        )
+
+    def step(self, line: Ledger, site: str) -> StepWords:
+        """One line of the ledger."""
+        key = f"web.step.{line.action}"
+        said = [str(line.detail[f]) for f in _FIELDS if line.detail.get(f)]
+        if line.action in ("raised", "updated", "cleared") and line.detail.get("reason"):
+            said = [self.reason(str(line.detail["reason"]))]
+        to = line.detail.get("to") or line.detail.get("person")
+        if to:
+            said.insert(0, f"→ {self.person(str(to))}")
+        return StepWords(
+            at=self.time(line.at, site),
+            who=self.person(line.actor),
+            what=self.text(key) if key in self.text else line.action,
+            detail="\n".join(said),
+        )
