@@ -23,7 +23,7 @@ def inside(polygon: Floats, point: Point) -> bool:
 
 def area(boxes: Floats) -> Floats:
     """Areas (n,) of boxes (n, 4)."""
-    sides = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     return np.asarray(sides[:, 0] * sides[:, 1], dtype=np.float32)
 
 
@@ -31,7 +31,7 @@ def intersection(a: Floats, b: Floats) -> Floats:
     """Areas (n, m) shared by each of boxes `a` (n, 4) and each of `b` (m, 4)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = np.clip(high - low, 0, None)
+    sides = np.maximum(high - low, 0)
     return np.asarray(sides[..., 0] * sides[..., 1], dtype=np.float32)
 
 

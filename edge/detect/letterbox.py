@@ -91,6 +91,6 @@ class Letterbox:
             inner[:] = image
         else:
             inner[:] = cv2.resize(image, (placed.inner_width, placed.inner_height), interpolation=cv2.INTER_LINEAR)
-        for channel in range(3):
-            np.divide(self._canvas[:, :, 2 - channel], np.float32(self._how.scale), out=self._blob[0, channel])
+        for channel, plane in enumerate(reversed(cv2.split(self._canvas))):
+            np.divide(plane, np.float32(self._how.scale), out=self._blob[0, channel])
         return self._blob, placed
