@@ -163,9 +163,9 @@ class SiteCalendar:
         return self.instant(day, start), self.instant(day, end if end > start else end + DAY_MIN)
 
     def days_around(self, at: float) -> Iterator[date]:
-        """Local dates whose windows may hold `at`: more than two, as clocks may be put back over midnight."""
+        """Local dates whose windows may hold `at`: tomorrow's too, where clocks were just put back over midnight."""
         today = self.local(at).date()
-        return (today + k * _DAY for k in range(-2, 2))
+        return (today + k * _DAY for k in range(-1, 2))
 
     # -- shifts --------------------------------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class SiteCalendar:
         """
         today = self.local(at).date()
         last = max([today, *self._holidays]) + 8 * _DAY
-        day = today - 2 * _DAY
+        day = today - _DAY
         while self.shifts and day <= last:
             yield from (s for s in self.starting(day) if s.end > at)
             day += _DAY

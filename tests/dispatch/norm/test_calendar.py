@@ -128,6 +128,12 @@ def test_holidays_and_exchanged_days(day: str, who: str) -> None:
     assert {s.shift.name for s in site.starting(date.fromisoformat(day))} == set(who.split())
 
 
+@pytest.mark.parametrize(("worked", "like"), [("2026-10-10", 4), ("2026-09-20", 0)])
+def test_a_worked_saturday_is_as_the_friday_and_a_worked_sunday_as_the_monday(worked: str, like: int) -> None:
+    site = calendar(*(shift(str(weekday), "08:00-16:00", 1 << weekday) for weekday in range(7)), worked=worked)
+    assert [s.shift.name for s in site.starting(date.fromisoformat(worked))] == [str(like)]
+
+
 def test_a_night_before_a_holiday_lasts_into_it() -> None:
     site = calendar(shift("night", "20:00-08:00", on_holidays=False), off="2026-10-01")
     assert site.shift_at(at("2026-10-01 07:59")) is not None

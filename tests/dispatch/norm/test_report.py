@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -185,17 +186,30 @@ class Shop:
             return report.gather(session, "south", shift)
 
 
+@contextmanager
+def opened(folder: Path) -> Iterator[Shop]:
+    engine = open_engine(f"sqlite:///{folder / 'dispatch.db'}")
+    migrate(engine)
+    try:
+        yield Shop(engine)
+    finally:
+        engine.dispose()
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'dispatch.db'}")
-    migrate(engine)
-    yield Shop(engine)
-    engine.dispose()
+    with opened(tmp_path) as shop:
+        yield shop
 
 
-@pytest.fixture
-def busy(shop: Shop) -> Shop:
-    """Monday's day shift."""
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Monday's day shift, to be looked at only."""
+    with opened(tmp_path_factory.mktemp("monday")) as shop:
+        yield monday(shop)
+
+
+def monday(shop: Shop) -> Shop:
     shop.alarm("07:00", "before")
     shop.do("07:10", "before", Take())
     shop.alarm("09:00", "done")
@@ -238,8 +252,9 @@ def test_what_the_day_shift_hands_over(busy: Shop) -> None:
     assert found.open[1].owner == "李工"
 
 
-def test_made_later_it_says_the_same(busy: Shop) -> None:
+def test_made_later_it_says_the_same(shop: Shop) -> None:
     """Dispatch was down at eight; before it wrote the report, the night shift had done this and that."""
+    busy = monday(shop)
     before = busy.report()
     busy.do("20:01", "fresh", Take(), "wang")
     busy.do("20:02", "gas", Answer("told"))
