@@ -1,6 +1,6 @@
 """Train a detector on a labelled set (`models.data`) with ultralytics.
 
-    python -m models.train var/labelled weights.pt var/runs/a --epochs 40 --hours 1.3
+    banksman model train var/labelled weights.pt var/runs/a --epochs 40 --hours 1.3
 
 The output folder has `recipe.json` (everything that was chosen), `results.csv` (losses and means, a row an epoch),
 `classes.csv` (mAP50 of each class), `weights/last.pt` and `weights/best.pt`. The same command goes on where a stopped
@@ -29,9 +29,10 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.loss import E2ELoss
 from ultralytics.utils.torch_utils import init_seeds
 
-from models.data.labels import CLASSES, DataError, Photo
+from models.data.labels import CLASSES, Photo
 from models.data.labelset import in_split, read_set
 from models.data.masking import MaskedDataset, MaskedLoss, MaskedValidator, Palette, repeat_factors
+from models.errors import CommandError
 
 RECIPE = "recipe.json"
 CLASS_TABLE = "classes.csv"
@@ -41,7 +42,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 Unlabelled = Literal["mask", "background"]
 
 
-class TrainingError(Exception):
+class TrainingError(CommandError):
     """Training cannot start or go on; the text says why and what would be right."""
 
 
@@ -324,7 +325,7 @@ def _write_classes(trainer: SiteTrainer) -> None:
 
 
 def main(
-    data: Annotated[Path, typer.Argument(help="Labelled set, as `python -m models.data build` makes it.")],
+    data: Annotated[Path, typer.Argument(help="Labelled set, as `banksman model data build` makes it.")],
     weights: Annotated[Path, typer.Argument(help="Starting weights, a .pt.")],
     out: Annotated[Path, typer.Argument(help="Folder of the run; a stopped run there goes on.")],
     *,
@@ -350,35 +351,27 @@ def main(
     fresh: Annotated[bool, typer.Option(help="Begin anew even if the folder holds a run.")] = False,
 ) -> None:
     """Train a detector on a labelled set; the same command goes on where it was stopped."""
-    try:
-        recipe = Recipe(
-            weights=str(weights),
-            image_size=image_size,
-            epochs=epochs,
-            hours=hours,
-            photos=photos,
-            batch=batch,
-            nominal_batch=nominal_batch,
-            optimizer=optimizer,
-            rate=rate,
-            warm_up=warm_up,
-            freeze=freeze,
-            unlabelled=unlabelled,
-            balance=balance,
-            hard=hard,
-            distant=distant,
-            mosaic=mosaic,
-            plain_epochs=plain_epochs,
-            precision=precision,
-            device=device,
-            seed=seed,
-        )
-        best = train(data, out, recipe, fresh=fresh)
-    except (TrainingError, DataError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    recipe = Recipe(
+        weights=str(weights),
+        image_size=image_size,
+        epochs=epochs,
+        hours=hours,
+        photos=photos,
+        batch=batch,
+        nominal_batch=nominal_batch,
+        optimizer=optimizer,
+        rate=rate,
+        warm_up=warm_up,
+        freeze=freeze,
+        unlabelled=unlabelled,
+        balance=balance,
+        hard=hard,
+        distant=distant,
+        mosaic=mosaic,
+        plain_epochs=plain_epochs,
+        precision=precision,
+        device=device,
+        seed=seed,
+    )
+    best = train(data, out, recipe, fresh=fresh)
     typer.echo(f"best weights: {best}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

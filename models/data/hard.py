@@ -149,7 +149,7 @@ def bucket(picture: Pixels, boxes: Boxes, random: Random) -> Pixels:
         weight = _ellipse(across, across)[..., None]
         if random.random() < 0.5:  # narrower below, as buckets are
             narrow = np.abs(np.linspace(-1, 1, across))[None, :] < np.linspace(1, 0.65, across)[:, None]
-            weight = cv2.GaussianBlur(narrow.astype(np.float64), (3, 3), 0)[..., None]
+            weight = np.asarray(cv2.GaussianBlur(narrow.astype(np.float64), (3, 3), 0), np.float64)[..., None]
         result[y : y + across, x : x + across] = _bytes(patch * (1 - weight) + shine * weight)
     return result
 
@@ -189,7 +189,7 @@ def more_lamps(picture: Pixels, boxes: Boxes, lamps: Sequence[Pixels], random: R
     result, added = picture.copy(), []
     barriers, taken = _corners(boxes.of("barrier"), picture), _corners(boxes, picture)
     for _ in range(random.integers(1, 4) if lamps else 0):
-        lamp = lamps[random.integers(len(lamps))]
+        lamp = lamps[int(random.integers(len(lamps)))]
         down = random.uniform(12, 40)
         if barriers:
             left, top, right, bottom = barriers[random.integers(len(barriers))]

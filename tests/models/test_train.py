@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -28,6 +27,7 @@ from models import train as module
 from models.data import CLASSES, write_set
 from models.data.masking import MaskedLoss
 from models.train import Draw, Recipe, SiteTrainer, TrainingError, train
+from tests.models.command import BANKSMAN
 from tests.models.photos import photo, picture
 
 REPO = Path(__file__).resolve().parents[2]
@@ -100,7 +100,7 @@ def command(listing: Path, recipe: Recipe, out: Path) -> list[str]:
         "precision": "fp32",
     }
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    return [sys.executable, "-m", "models.train", str(listing), recipe.weights, str(out), *words]
+    return [str(BANKSMAN), "model", "train", str(listing), recipe.weights, str(out), *words]
 
 
 def test_a_run_that_was_killed_goes_on(listing: Path, recipe: Recipe, tmp_path: Path) -> None:
