@@ -23,12 +23,15 @@ from broker.pki.check import AHEAD_S, DAY_S
 MIN_VERSION = (2, 0, 21)
 """What all of this was tried on. In older ones expired messages block the queue of a client that was away (before
 2.0.15), and a client can crash the broker (CVE-2024-8376, before 2.0.19)."""
+TOO_NEW = (2, 1, 0)
+"""From here on `%u` in the access list does not match a name with a slash, and so no node (tried with 2.1.2;
+eclipse-mosquitto/mosquitto#3520)."""
 START_S = 10.0
 _HOST = "127.0.0.1"
 
 
 def program() -> str:
-    """Path of Mosquitto. Raises BrokerError where it is missing or too old."""
+    """Path of Mosquitto. Raises BrokerError where it is missing or cannot be used."""
     path = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     wanted = ".".join(map(str, MIN_VERSION))
     if path is None:
@@ -39,7 +42,7 @@ def program() -> str:
 
 
 def check_version(said: str) -> None:
-    """said: what `mosquitto -h` prints. Raises BrokerError for an old one."""
+    """said: what `mosquitto -h` prints. Raises BrokerError for one that cannot be used."""
     found = re.match(r"mosquitto version (\d+)\.(\d+)\.(\d+)", said)
     wanted = ".".join(map(str, MIN_VERSION))
     if found is None:
@@ -50,6 +53,11 @@ def check_version(said: str) -> None:
             f"mosquitto {'.'.join(found.groups())} is too old, {wanted} or newer is needed: in older ones expired "
             "messages hold up those behind them, and a client can crash the broker. On Debian 12: "
             "apt-get install -t bookworm-backports mosquitto"
+        )
+    if version >= TOO_NEW:
+        raise BrokerError(
+            f"mosquitto {'.'.join(found.groups())} cannot be used: from 2.1 on its access list matches no user name with "
+            "a slash, and so no node (eclipse-mosquitto/mosquitto#3520); use the newest 2.0"
         )
 
 

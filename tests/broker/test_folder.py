@@ -223,8 +223,14 @@ def test_a_program_that_does_not_say_its_version_is_refused(said: str) -> None:
         check_version(said)
 
 
-@pytest.mark.parametrize("version", ["2.0.21", "2.0.22", "2.1.2"])
-def test_newer_ones_are_taken(version: str) -> None:
+@pytest.mark.parametrize("version", ["2.1.0", "2.1.2", "3.0.0"])
+def test_a_mosquitto_whose_access_list_matches_no_node_is_refused(version: str) -> None:
+    with pytest.raises(BrokerError, match=rf"{version} cannot be used: .*slash"):
+        check_version(f"mosquitto version {version}\n")
+
+
+@pytest.mark.parametrize("version", ["2.0.21", "2.0.22"])
+def test_the_newest_2_0_is_taken(version: str) -> None:
     check_version(f"mosquitto version {version}\n")
 
 
