@@ -26,8 +26,11 @@ from broker.dispatch.text import catalogue
 # -- from the database -------------------------------------------------------------------------------------------------
 
 
-def gather(session: Session, site_id: str, shift: ShiftAt) -> HandoverReport:
-    """The report of a shift of a site. Raises LookupError for a site that is not known, NormError for a bad roster."""
+def gather(session: Session, site_id: str, shift: ShiftAt, now: float) -> HandoverReport:
+    """The report of a shift of a site as of its end, or, while it runs, as of now.
+
+    Raises LookupError for a site that is not known, NormError for a bad roster.
+    """
     people = roster.read(session, site_id)
     site = session.get_one(Site, site_id)
     names = dict(session.execute(select(Person.id, Person.name)).tuples().all())
@@ -45,6 +48,7 @@ def gather(session: Session, site_id: str, shift: ShiftAt) -> HandoverReport:
         crews,
         site=site.name,
         zone=site.time_zone,
+        now=now,
     )
 
 

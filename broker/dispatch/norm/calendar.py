@@ -235,16 +235,6 @@ class SiteCalendar:
                 found.append(s)
         return tuple(found)
 
-    def ended(self, after: float, until: float) -> tuple[ShiftAt, ...]:
-        """The shifts that ended after `after` and no later than `until`, in the order of their ends."""
-        found: list[ShiftAt] = []
-        for s in self.upcoming(after):
-            if s.start >= until:
-                break
-            if s.end <= until:
-                found.append(s)
-        return tuple(sorted(found, key=lambda s: (s.end, s.start, s.shift.id)))
-
     # -- people --------------------------------------------------------------------------------------------------------
 
     def people(self, shift: ShiftAt, rule: str | None = None) -> tuple[str, ...]:

@@ -92,9 +92,20 @@ class HandoverReport:
 
 
 def hand_over(
-    shift: ShiftAt, cases: Iterable[CaseFacts], silent: Iterable[SilentNode], crews: Crews, *, site: str, zone: str
+    shift: ShiftAt,
+    cases: Iterable[CaseFacts],
+    silent: Iterable[SilentNode],
+    crews: Crews,
+    *,
+    site: str,
+    zone: str,
+    now: float,
 ) -> HandoverReport:
-    """The report of a shift from all cases that were not over at its start, or received since. Oldest first."""
+    """The report of a shift from all cases that were not over at its start, or received since. Oldest first.
+
+    now: before the shift's end the report is as of now, later it is as of the end.
+    """
+    until = min(now, shift.end)
     known = sorted((c for c in cases if c.opened_at < shift.end), key=lambda c: (c.review_from, c.id))
 
     def within(at: float | None) -> bool:
@@ -114,11 +125,11 @@ def hand_over(
         received=len(those(lambda c: within(c.opened_at))),
         closed=len(those(lambda c: within(c.over_at) and c.false_alarm_reason is None)),
         reviewed_late=len(
-            those(lambda c: within(c.assigned_at) and review_excess(c.review_from, c.assigned_at, shift.end) > 0)
+            those(lambda c: within(c.assigned_at) and review_excess(c.review_from, c.assigned_at, until) > 0)
         ),
         important=those(lambda c: is_open(c) and c.important),
         open=those(is_open),
-        overdue=those(lambda c: is_open(c) and overdue(c.review_from, c.assigned_at, shift.end)),
+        overdue=those(lambda c: is_open(c) and overdue(c.review_from, c.assigned_at, until)),
         to_answer=those(lambda c: is_open(c) and c.resolved_at is not None and c.answered_at is None),
         reopened=those(lambda c: c.reopened and within(c.review_from)),
         false_alarms=those(lambda c: within(c.over_at) and c.false_alarm_reason is not None),

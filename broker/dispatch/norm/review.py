@@ -71,7 +71,7 @@ def in_line(calendar: SiteCalendar, chain: Sequence[Step], members: Sequence[str
         if step.people:
             return InLine(step.people, Found.CHAIN, gap)
     for shift in calendar.upcoming(at):
-        if shift.start > at and (people := calendar.people(shift, rule)):
+        if people := calendar.people(shift, rule):
             return InLine(people, Found.NEXT_SHIFT, gap)
     return InLine(tuple(members), Found.MEMBERS if members else Found.NOBODY, gap)
 

@@ -181,7 +181,7 @@ class Desk:
         if not ended or ended[0].end != row.since:
             log.error("site %s: no hand-over report: no shift ended at %.0f", row.site, row.since)
             return None
-        written = report.write(report.gather(self.session, row.site, ended[0]), self._language)
+        written = report.write(report.gather(self.session, row.site, ended[0], self.now), self._language)
         text = catalogue(self._language)
         blocks = [Block("", written.summary)]
         for part in written.parts:

@@ -219,7 +219,7 @@ def _add_handover(app: FastAPI, web: Web) -> None:
                 over = next((s for s in shifts if s.end <= now), None)
                 picked = next((s for s in shifts if key(s) == shift), over or next(iter(shifts), None))
             if chosen is not None and picked is not None:
-                written = report.write(report.gather(db, chosen.id, picked), t.language)
+                written = report.write(report.gather(db, chosen.id, picked, now), t.language)
             words = web.words(db, t)
             offered = [
                 (key(s), f"{s.shift.name} · {words.stamp(s.start, chosen.id)[:16]}")

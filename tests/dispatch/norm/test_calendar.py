@@ -220,20 +220,6 @@ def test_what_comes_next(moment: str, boundary: str, ending: str) -> None:
     assert [s.shift.name for s in site.next_ending(at(moment))] == ending.split()
 
 
-@pytest.mark.parametrize(
-    ("after", "until", "names"),
-    [
-        ("2026-06-01 05:00", "2026-06-01 12:00", "noon"),
-        ("2026-06-01 12:00", "2026-06-01 15:59", ""),
-        ("2026-06-01 12:00", "2026-06-01 16:00", "early middle"),
-        ("2026-06-01 12:00", "2026-06-02 23:00", "early middle noon early middle"),  # dispatch was down for a day
-    ],
-)
-def test_which_shifts_ended(after: str, until: str, names: str) -> None:
-    site = calendar(shift("early", "06:00-16:00"), shift("middle", "08:00-16:00"), shift("noon", "11:00-12:00"))
-    assert [s.shift.name for s in site.ended(at(after), at(until))] == names.split()
-
-
 def test_nothing_ever_comes_where_there_are_no_shifts() -> None:
     assert calendar().next_boundary(0.0) is None
     assert calendar().next_ending(0.0) == ()
@@ -296,13 +282,6 @@ def test_a_site_with_shifts_always_has_a_next_boundary_and_a_next_hand_over(site
     assert ending[0].end > now
     following = site.next_ending(ending[0].end)
     assert following[0].end > ending[0].end
-
-
-@given(calendars, moments, st.lists(st.floats(0, 4 * 86400, allow_nan=False), max_size=5))
-def test_however_often_one_asks_each_shift_ends_once(site: SiteCalendar, start: float, looks: list[float]) -> None:
-    end = start + 4 * 86400
-    times = [start, *sorted(start + s for s in looks), end]
-    assert [s for a, b in pairwise(times) for s in site.ended(a, b)] == list(site.ended(start, end))
 
 
 @given(zones, moments, st.integers(0, 3), minutes, minutes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from datetime import date
 from typing import Any
@@ -18,8 +19,10 @@ END = at("2026-06-01 20:00")
 LISTS = ("important", "open", "overdue", "to_answer", "reopened", "false_alarms", "unverified")
 
 
-def report(cases: Iterable[CaseFacts], silent: Iterable[SilentNode] = (), *, shift: ShiftAt = SHIFT) -> HandoverReport:
-    return hand_over(shift, cases, silent, Crews(), site="Site", zone=SHANGHAI)
+def report(
+    cases: Iterable[CaseFacts], silent: Iterable[SilentNode] = (), *, shift: ShiftAt = SHIFT, now: float = math.inf
+) -> HandoverReport:
+    return hand_over(shift, cases, silent, Crews(), site="Site", zone=SHANGHAI, now=now)
 
 
 def lists_of(handed: HandoverReport) -> set[str]:
@@ -61,6 +64,11 @@ def test_a_case_opened_again_and_not_taken_counts_from_its_reopening() -> None:
     waiting = report([case(**again, review_from=END - 301, reopened=True)])
     fresh = report([case(**again, review_from=END - 299, reopened=True)])
     assert (len(waiting.overdue), len(fresh.overdue)) == (1, 0)
+
+
+@pytest.mark.parametrize(("now", "overdue"), [(WITHIN + 300, 0), (WITHIN + 301, 1), (END + 86_400, 1)])
+def test_while_the_shift_runs_the_report_is_as_of_now(now: float, overdue: int) -> None:
+    assert len(report([case(assigned_at=None)], now=now).overdue) == overdue
 
 
 def test_a_whole_shift_in_order_and_in_numbers() -> None:

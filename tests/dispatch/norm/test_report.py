@@ -183,7 +183,7 @@ class Shop:
     def report(self, name: str = "d") -> HandoverReport:
         shift = self.shift(name)
         with Session(self.engine) as session:
-            return report.gather(session, "south", shift)
+            return report.gather(session, "south", shift, at(f"{MONDAY} 23:59"))
 
 
 @contextmanager
