@@ -56,8 +56,8 @@ def check_version(said: str) -> None:
         )
     if version >= TOO_NEW:
         raise BrokerError(
-            f"mosquitto {'.'.join(found.groups())} cannot be used: from 2.1 on its access list matches no user name with "
-            "a slash, and so no node (eclipse-mosquitto/mosquitto#3520); use the newest 2.0"
+            f"mosquitto {'.'.join(found.groups())} cannot be used: from 2.1 on its access list matches no user name "
+            "with a slash, and so no node (eclipse-mosquitto/mosquitto#3520); use the newest 2.0"
         )
 
 
@@ -151,8 +151,8 @@ def _shake_hands(process: subprocess.Popen[bytes], port: int, host: str, ca: Pat
                 context.wrap_socket(plain, server_hostname=host),
             ):
                 return ""
-        except ConnectionRefusedError:
-            time.sleep(0.02)  # it is starting
-        except OSError as error:
-            return f"the broker starts, but a client that calls it {host} would not trust it: {error}"
+        except ssl.SSLCertVerificationError as error:
+            return f"the broker starts, but a client that calls it {host} would not trust it: {error.verify_message}"
+        except OSError:  # it is starting, or it listened already and now gives up
+            time.sleep(0.02)
     return "mosquitto does not start with this configuration"
