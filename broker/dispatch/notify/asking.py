@@ -235,7 +235,7 @@ def _heard(session: Session, case: str, *, cleared_too: bool = False) -> list[st
         select(Delivery.person, Delivery.about)
         .where(Delivery.case == case, Delivery.state.in_([State.SENT, State.WAITING]))
         .order_by(Delivery.at, Delivery.id)
-    ).tuples()
+    )
     heard: dict[str, None] = {}
     for person, about in rows:
         if about in RAISING:

@@ -35,8 +35,10 @@ def markdown(sheet: Sheet, limit: int) -> str:
     Lines end with two spaces: DingTalk otherwise joins them. What is too long loses its lines from the end, never its
     title or its link.
     """
-    body = []
+    body: list[str] = []
     for block in sheet.blocks:
+        if body:
+            body.append("")  # else a line after a list belongs to its last entry
         if block.heading:
             body.append(f"**{block.heading}**")
         body += [f"- {line}" if block.bullets else f"> {line}  " for line in block.lines]

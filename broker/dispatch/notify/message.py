@@ -158,7 +158,8 @@ class _Writer:
             still = sum(i.cleared_at is None for i in items)
             return self.t(key, n=len(items), open=still, site=self._sites())
         if m.about is About.DIGEST:
-            return self.t(key, n=len(items), critical=sum(i.severity == "critical" for i in items), site=self._sites())
+            critical = sum(i.severity == "critical" and i.cleared_at is None for i in items)
+            return self.t(key, n=len(items), critical=critical, site=self._sites())
         return self.t(
             key,
             severity=self.t(f"severity.{worst(items)}"),
@@ -210,14 +211,16 @@ class _Writer:
             lines.append(self.t("notify.line.since", at=self._at(item.since), age=age))
         lines += self._doubts(item)
         if about is not About.CLEARED:
-            lines.append(self._clause(item))
             lines += self._urgency(item)
+            lines.append(self._clause(item))
         return Block("", tuple(lines))
 
     def _doubts(self, item: Item) -> list[str]:
         lines = []
-        if item.cleared_at is not None and (self.m.about is not About.CLEARED or not item.taken):
+        if item.cleared_at is not None and self.m.about is not About.CLEARED:
             lines.append(self.t("notify.line.cleared", at=self._at(item.cleared_at)))
+        elif self.m.about is About.CLEARED and not item.taken:
+            lines.append(self.t("notify.line.cleared_still"))
         if item.unverified:
             lines.append(self.t("notify.line.unverified"))
         elif item.unknown is not None and f"notify.reason.{item.unknown}" in self.t:

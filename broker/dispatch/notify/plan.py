@@ -112,7 +112,7 @@ class Plan:
 
 
 def plan(waiting: Iterable[Waiting], sent_at: Sequence[float], storm: int, now: float) -> Plan:
-    """What one person gets now.
+    """What one person gets now, the urgent first.
 
     sent_at: when the messages of the last ten minutes went (Unix s). storm: how many in ten minutes are the limit.
     """
@@ -133,6 +133,7 @@ def plan(waiting: Iterable[Waiting], sent_at: Sequence[float], storm: int, now: 
             drop |= {row.id: Dropped.CLEARED for row in rows}
         else:
             ready.append(Parcel(_gravest(rows), tuple(rows)))
+    ready.sort(key=lambda parcel: not any(row.urgent for row in parcel.rows))
     send, slot = _within_rate(ready, sent_at, storm, now)
     if slot is not None:
         later.append(slot)

@@ -33,8 +33,8 @@ PAUSE_S = (5.0, 15.0, 45.0)
 """Between the tries."""
 MAX_WAIT_S = 60.0
 """A service that asks to wait longer is not waited for."""
-MAX_SENDS = 5
-"""Messages in one run, so that a run of nothing but time-outs ends within its lease."""
+MAX_SENDS = 4
+"""Tries in one run after which the rest waits for the next, so that a run of time-outs ends within its lease."""
 NO_CONTACT = "no_contact"
 
 
@@ -61,16 +61,18 @@ class Post:
             for row, why in found.drop.items():
                 _settle(session, [row], State.DROPPED, why, now)
             ways = _ways(session, reader)
-        retry: list[float] = []
-        for letter in letters[:MAX_SENDS]:
+        retry, sends = list[float](), 0
+        while letters and sends < MAX_SENDS:
+            letter = letters.pop(0)
             outcomes = self._send(letter, ways, now)
             with transaction(engine) as session:
                 at = _record(session, letter, outcomes, attempt, now)
+            sends += len(outcomes)
             if at is not None:
                 retry.append(at)
         if retry:
             raise Retry(min(retry), "no channel took a message")
-        again([now] if len(letters) > MAX_SENDS else [found.later] if found.later is not None else [])
+        again([now] if letters else [found.later] if found.later is not None else [])
 
     def _send(self, letter: Letter, ways: Sequence[Sequence[Contact]], now: float) -> list[tuple[Contact, Outcome]]:
         """Every contact of a position, then those of the next where none of them took it."""

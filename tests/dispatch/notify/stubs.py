@@ -6,7 +6,7 @@ import email
 import email.policy
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -48,9 +48,10 @@ class Request:
 
 
 class Service:
-    """An HTTP service; `answers` are used up one by one, the last one stays."""
+    """An HTTP service; `answers` are used up one by one, the last one stays. decide: answers in their stead."""
 
     def __init__(self) -> None:
+        self.decide: Callable[[Request], Answer] | None = None
         self.requests: list[Request] = []
         self.answers: list[Answer] = [Answer()]
         self.over = threading.Event()
@@ -76,8 +77,12 @@ class Service:
         parts = urlsplit(handler.path)
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         query = {k: v[0] for k, v in parse_qs(parts.query).items()}
-        self.requests.append(Request(handler.command, parts.path, query, dict(handler.headers.items()), body))
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        request = Request(handler.command, parts.path, query, dict(handler.headers.items()), body)
+        self.requests.append(request)
+        if self.decide is not None:
+            answer = self.decide(request)
+        else:
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer.hang:
             self.over.wait(30)
             return
