@@ -256,14 +256,18 @@ class Mosquitto:
 
 
 class Postgres:
-    """A real PostgreSQL with nothing in it; anybody on this machine may do everything. It keeps its port."""
+    """A real PostgreSQL with nothing in it; anybody on this machine may do everything. It keeps its port.
 
-    def __init__(self) -> None:
+    durable: False where nothing is killed, and what counts is speed.
+    """
+
+    def __init__(self, *, durable: bool = True) -> None:
         binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
         need(binaries, "PostgreSQL is not installed (apt-get install postgresql)")
         self._bin = binaries[-1]
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
+        self._durable = durable
         self.port = free_port()
         # Not in pytest's folder: PostgreSQL gives up root, and has to reach its files as somebody else.
         self._folder = Path(tempfile.mkdtemp(prefix="banksman-postgres-"))
@@ -280,16 +284,19 @@ class Postgres:
         if not data.exists():
             self._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
         options = ["-p", str(self.port), "-h", HOST, "-k", str(self._folder), "-c", "max_connections=100"]
+        if not self._durable:
+            options += ["-c", "fsync=off", "-c", "synchronous_commit=off"]
         with log.open("ab") as out:
             command = [*self._as, str(self._bin / "postgres"), "-D", str(data), *options]
             self._process = subprocess.Popen(command, stdout=out, stderr=out, cwd="/")
         wait_until_listening(self.port, self._process, log)
 
-    def database(self) -> str:
-        """The URL of a new, empty database."""
+    def database(self, template: str = "template1") -> str:
+        """The URL of a new database: empty, or a copy of the one whose URL `template` is."""
         self._databases += 1
         name = f"test_{self._databases}"
-        self._run("createdb", "-h", HOST, "-p", str(self.port), "-U", "postgres", name)
+        copied = template.rpartition("/")[2]
+        self._run("createdb", "-h", HOST, "-p", str(self.port), "-U", "postgres", "-T", copied, name)
         return f"postgresql://postgres@{HOST}:{self.port}/{name}"
 
     def kill(self) -> None:
@@ -298,7 +305,7 @@ class Postgres:
 
     def stop(self) -> None:
         """For good: its files are gone."""
-        self._end(signal.SIGINT)
+        self.kill()
         shutil.rmtree(self._folder)
 
     def _end(self, how: signal.Signals) -> None:

@@ -98,7 +98,8 @@ def take(session: Session, alarms: Sequence[Alarm], now: float) -> Outcome:
     outcome = Outcome()
     cases = desk.open_cases(session, {a.event.identity for a in alarms})
     ids = [a.event.id for a in alarms]
-    seen = set(session.execute(select(_EVENT.c.site, _EVENT.c.node, _EVENT.c.id).where(_EVENT.c.id.in_(ids))).tuples())
+    known = session.execute(select(_EVENT.c.site, _EVENT.c.node, _EVENT.c.id).where(_EVENT.c.id.in_(ids)))
+    seen = {tuple(row) for row in known}
     over = _cases_that_are_over(session, [a.event for a in alarms if a.event.identity not in cases])
     pages, rows = desk.Pages(now), []
     # In the order of the node's journal: two workers and a resend may have mixed them up.

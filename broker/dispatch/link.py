@@ -21,12 +21,13 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from uuid6 import uuid7
 
 from broker.dispatch import metrics
 from broker.dispatch.clock import Clock
 from broker.dispatch.intake import Received
 from broker.dispatch.settings import Mqtt
-from broker.messages import CONTENT_TYPE, MAX_PACKET, PREFIX
+from broker.messages import CONTENT_TYPE, MAX_PACKET, PREFIX, case_topic
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,6 @@ QUEUE: Final = 4 * RECEIVE_MAXIMUM
 CONFIRM_S: Final = 10.0
 MAX_UNSENT: Final = 20_000
 CASES: Final = f"{PREFIX}/+/-/case/+"
-_MARK: Final = f"{PREFIX}/-/-/ack"
-"""Nobody's ack topic: a message to oneself, which comes behind what the broker had retained before it."""
 
 
 class LinkError(Exception):
@@ -71,6 +70,8 @@ class Link:
         self._answers: dict[int, bool] | None = None
         self._retained: dict[str, bytes] | None = None
         self._marked = threading.Event()
+        self._mark = case_topic("dispatch", str(uuid7()))
+        """A case of nobody: a message to oneself, which comes behind what the broker had retained before it."""
         self._client = client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
@@ -163,14 +164,14 @@ class Link:
         found: dict[str, bytes] = {}
         self._retained = found
         try:
-            self._client.subscribe([(CASES, 0), (_MARK, 0)])
-            self._client.publish(_MARK, b"", qos=0)
+            self._client.subscribe(CASES, qos=0)
+            self._client.publish(self._mark, b"", qos=0)
             if not self._marked.wait(timeout):
                 raise TimeoutError("the broker does not tell which cases it holds")
             return found
         finally:
             self._retained = None
-            self._client.unsubscribe([CASES, _MARK])
+            self._client.unsubscribe(CASES)
 
     # -- paho's thread -----------------------------------------------------------------------------------------------
 
@@ -206,7 +207,7 @@ class Link:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""  # of no contract; `intake.read` says so
-        if topic == _MARK:
+        if topic == self._mark:
             self._marked.set()
             return
         if topic.startswith(PREFIX) and "/-/case/" in topic:

@@ -1,0 +1,77 @@
+"""Migrations make the tables that the program knows; a URL that cannot be used is told without its password."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+
+from broker.dispatch.database import DatabaseError, migrate, open_engine, reading, transaction
+from broker.dispatch.tables import Base, Site
+from tests.servers import Postgres
+
+
+def test_migrations_make_what_the_tables_say(both: Engine) -> None:
+    with both.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == [], (
+            'run: python -m broker.dispatch.migrations "what changes"'
+        )
+
+
+def test_the_partial_indexes_are_partial(both: Engine) -> None:
+    query = "SELECT indexdef FROM pg_indexes" if both.dialect.name == "postgresql" else "SELECT sql FROM sqlite_master"
+    with both.connect() as connection:
+        made = "\n".join(str(row[0]) for row in connection.execute(text(query)))
+    for name in ("uq_case_open_identity", "uq_job_waiting", "ix_job_due", "ix_case_unpublished"):
+        assert any(name in line and "WHERE" in line for line in made.split("\n")), name
+
+
+def test_several_may_migrate_at_once(postgres: Postgres) -> None:
+    url, failed = postgres.database(), []
+
+    def work() -> None:
+        try:
+            migrate(open_engine(url))
+        except Exception as error:  # noqa: BLE001 whatever it is, it fails the test
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "not a URL"),
+        ("mysql://root:hunter2@host/db", "not supported"),
+        ("sqlite://", "needs a file"),
+        ("sqlite:///:memory:", "needs a file"),
+    ],
+)
+def test_a_wrong_url_is_told_without_its_password(url: str, says: str) -> None:
+    with pytest.raises(DatabaseError, match=says) as told:
+        open_engine(url)
+    assert "hunter2" not in str(told.value)
+
+
+def test_who_reads_holds_up_nobody(tmp_path: Path) -> None:
+    """SQLite: a page that is being made does not keep alarms from being stored, and sees one moment."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'a.db'}")
+    migrate(engine)
+    look = text("SELECT count(*) FROM site")
+    with reading(engine) as page:
+        assert page.scalar(look) == 0
+        with transaction(engine) as session:
+            session.add(Site(id="a", name="A"))
+        assert page.scalar(look) == 0
+    with reading(engine) as page:
+        assert page.scalar(look) == 1

@@ -1,0 +1,198 @@
+"""Jobs: one claim at a time, tried again, taken over from the dead, given up loudly."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from broker.dispatch import desk, jobs, ledger
+from broker.dispatch.cases import on_event
+from broker.dispatch.clock import ManualClock
+from broker.dispatch.database import reading, transaction
+from broker.dispatch.jobs import LEASE_S, MAX_ATTEMPTS, Again, JobError, JobValues, Retry
+from broker.dispatch.tables import Job, Ledger
+from tests.dispatch.core.builders import NOW, event
+
+
+class Told:
+    """A handler that notes what it was called for, and then does what it is told to."""
+
+    def __init__(self, *outcomes: Exception | None) -> None:
+        self.calls: list[JobValues] = []
+        self._outcomes = list(outcomes)
+
+    def __call__(self, _engine: Engine, job: JobValues, _now: float) -> None:
+        self.calls.append(job)
+        if self._outcomes and (outcome := self._outcomes.pop(0)) is not None:
+            raise outcome
+
+
+def add(engine: Engine, key: str = "k", due: float = NOW, **more: Any) -> None:
+    with transaction(engine) as session:
+        jobs.add(session, "notify", key, due, more.pop("body", {}), **more)
+
+
+def waiting(engine: Engine) -> list[Job]:
+    with reading(engine) as session:
+        return list(session.scalars(select(Job).order_by(Job.due)))
+
+
+def run(engine: Engine, clock: ManualClock, handler: jobs.Handler, limit: int = 10) -> int:
+    return jobs.run_due(engine, {"notify": handler}, clock, limit)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+def test_it_is_done_when_it_is_due_and_then_gone(both: Engine, clock: ManualClock) -> None:
+    add(both, due=NOW + 10, body={"about": "raised"})
+    told = Told()
+    assert run(both, clock, told) == 0
+    clock.advance(10)
+    assert run(both, clock, told) == 1
+    assert [(j.key, j.body, j.attempts) for j in told.calls] == [("k", {"about": "raised"}, 1)]
+    assert waiting(both) == []
+
+
+def test_the_oldest_first_and_only_kinds_that_have_a_handler(both: Engine, clock: ManualClock) -> None:
+    for key, due in (("b", NOW - 5), ("c", NOW - 1), ("a", NOW - 9)):
+        add(both, key, due)
+    with transaction(both) as session:
+        jobs.add(session, "other", "x", NOW, {})
+    told = Told()
+    assert (run(both, clock, told, limit=2), run(both, clock, told)) == (2, 1)
+    assert [j.key for j in told.calls] == ["a", "b", "c"]
+    assert [j.kind for j in waiting(both)] == ["other"]
+
+
+def test_asked_for_twice_it_is_one_with_the_earlier_time_and_the_later_body(both: Engine) -> None:
+    add(both, due=NOW + 10, body={"n": 1})
+    add(both, due=NOW + 50, body={"n": 2})
+    add(both, due=NOW + 5, body={"n": 3})
+    (job,) = waiting(both)
+    assert (job.due, job.body, job.asked) == (NOW + 5, {"n": 3}, 3)
+
+
+def test_asked_for_while_it_runs_it_runs_once_more(both: Engine, clock: ManualClock) -> None:
+    add(both, body={"n": 1})
+    seen = []
+
+    def handler(engine: Engine, job: JobValues, now: float) -> None:
+        seen.append(job.body["n"])
+        if len(seen) == 1:
+            add(engine, due=now, body={"n": 2})
+            assert run(engine, clock, Told()) == 0, "nobody else may run it at the same time"
+
+    assert (run(both, clock, handler), run(both, clock, handler), run(both, clock, handler)) == (1, 1, 0)
+    assert seen == [1, 2]
+
+
+def test_two_workers_never_do_the_same(both: Engine, clock: ManualClock) -> None:
+    for n in range(40):
+        add(both, f"k{n}")
+    tolds, start = [Told(), Told()], threading.Barrier(2)
+
+    def work(told: Told) -> None:
+        start.wait()
+        while run(both, clock, told, limit=3):
+            pass
+
+    threads = [threading.Thread(target=work, args=(told,)) for told in tolds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(j.key for told in tolds for j in told.calls) == sorted(f"k{n}" for n in range(40))
+
+
+def test_the_work_of_a_dead_worker_is_taken_over_after_its_lease(both: Engine, clock: ManualClock) -> None:
+    add(both)
+    assert len(jobs.claim(both, ["notify"], clock.now(), 10)) == 1  # and it dies
+    told = Told()
+    clock.advance(LEASE_S - 1)
+    assert run(both, clock, told) == 0
+    clock.advance(1)
+    assert run(both, clock, told) == 1
+    assert told.calls[0].attempts == 2
+
+
+def test_who_comes_back_after_its_lease_does_not_end_the_work_of_another(both: Engine, clock: ManualClock) -> None:
+    add(both)
+    third = Told()
+
+    def slow(engine: Engine, _job: JobValues, _now: float) -> None:
+        clock.advance(LEASE_S)
+        assert len(jobs.claim(engine, ["notify"], clock.now(), 10)) == 1
+
+    run(both, clock, slow)
+    assert len(waiting(both)) == 1
+    clock.advance(LEASE_S)
+    assert run(both, clock, third) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "after", "error"),
+    [
+        (JobError("refused"), 5.0, "refused"),
+        (Retry(NOW + 77, "slow down"), 77.0, "slow down"),
+        (Again(NOW + 33), 33.0, None),
+        (ValueError("a secret"), 5.0, "ValueError"),
+    ],
+)
+def test_what_a_handler_may_say(
+    both: Engine, clock: ManualClock, outcome: Exception, after: float, error: str | None
+) -> None:
+    add(both)
+    assert run(both, clock, Told(outcome)) == 1
+    (job,) = waiting(both)
+    assert (job.due, job.error, job.leased_until) == (NOW + after, error, None)
+
+
+def test_again_may_be_said_for_ever(both: Engine, clock: ManualClock) -> None:
+    add(both)
+    told = Told(*[Again(NOW)] * 30)
+    assert [run(both, clock, told) for _ in range(31)] == [1] * 31
+    assert {j.attempts for j in told.calls} == {1}
+
+
+def test_pauses_grow_and_then_it_is_given_up_loudly(
+    both: Engine, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with transaction(both) as session:
+        desk.write(session, [on_event(None, event(), NOW, "c1")], NOW)
+        session.execute(Job.__table__.delete())
+    add(both, case="c1")
+    told, pauses = Told(*[JobError("no answer")] * MAX_ATTEMPTS), []
+    for _ in range(MAX_ATTEMPTS):
+        assert run(both, clock, told) == 1
+        (job,) = waiting(both)
+        pauses.append(job.due - clock.now())
+        clock.advance(max(pauses[-1], 0))
+    assert pauses[:4] == [5, 10, 20, 40]
+    assert job.given_up_at == clock.now()
+    assert job.error == "no answer"
+    assert run(both, clock, told) == 0
+    assert "given up after 10 tries: no answer" in caplog.text
+    with reading(both) as session:
+        last = session.scalars(select(Ledger).order_by(Ledger.n.desc())).first()
+        assert last is not None
+        assert (last.action, last.detail["error"]) == ("job_given_up", "no answer")
+        assert ledger.verify(session, "c1") == []
+    add(both)  # what was given up does not stand in the way of the next
+    assert run(both, clock, Told()) == 1
+
+
+def test_what_kills_every_worker_is_given_up_too(both: Engine, clock: ManualClock) -> None:
+    add(both)
+    for _ in range(MAX_ATTEMPTS):
+        jobs.claim(both, ["notify"], clock.now(), 10)
+        clock.advance(LEASE_S)
+    told = Told()
+    run(both, clock, told)
+    assert told.calls == []
+    assert waiting(both)[0].given_up_at is not None

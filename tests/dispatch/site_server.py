@@ -1,0 +1,58 @@
+"""Dispatch as it runs on a site server: workers as processes of their own, on a real broker and database."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from broker.dispatch.database import migrate, open_engine
+from tests.conftest import REPO
+
+STOP_S = 30.0
+
+
+def write_settings(folder: Path, database: str, port: int, name: str = "dispatch-1", more: str = "") -> Path:
+    """A settings file for a broker without TLS."""
+    path = folder / f"{name}.yaml"
+    path.write_text(
+        f"database: {database}\n"
+        f"mqtt: {{host: 127.0.0.1, port: {port}, tls: false, client_id: {name}}}\n"
+        f"web: {{secret: {'x' * 32}}}\n{more}"
+    )
+    return path
+
+
+class Workers:
+    """Processes of `banksman dispatch worker`, which are started, killed and started again by number."""
+
+    def __init__(self, folder: Path, database: str, port: int, count: int) -> None:
+        self._folder = folder
+        migrate(open_engine(database))
+        self._files = [write_settings(folder, database, port, f"dispatch-{n}") for n in range(count)]
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Workers:
+        for n in range(len(self._files)):
+            self.start(n)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes.values():
+            process.wait(STOP_S)
+
+    def start(self, n: int) -> None:
+        command = [str(Path(sys.executable).with_name("banksman")), "dispatch", "worker", str(self._files[n])]
+        with (self._folder / f"worker-{n}.log").open("ab") as log:
+            self._processes[n] = subprocess.Popen(command, cwd=REPO, stdout=log, stderr=log)
+
+    def kill(self, n: int) -> None:
+        assert self._processes[n].poll() is None, f"worker {n} died by itself: {self.log(n)}"
+        self._processes[n].kill()
+        self._processes[n].wait(STOP_S)
+
+    def log(self, n: int) -> str:
+        return (self._folder / f"worker-{n}.log").read_text(errors="replace")[-3000:]
