@@ -370,19 +370,21 @@ def _add_days(app: FastAPI, web: Web) -> None:
 
 def _add_removal(app: FastAPI, web: Web) -> None:
     desk = _Desk(web)
-    removable = {"shifts": Shift, "duties": Duty, "chain": ChainStep}
+    of_site = {
+        "shifts": lambda site, key: delete(Shift).where(Shift.id == key, Shift.site == site),
+        "chain": lambda site, key: delete(ChainStep).where(ChainStep.id == key, ChainStep.site == site),
+        "duties": lambda site, key: delete(Duty).where(
+            Duty.id == key, Duty.shift.in_(select(Shift.id).where(Shift.site == site))
+        ),
+    }
 
     @app.post("/admin/sites/{site}/{what}/remove", include_in_schema=False)
     def remove(visitor: Changing, site: Ident, what: str, id: Key) -> Response:  # noqa: A002 the field's name
-        model = removable.get(what)
-        if model is None:
+        if what not in of_site:
             raise HTTPException(404, "no such thing")
 
         def do(db: Transaction) -> None:
-            of_site: Any = (
-                Duty.shift.in_(select(Shift.id).where(Shift.site == site)) if model is Duty else model.site == site
-            )
-            db.execute(delete(model).where(model.id == id, of_site))
+            db.execute(of_site[what](site, id))
 
         return desk.change(visitor, site, f"{what}_removed", id, do)
 

@@ -8,12 +8,21 @@ from sqlalchemy import Engine
 from broker.dispatch.clock import Clock
 from broker.dispatch.evidence import Store
 from broker.dispatch.web import admin, api, entry, foreman, officer
+from broker.dispatch.web.auth import Passwords
 from broker.dispatch.web.guard import Guard
 from broker.dispatch.web.links import Links
 from broker.dispatch.web.pages import FORM, Web
 
 
-def create(engine: Engine, store: Store, clock: Clock, links: Links, base: str) -> FastAPI:
+def create(
+    *,
+    engine: Engine,
+    store: Store,
+    clock: Clock,
+    links: Links,
+    base: str,
+    passwords: Passwords | None = None,
+) -> FastAPI:
     """base: address under which people reach the pages, e.g. `https://dispatch.example.org`; requests for other hosts
     are refused, and cookies are for TLS only where it begins with `https:`."""
     app = FastAPI(
@@ -21,7 +30,9 @@ def create(engine: Engine, store: Store, clock: Clock, links: Links, base: str) 
     )
     app.router.redirect_slashes = False
     app.add_middleware(Guard, base=base)
-    web = app.state.web = Web(engine, store, clock, links, base)
+    web = app.state.web = Web(
+        engine=engine, store=store, clock=clock, links=links, base=base, passwords=passwords or Passwords()
+    )
     for part in (entry, api, officer, admin, foreman):
         part.add(app, web)
     return app

@@ -34,10 +34,10 @@ class PasswordError(ValueError):
 
 
 class Passwords:
-    """argon2id with the library's parameters (RFC 9106, low memory)."""
+    """argon2id; unless told otherwise with the library's parameters (RFC 9106, low memory)."""
 
-    def __init__(self) -> None:
-        self._hasher = PasswordHasher()
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
         self._room = threading.BoundedSemaphore(_AT_ONCE)
         self._nobody = self.hash(secrets.token_hex(16))
 

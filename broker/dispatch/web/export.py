@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import IO
+from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 from openpyxl import Workbook
@@ -88,7 +88,7 @@ def as_xlsx(headings: Sequence[str], rows: Iterable[Sequence[Value]], title: str
     sheet = book.create_sheet(title)
     sheet.freeze_panes = "A2"
 
-    def cell(value: Value) -> WriteOnlyCell | Value:
+    def cell(value: Value) -> Any:
         if not isinstance(value, str):
             return value
         made = WriteOnlyCell(sheet, value=_NOT_IN_XML.sub("", value))

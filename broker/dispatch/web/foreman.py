@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, RedirectResponse
@@ -95,7 +95,7 @@ def _add_case(app: FastAPI, web: Web) -> None:
                 select(Delivery).where(Delivery.case == row.id).order_by(Delivery.at.desc()).limit(_HISTORY)
             ).all()
             leads = visitor.may(Right.LEAD, row.site)
-            values = {
+            values: dict[str, Any] = {
                 "case": words.case(row),
                 "result": row.result or "",
                 "answer": row.answer or "",

@@ -114,7 +114,9 @@ def _of_sites(visitor: Visitor) -> ColumnElement[bool]:
 class Web:
     """The parts that routes work with. base: address under which people reach the pages, e.g. `https://host`."""
 
-    def __init__(self, engine: Engine, store: Store, clock: Clock, links: Links, base: str) -> None:
+    def __init__(
+        self, *, engine: Engine, store: Store, clock: Clock, links: Links, base: str, passwords: Passwords
+    ) -> None:
         self.engine = engine
         self.store = store
         self.clock = clock
@@ -125,7 +127,7 @@ class Web:
         self.cookie = "__Host-banksman" if self.secure else "banksman"
         self.sessions = Sessions()
         self.attempts = Attempts()
-        self.passwords = Passwords()
+        self.passwords = passwords
 
     # -- who asks ------------------------------------------------------------------------------------------------------
 

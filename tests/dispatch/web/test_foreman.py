@@ -1,8 +1,18 @@
-"""What a foreman does from alarm to answer, over real HTTP."""
+"""What a foreman does from alarm to answer, over real HTTP: rights, forms sent twice, photos."""
 
 from __future__ import annotations
 
-from tests.dispatch.web.builders import Bench
+import io
+
+import httpx
+import pytest
+from PIL import Image
+from PIL.ExifTags import GPS, IFD, Base
+from sqlalchemy import select
+
+from broker.dispatch.database import reading
+from broker.dispatch.tables import Evidence
+from tests.dispatch.web.builders import Bench, clip, jpeg
 
 
 def test_from_alarm_to_closed(bench: Bench) -> None:
@@ -24,3 +34,195 @@ def test_from_alarm_to_closed(bench: Bench) -> None:
     assert foreman.submit(f"{at}/close").status_code == 303
     assert bench.now(case).state == "closed"
     assert bench.ledger(case) == ["opened", "taken", "done", "answered", "cleared", "closed"]
+
+
+def test_lists_show_what_is_mine_what_is_late_and_what_is_open_of_my_sites(bench: Bench) -> None:
+    mine, late, fresh = bench.case(place="mine"), bench.case(place="late"), None
+    foreign = bench.case("south", "pump-1", place="foreign")
+    foreman = bench.logged_in("wang")
+    foreman.submit(f"/cases/{mine}/take")
+    bench.clock.advance(301)
+    fresh = bench.case(place="fresh")
+    shown = {
+        path: {c for c in (mine, late, fresh, foreign) if c in foreman.get(path).text}
+        for path in ("/", "/overdue", "/open")
+    }
+    assert shown == {"/": {mine}, "/overdue": {late}, "/open": {mine, late, fresh}}
+
+
+def test_the_clock_of_the_norm_is_shown_as_it_runs(bench: Bench) -> None:
+    case = bench.case()
+    foreman = bench.logged_in("wang")
+    at = f"/cases/{case}"
+    assert "Take it within 5 min 0 s" in foreman.get(at).text
+    bench.clock.advance(299)
+    assert "Take it within 1 s" in foreman.get(at).text
+    bench.clock.advance(62)
+    assert "Overdue by 1 min 1 s" in foreman.get(at).text
+
+
+def test_the_same_form_sent_twice_counts_once(bench: Bench) -> None:
+    case = bench.case()
+    foreman = bench.logged_in("wang")
+    at = f"/cases/{case}"
+    form = {"csrf": foreman.token(at), "after": "1"}
+    for step, text in (("take", ""), ("done", "fixed"), ("note", "one remark"), ("answer", "told")):
+        form["after"] = str(len(bench.ledger(case)))
+        for _ in range(3):
+            assert foreman.post(f"{at}/{step}", data=form | {"text": text}).status_code == 303
+    assert bench.ledger(case) == ["opened", "taken", "done", "note", "answered"]
+
+
+def test_two_who_tap_at_once_are_told_who_was_first(bench: Bench) -> None:
+    case = bench.case()
+    first, second = bench.logged_in("wang"), bench.logged_in("li")
+    tokens = first.token(f"/cases/{case}"), second.token(f"/cases/{case}")
+    assert first.post(f"/cases/{case}/take", data={"csrf": tokens[0], "after": "1"}).status_code == 303
+    refused = second.post(f"/cases/{case}/take", data={"csrf": tokens[1], "after": "1"})
+    assert refused.status_code == 409
+    assert "taken it already" in refused.text
+    assert bench.now(case).owner == bench.foreman
+
+
+@pytest.mark.parametrize(
+    ("who", "step", "code"),
+    [
+        ("wang", "done", 303),  # the owner
+        ("chen", "done", 303),  # the officer
+        ("li", "done", 409),  # another foreman
+        ("li", "give", 409),
+        ("li", "false_alarm", 409),
+        ("li", "note", 303),
+        ("zhao", "take", 403),  # the installer looks only
+        ("zhao", "note", 303),
+        ("wang", "hold", 403),  # the officer's
+        ("chen", "hold", 303),
+        ("wang", "important", 303),
+        ("smith", "take", 404),  # of another site: there is no such case
+        ("smith", "note", 404),
+        ("root", "done", 403),
+    ],
+)
+def test_who_may_take_which_step(bench: Bench, who: str, step: str, code: int) -> None:
+    case = bench.case()
+    bench.logged_in("wang").submit(f"/cases/{case}/take")
+    reader = bench.logged_in(who)
+    fields = {"csrf": reader.token("/"), "text": "because", "person": bench.second, "on": "1"}
+    before = len(bench.ledger(case))
+    assert reader.post(f"/cases/{case}/{step}", data=fields).status_code == code
+    assert len(bench.ledger(case)) - before == (code == 303)
+
+
+def test_buttons_are_those_that_would_work(bench: Bench) -> None:
+    case = bench.case()
+    at = f"/cases/{case}"
+    foreman, other, officer = bench.logged_in("wang"), bench.logged_in("li"), bench.logged_in("chen")
+
+    def buttons(page: httpx.Response) -> set[str]:
+        return {part.split('"')[0] for part in page.text.split(f'action="{at}/')[1:]}
+
+    assert buttons(foreman.get(at)) == {"take", "give", "false_alarm", "note", "important"}
+    foreman.submit(f"{at}/take")
+    assert buttons(foreman.get(at)) == {"done", "give", "false_alarm", "note", "important"}
+    assert buttons(other.get(at)) == {"note", "important"}
+    assert buttons(officer.get(at)) == {"done", "give", "false_alarm", "note", "important", "hold"}
+    foreman.submit(f"{at}/done", {"text": "fixed"})
+    assert buttons(foreman.get(at)) == {"answer", "false_alarm", "dissatisfied", "note", "important"}
+    for name in buttons(foreman.get(at)) - {"dissatisfied", "false_alarm"}:
+        assert foreman.submit(f"{at}/{name}", {"text": "t", "on": "1"}).status_code == 303, name
+
+
+def test_handing_over_goes_to_somebody_of_the_site_only(bench: Bench) -> None:
+    case = bench.case()
+    foreman = bench.logged_in("wang")
+    at = f"/cases/{case}"
+    for wrong in (bench.outsider, bench.installer, "nobody", ""):
+        assert foreman.submit(f"{at}/give", {"person": wrong}).status_code == 422
+    assert foreman.submit(f"{at}/give", {"person": bench.second}).status_code == 303
+    assert bench.now(case).owner == bench.second
+    assert "李敏" in foreman.get(at).text
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\x00\x1b", "x" * 2001])
+def test_a_result_is_a_text(bench: Bench, text: str) -> None:
+    case = bench.case()
+    foreman = bench.logged_in("wang")
+    foreman.submit(f"/cases/{case}/take")
+    assert foreman.submit(f"/cases/{case}/done", {"text": text}).status_code == 422
+    assert bench.now(case).state == "assigned"
+
+
+# -- photos ------------------------------------------------------------------------------------------------------------
+
+
+def phone_photo(width: int = 3000, height: int = 2000, kind: str = "JPEG") -> bytes:
+    """As a phone takes it: on its side, with the place where it was taken, and something hidden behind its end."""
+    image = Image.new("RGB", (width, height), (200, 30, 30))
+    exif = Image.Exif()
+    exif[Base.Orientation] = 6  # turn right
+    exif[Base.Make] = "SecretPhone"
+    exif.get_ifd(IFD.GPSInfo)[GPS.GPSLatitude] = (39.0, 54.0, 30.0)
+    out = io.BytesIO()
+    image.save(out, kind, exif=exif, quality=90)
+    return out.getvalue() + b"<script>alert(1)</script>"
+
+
+def done(bench: Bench, content: bytes, name: str = "photo.jpg", kind: str = "image/jpeg") -> tuple[str, httpx.Response]:
+    case = bench.case()
+    foreman = bench.logged_in("wang")
+    foreman.submit(f"/cases/{case}/take")
+    answer = foreman.submit(f"/cases/{case}/done", {"text": "fixed"}, files={"photo": (name, content, kind)})
+    return case, answer
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_photo_keeps_nothing_but_its_picture(bench: Bench, kind: str) -> None:
+    case, answer = done(bench, phone_photo(kind=kind))
+    assert answer.status_code == 303
+    assert bench.ledger(case) == ["opened", "taken", "done", "photo"]
+    with reading(bench.engine) as db:
+        row = db.scalars(select(Evidence)).one()
+    assert (row.alarm, row.kind, row.by, row.site, row.node) == (case, "photo", bench.foreman, "north", None)
+    kept = bench.store.path(case, row.sha256).read_bytes()
+    assert b"script" not in kept
+    assert b"SecretPhone" not in kept
+    image = Image.open(io.BytesIO(kept))
+    assert image.format == "JPEG"
+    assert (image.width, image.height) == (1067, 1600)  # upright, smaller
+    assert not image.getexif()
+    foreman = bench.logged_in("wang")
+    shown = foreman.get(f"/evidence/{case}/{row.sha256}")
+    assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
+    assert f"/evidence/{case}/{row.sha256}" in foreman.get(f"/cases/{case}").text
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        pytest.param(b"<html><script>alert(1)</script>", 422, id="html"),
+        pytest.param(b"<svg xmlns='http://www.w3.org/2000/svg'/>", 422, id="svg"),
+        pytest.param(b"GIF89a" + b"\0" * 100, 422, id="gif"),
+        pytest.param(jpeg()[:2000], 422, id="cut-short"),
+        pytest.param(clip(), 422, id="clip"),
+        pytest.param(b"\xff\xd8\xff" + b"\0" * (17 << 20), 413, id="too-large"),
+    ],
+)
+def test_what_is_no_photo_is_refused_and_changes_nothing(bench: Bench, content: bytes, code: int) -> None:
+    case, answer = done(bench, content)
+    assert answer.status_code == code
+    assert bench.now(case).state == "assigned"
+    with reading(bench.engine) as db:
+        assert db.scalars(select(Evidence)).all() == []
+
+
+def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused(bench: Bench) -> None:
+    out = io.BytesIO()
+    Image.new("L", (20_000, 20_000)).save(out, "PNG")
+    assert len(out.getvalue()) < 1 << 20
+    assert done(bench, out.getvalue())[1].status_code == 422
+
+
+def test_the_name_of_a_photo_is_not_used(bench: Bench) -> None:
+    case, answer = done(bench, phone_photo(), name="../../../etc/passwd\x00.jpg")
+    assert answer.status_code == 303
+    assert "passwd" not in str(bench.rows())

@@ -1,0 +1,261 @@
+"""Evidence from nodes: the node's own client against the real listener, and clients that lie."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from broker.dispatch import cases, desk
+from broker.dispatch.database import reading, transaction
+from broker.dispatch.evidence import LIMITS, Store
+from broker.dispatch.tables import Evidence, Site
+from broker.dispatch.web.server import Revoked, Tls, WebServer
+from broker.dispatch.web.upload import create
+from broker.pki import names
+from broker.pki.authority import Pki, Reason
+from edge.clock import ManualClock as NodeClock
+from edge.journal.journal import Journal
+from edge.site.model import EvidenceUplink as Settings
+from edge.site.model import JournalSettings
+from edge.uplink.evidence import EvidenceUplink
+from edge.values import EvidenceRef
+from tests.dispatch.web.builders import Bench, clip, jpeg
+from tests.waiting import until
+
+DAY_S = 86_400.0
+NODE, OTHER = "north/gate-03", "north/yard-01"
+
+
+class Door:
+    """The listener, with certificates of a real authority."""
+
+    def __init__(self, bench: Bench, folder: Path, now: float) -> None:
+        self.bench = bench
+        self.pki = Pki.create(folder / "pki", "Test", [], now)
+        self.now = now
+        self.certificates = {name: self.issue(names.node(name)) for name in (NODE, OTHER, "south/gate-03")}
+        self.certificates["dispatch"] = self.issue(names.service("dispatch"))
+        server = self.issue(names.server("127.0.0.1"))
+        app = create(bench.engine, bench.store, bench.clock, Revoked(self.pki.crl_file))
+        self.server = WebServer(app, "127.0.0.1", 0, Tls(*server, client_ca=folder / "pki" / "ca.pem"))
+        self.server.start()
+        self.url = f"https://127.0.0.1:{self.server.port}"
+
+    def issue(self, subject: names.Subject) -> tuple[Path, Path]:
+        self.pki.issue(subject, self.now)
+        return self.pki.files_of(subject)
+
+    def client(self, who: str | None = NODE) -> httpx.Client:
+        context = ssl.create_default_context(cafile=str(self.pki.folder / "ca.pem"))
+        if who is not None:
+            context.load_cert_chain(*self.certificates[who])
+        return httpx.Client(base_url=self.url, verify=context, trust_env=False, timeout=20.0)
+
+    def put(self, alarm: str, content: bytes, who: str = NODE, kind: str = "image/jpeg", name: str = "") -> int:
+        """The code that comes back. name: hash in the address, where it is not that of the content."""
+        sha256 = name or hashlib.sha256(content).hexdigest()
+        with self.client(who) as client:
+            answer = client.put(f"/evidence/{alarm}/{sha256}", content=content, headers={"Content-Type": kind})
+        return answer.status_code
+
+    def rows(self) -> list[Evidence]:
+        with reading(self.bench.engine) as db:
+            return list(db.scalars(select(Evidence)))
+
+    def files(self) -> int:
+        return sum(path.is_file() for path in (self.bench.store.path("a", "0" * 64).parents[2]).rglob("*"))
+
+
+@pytest.fixture
+def door(idle: Bench, tmp_path: Path) -> Iterator[Door]:
+    door = Door(idle, tmp_path, NodeClock().now().wall)
+    yield door
+    door.server.stop()
+
+
+def test_what_a_node_sends_is_kept_and_sending_it_again_is_no_fault(door: Door) -> None:
+    alarm = door.bench.alarm()
+    for content, kind in ((jpeg(), "image/jpeg"), (clip(), "video/mp4")):
+        assert [door.put(alarm, content, kind=kind) for _ in range(2)] == [201, 201]
+    assert {(r.alarm, r.kind, r.node, r.bytes) for r in door.rows()} == {
+        (alarm, "snapshot", "gate-03", len(jpeg())),
+        (alarm, "clip", "gate-03", len(clip())),
+    }
+    for row in door.rows():
+        assert hashlib.sha256(door.bench.store.path(alarm, row.sha256).read_bytes()).hexdigest() == row.sha256
+
+
+def test_the_nodes_own_client_gets_its_files_across(door: Door, tmp_path: Path) -> None:
+    alarm = door.bench.alarm()
+    cert, key = door.certificates[NODE]
+    clock = NodeClock()
+    journal = Journal(tmp_path / "journal.db", clock, JournalSettings())
+    sha256 = hashlib.sha256(jpeg()).hexdigest()
+    file = tmp_path / "snapshot.jpg"
+    file.write_bytes(jpeg())
+    journal.evidence(alarm, EvidenceRef(sha256, "snapshot", len(jpeg())), file, clock.now())
+    settings = Settings(url=door.url, ca=str(door.pki.folder / "ca.pem"), cert=str(cert), key=str(key))
+    uplink = EvidenceUplink(settings, journal, clock)
+    uplink.start()
+    try:
+        until(lambda: uplink.state.sent == 1, f"{uplink.state}")
+    finally:
+        uplink.stop()
+        journal.close()
+    assert [r.sha256 for r in door.rows()] == [sha256]
+
+
+@pytest.mark.parametrize("who", [OTHER, "south/gate-03"])
+def test_a_node_adds_nothing_to_the_alarm_of_another(door: Door, who: str) -> None:
+    assert door.put(door.bench.alarm(), jpeg(), who) == 404
+    assert (door.rows(), door.files()) == ([], 0)
+
+
+def test_only_nodes_come_in(door: Door) -> None:
+    alarm = door.bench.alarm()
+    assert door.put(alarm, jpeg(), "dispatch") == 403
+    with door.client(None) as nobody, pytest.raises(httpx.TransportError):
+        nobody.put(f"/evidence/{alarm}/{'0' * 64}", content=b"")
+    with door.client() as node:
+        assert node.head("/evidence/").status_code == 200
+
+
+def test_a_certificate_that_was_taken_back_is_worth_nothing_from_that_moment(door: Door) -> None:
+    alarm = door.bench.alarm()
+    with door.client() as client:
+        assert client.head("/evidence/").status_code == 200
+        door.pki.revoke(names.node(NODE), Reason.KEY_COMPROMISE, door.now)
+        assert client.head("/evidence/").status_code == 403  # on the connection that stands, too
+    assert door.put(alarm, jpeg()) == 403
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "name", "code"),
+    [
+        pytest.param(jpeg(), "image/jpeg", "0" * 64, 422, id="another-hash"),
+        pytest.param(b"<html>", "image/jpeg", "", 415, id="html-as-jpeg"),
+        pytest.param(jpeg(), "video/mp4", "", 415, id="jpeg-as-clip"),
+        pytest.param(jpeg(), "text/html", "", 415, id="html"),
+        pytest.param(b"", "image/jpeg", "", 415, id="empty"),
+        pytest.param(b"\xff\xd8\xff" + b"\0" * LIMITS["snapshot"], "image/jpeg", "", 413, id="too-large"),
+    ],
+)
+def test_what_is_not_what_it_says_is_not_kept(door: Door, content: bytes, kind: str, name: str, code: int) -> None:
+    assert door.put(door.bench.alarm(), content, kind=kind, name=name) == code
+    assert (door.rows(), door.files()) == ([], 0)
+
+
+@pytest.mark.parametrize("path", ["/evidence/../../etc/{h}", "/evidence/%2e%2e%2f%2e%2e/{h}", "/evidence/a/..%2f..%2fx",
+                                  "/evidence/a/{h}%00.jpg", "/evidence/a%2fb/{h}"])  # fmt: skip
+def test_an_address_leads_nowhere_else(door: Door, path: str) -> None:
+    with door.client() as client:
+        answer = client.put(path.format(h="0" * 64), content=jpeg(), headers={"Content-Type": "image/jpeg"})
+    assert answer.status_code in (404, 422)
+    assert door.files() == 0
+
+
+def test_a_body_that_is_shorter_than_it_says_leaves_nothing(door: Door) -> None:
+    alarm = door.bench.alarm()
+    sha256 = hashlib.sha256(jpeg()).hexdigest()
+
+    def cut() -> Iterator[bytes]:
+        yield jpeg()[:5000]
+        raise ConnectionError
+
+    with door.client() as client, pytest.raises(ConnectionError):
+        client.put(
+            f"/evidence/{alarm}/{sha256}",
+            content=cut(),
+            headers={"Content-Type": "image/jpeg", "Content-Length": str(len(jpeg()))},
+        )
+    until(lambda: door.files() == 0)
+    assert door.rows() == []
+    assert door.put(alarm, jpeg()) == 201
+
+
+def test_a_node_has_a_quota(idle: Bench, tmp_path: Path) -> None:
+    idle.store = Store(tmp_path / "small", node_quota=len(jpeg()) + 10, reserve=0)
+    door = Door(idle, tmp_path, NodeClock().now().wall)
+    try:
+        assert door.put(idle.alarm(), jpeg()) == 201
+        assert door.put(idle.alarm(), jpeg(shade=121)) == 507
+        assert door.put(idle.alarm(node="yard-01"), jpeg(shade=121), OTHER) == 201
+    finally:
+        door.server.stop()
+
+
+def test_a_disk_that_is_nearly_full_takes_nothing(idle: Bench, tmp_path: Path) -> None:
+    idle.store = Store(tmp_path / "full", reserve=1 << 60)
+    door = Door(idle, tmp_path, NodeClock().now().wall)
+    try:
+        assert door.put(idle.alarm(), jpeg()) == 507
+    finally:
+        door.server.stop()
+
+
+# -- how long it is kept -----------------------------------------------------------------------------------------------
+
+
+def expire(bench: Bench) -> int:
+    with transaction(bench.engine) as db:
+        return bench.store.expire(db, bench.clock.now())
+
+
+def close(bench: Bench, case: str) -> None:
+    with transaction(bench.engine) as db:
+        desk.do(db, case, cases.FalseAlarm("nothing there"), bench.officer, bench.clock.now())
+
+
+def test_evidence_goes_after_its_time_and_only_then(idle: Bench) -> None:
+    alarm = idle.alarm()
+    sha256 = idle.keep(alarm, jpeg())
+    close(idle, idle.case_of(alarm).id)
+    idle.clock.advance(30 * DAY_S)
+    assert expire(idle) == 0
+    idle.clock.advance(1)
+    assert expire(idle) == 1
+    assert not idle.store.path(alarm, sha256).exists()
+    assert expire(idle) == 0
+
+
+@pytest.mark.parametrize("why", ["open", "case-hold", "site-hold"])
+def test_evidence_stays_while_it_is_needed(idle: Bench, why: str) -> None:
+    alarm = idle.alarm()
+    case = idle.case_of(alarm).id
+    idle.keep(alarm, jpeg())
+    if why != "open":
+        close(idle, case)
+    with transaction(idle.engine) as db:
+        if why == "case-hold":
+            desk.do(db, case, cases.Hold(on=True), idle.officer, idle.clock.now())
+        if why == "site-hold":
+            db.get_one(Site, "north").hold = True
+    idle.clock.advance(400 * DAY_S)
+    assert expire(idle) == 0
+    with transaction(idle.engine) as db:
+        match why:
+            case "open":
+                desk.do(db, case, cases.FalseAlarm("-"), idle.officer, idle.clock.now())
+            case "case-hold":
+                desk.do(db, case, cases.Hold(on=False), idle.officer, idle.clock.now())
+            case _:
+                db.get_one(Site, "north").hold = False
+    assert expire(idle) == 1
+
+
+def test_a_site_keeps_as_long_as_it_says(idle: Bench) -> None:
+    alarms = [idle.alarm("north"), idle.alarm("south", "pump-1")]
+    for alarm, site, node in zip(alarms, ("north", "south"), ("gate-03", "pump-1"), strict=True):
+        idle.keep(alarm, jpeg(), site=site, node=node)
+        close(idle, idle.case_of(alarm).id)
+    with transaction(idle.engine) as db:
+        db.get_one(Site, "south").retention_days = 7
+    idle.clock.advance(8 * DAY_S)
+    assert expire(idle) == 1
+    assert idle.store.path(alarms[0], hashlib.sha256(jpeg()).hexdigest()).exists()
