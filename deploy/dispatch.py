@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +13,13 @@ from prometheus_client import start_http_server
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from broker.dispatch import jobs
 from broker.dispatch.clock import Clock, SystemClock
-from broker.dispatch.database import DatabaseError, migrate, open_engine
+from broker.dispatch.database import DatabaseError, migrate, open_engine, transaction
 from broker.dispatch.evidence import Store
+from broker.dispatch.jobs import Handler
 from broker.dispatch.link import Link, LinkError
+from broker.dispatch.notify import asking, channels, deliver
 from broker.dispatch.settings import Settings, SettingsError, load
 from broker.dispatch.web import app as pages
 from broker.dispatch.web import upload
@@ -113,4 +116,16 @@ def _work(settings: Settings, engine: Engine, clock: Clock) -> None:
         start_http_server(settings.metrics.port, settings.metrics.host)
     stop: threading.Event = stop_on_signals()
     link = Link(settings.mqtt, clock)
-    Worker(engine, link, clock, {}, housekeeping(settings, engine)).run(stop)
+    with transaction(engine) as session:
+        jobs.add(session, "handover", asking.EVERY_SITE, clock.now(), {})
+    Worker(engine, link, clock, _telling(settings), housekeeping(settings, engine)).run(stop)
+
+
+def _telling(settings: Settings) -> Mapping[str, Handler]:
+    """The jobs that tell people."""
+    links = Links(settings.web.secret.get_secret_value(), settings.web.url)
+
+    def address(case: str | None, person: str, now: float) -> str:
+        return f"{settings.web.url}/" if case is None else links.url(case, person, now)
+
+    return deliver.handlers(channels.standard(), address, Store(settings.evidence).picture_of)

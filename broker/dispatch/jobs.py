@@ -24,7 +24,7 @@ from broker.dispatch.tables import Job
 log = logging.getLogger(__name__)
 
 LEASE_S = 120.0
-"""Longer than any handler takes; after it the worker counts as dead."""
+"""Twice as long as any handler takes; after it the worker counts as dead."""
 MAX_ATTEMPTS = 10
 BACKOFF_S = (5.0, 3600.0)
 """Pause after the first failure, doubled each time up to the second."""
@@ -150,6 +150,9 @@ def run_due(engine: Engine, handlers: Mapping[str, Handler], clock: Clock, limit
     """Do what is due of the kinds that have a handler; gives how many were tried."""
     claimed = claim(engine, handlers, clock.now(), limit, lease_s)
     for job in claimed:
+        if clock.now() > job.leased_until - lease_s / 2:  # those before it were slow: it would outlive its lease
+            _let_go(engine, job)
+            continue
         if job.attempts > MAX_ATTEMPTS:  # each try ended with the death of its worker
             _give_up(engine, job, clock.now(), job.attempts - 1, "its worker died each time")
             continue
@@ -180,6 +183,11 @@ def _finish(engine: Engine, job: JobValues) -> None:
         gone = session.execute(_JOB.delete().where(_mine(job), _JOB.c.asked == job.asked).returning(_JOB.c.id)).all()
         if not gone:  # asked for again in the meantime
             session.execute(_JOB.update().where(_mine(job)).values(leased_until=None, attempts=0, error=None))
+
+
+def _let_go(engine: Engine, job: JobValues) -> None:
+    with transaction(engine) as session:
+        session.execute(_JOB.update().where(_mine(job)).values(leased_until=None, attempts=job.attempts - 1))
 
 
 def _put_back(engine: Engine, job: JobValues, due: float, attempts: int, error: str | None) -> None:

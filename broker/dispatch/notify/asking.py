@@ -145,6 +145,7 @@ def late_digest(engine: Engine, job: JobValues, now: float) -> None:
         told = (
             select(func.max(Delivery.at))
             .where(Delivery.case == Case.id, Delivery.about != About.CLEARED)
+            .correlate(Case)
             .scalar_subquery()
         )
         untold = (

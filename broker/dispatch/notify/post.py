@@ -33,8 +33,8 @@ PAUSE_S = (5.0, 15.0, 45.0)
 """Between the tries."""
 MAX_WAIT_S = 60.0
 """A service that asks to wait longer is not waited for."""
-MAX_SENDS = 4
-"""Tries in one run after which the rest waits for the next, so that a run of time-outs ends within its lease."""
+MAX_SENDS = 3
+"""Tries in one run after which the rest waits for the next: a run of time-outs ends within half a lease."""
 NO_CONTACT = "no_contact"
 
 

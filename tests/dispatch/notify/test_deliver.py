@@ -262,6 +262,9 @@ def test_in_a_storm_a_critical_one_comes_within_a_minute(yard: Yard) -> None:
 
 
 def test_what_comes_late_is_one_digest_a_site(yard: Yard) -> None:
+    yard.event(place="another")
+    yard.run(30)
+    yard.told()
     yard.event(place="a", age_s=1200)
     yard.event(place="b", rule="barrier", age_s=1100)
     yard.clear(place="c", age_s=900)
@@ -527,3 +530,19 @@ def test_closing_needs_no_message(yard: Yard) -> None:
     yard.do(case, Close("seen to"), "li")
     yard.run(60)
     assert yard.told() == {}
+
+
+def test_a_job_whose_turn_comes_late_is_left_to_whoever_claims_it_next(yard: Yard) -> None:
+    """Jobs are claimed by the dozen: behind slow ones, the last would be told twice when its lease ran out."""
+    tried: list[str] = []
+
+    def slow(_engine: Any, job: jobs.JobValues, _now: float) -> None:
+        tried.append(job.key)
+        yard.clock.advance(40)
+
+    for n in range(4):
+        yard.ask("slow", f"job-{n}", yard.clock.now())
+    jobs.run_due(yard.engine, {"slow": slow}, yard.clock, 20)
+    assert tried == ["job-0", "job-1"]
+    jobs.run_due(yard.engine, {"slow": slow}, yard.clock, 20)
+    assert sorted(tried) == ["job-0", "job-1", "job-2", "job-3"]
