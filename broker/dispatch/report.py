@@ -68,7 +68,6 @@ def _cases(session: Session, shift: ShiftAt, site_id: str, names: Mapping[str, s
         .join(Ledger, Ledger.case == Case.id)
         .where(
             Case.site == site_id,
-            Case.opened_at < shift.end,
             or_(Case.closed_at.is_(None), Case.closed_at >= shift.start),
             Ledger.at < shift.end,
         )

@@ -68,6 +68,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
         duty("d", "gone"),
         duty("n", "gone"),
         duty("x", "stranger"),
+        tables.ChainStep(id="north", site="north", after_s=400, role="officer"),
     )
     yield engine
     engine.dispose()
