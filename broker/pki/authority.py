@@ -133,10 +133,10 @@ class Pki:
         return _authorities(self.folder)
 
     def entries(self, now: float) -> tuple[Entry, ...]:
-        """Every certificate ever issued, by name and time."""
+        """Every certificate ever issued, by name and in the order of issue."""
         authorities = self.authorities()
         entries = (self._entry(path, authorities, now) for path in (self.folder / "issued").glob("*.pem"))
-        return tuple(sorted(entries, key=lambda e: (e.subject.kind, e.subject.name, e.not_before, e.serial)))
+        return tuple(sorted(entries, key=lambda e: (e.subject.kind, e.subject.name, e.serial)))
 
     def current(self, now: float) -> tuple[Entry, ...]:
         """The newest certificate of each name that was not revoked; it may have expired."""
@@ -180,7 +180,9 @@ class Pki:
                     "renew it, or --replace it, which revokes it"
                 )
             self._revoke(there, Reason.SUPERSEDED, now)
-            cert = certs.issue(signer, subject, public, _moment(now), days)
+            cert = certs.issue(
+                signer, subject, public, now=_moment(now), days=days, serial=certs.next_serial(self._last_serial())
+            )
             return self._hand_out(cert, certs.key_pem(made) if made is not None else b"")
 
     def renew(self, subject: Subject, now: float, *, days: int = DEFAULT_DAYS) -> Handed:
@@ -192,7 +194,15 @@ class Pki:
                 raise PkiError(f"{subject.kind} {subject.name} has no certificate that could be renewed; issue one")
             signer = self._signer(found[0].subject)
             public = certs.ec_key(found[0].cert.public_key())
-            return self._hand_out(certs.issue(signer, found[0].subject, public, _moment(now), days), None)
+            cert = certs.issue(
+                signer,
+                found[0].subject,
+                public,
+                now=_moment(now),
+                days=days,
+                serial=certs.next_serial(self._last_serial()),
+            )
+            return self._hand_out(cert, None)
 
     def revoke(self, which: Subject | int, reason: Reason, now: float) -> tuple[Entry, ...]:
         """All certificates of a name, or the one of a serial number. Their files and keys here are removed."""
@@ -235,6 +245,9 @@ class Pki:
     def _locked(self) -> Iterator[None]:
         with files.locked(self.folder / ".lock"):
             yield
+
+    def _last_serial(self) -> int:
+        return max((int(path.stem, 16) for path in (self.folder / "issued").glob("*.pem")), default=0)
 
     def _entry(self, path: Path, authorities: Sequence[Authority], now: float) -> Entry:
         cert = _read(path, x509.load_pem_x509_certificate)

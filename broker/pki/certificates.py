@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,11 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
+def next_serial(last: int) -> int:
+    """Higher than `last`, so that they stand in the order of their issue; 96 random bits make it hard to foresee."""
+    return ((last >> 96) + 1 << 96) | secrets.randbits(96)
+
+
 def pem(thing: x509.Certificate | x509.CertificateRevocationList) -> bytes:
     return thing.public_bytes(serialization.Encoding.PEM)
 
@@ -86,6 +92,7 @@ def make_authority(name: str, permitted: Sequence[Permitted], now: dt.datetime) 
     subject = _name(name)
     builder = (
         _builder(subject, key.public_key(), issuer=subject, issuer_key=key.public_key())
+        .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATE)
         .not_valid_after(now + dt.timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -112,7 +119,13 @@ def permits(permitted: Iterable[Permitted], host: Host) -> bool:
 
 
 def issue(
-    signer: Signer, subject: Subject, public_key: ec.EllipticCurvePublicKey, now: dt.datetime, days: float
+    signer: Signer,
+    subject: Subject,
+    public_key: ec.EllipticCurvePublicKey,
+    *,
+    now: dt.datetime,
+    days: float,
+    serial: int,
 ) -> x509.Certificate:
     """An end certificate. It never outlives its authority. Raises PkiError when that has expired."""
     usage = ExtendedKeyUsageOID.SERVER_AUTH if subject.kind is Kind.SERVER else ExtendedKeyUsageOID.CLIENT_AUTH
@@ -121,6 +134,7 @@ def issue(
         raise PkiError("this authority has expired; `banksman pki rotate` makes the next one")
     builder = (
         _builder(_name(subject.name), public_key, issuer=signer.cert.subject, issuer_key=signer.key.public_key())
+        .serial_number(serial)
         .not_valid_before(now - BACKDATE)
         .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -208,7 +222,6 @@ def _builder(
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
-        .serial_number(x509.random_serial_number())
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
     )

@@ -218,7 +218,7 @@ def signed(pki: Pki, who: Subject, folder: Path, *, days_ago: float = 0, days: f
     signer = certs.Signer(last.cert, authority_key)
     key, now = certs.new_key(), dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(days=days_ago)
     card = Card(folder / "odd.pem", folder / "odd.key")
-    card.cert.write_bytes(certs.pem(certs.issue(signer, who, key.public_key(), now, days)))
+    card.cert.write_bytes(certs.pem(certs.issue(signer, who, key.public_key(), now=now, days=days, serial=1)))
     card.key.write_bytes(certs.key_pem(key))
     return card
 

@@ -74,7 +74,7 @@ def test_a_node_that_the_broker_loses_is_announced_and_comes_back(place: Install
     with watching(place, f"{OWN}/status") as viewer:
         with place.client(NODE) as _twin:
             until(lambda: node.uplink.cause == "taken_over", "the node says that somebody took its name")
-        assert b'"offline"' in viewer.next()[1]
+        until(lambda: b'"offline"' in viewer.next()[1], "its last will")
         until(lambda: b'"online"' in viewer.next()[1], "online again")
         node.up()
 
@@ -93,8 +93,7 @@ def test_the_doctor_logs_in_where_no_node_runs(place: Installation, tmp_path: Pa
 
 def test_the_doctor_does_not_push_off_the_node_that_runs(place: Installation, tmp_path: Path) -> None:
     settings = uplink_of(place, tmp_path)
-    with running(tmp_path, settings) as node, watching(place, f"{OWN}/status") as viewer:
-        node.up()
+    with watching(place, f"{OWN}/status") as viewer, running(tmp_path, settings) as node:
         assert b'"online"' in viewer.next()[1]
         result = examine_broker(settings, SITE, "gate-03", node.clock.now().wall, node_runs=True)
         assert (result.code, result.fields) == ("node_runs", {"days": 397})

@@ -161,7 +161,12 @@ def test_who_steals_the_authority_cannot_play_the_rest_of_the_world(tmp_path: Pa
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     mine = certs.new_key()
     forged = certs.issue(
-        certs.Signer(pki.authorities()[0].cert, key), names.server("www.example.com"), mine.public_key(), now, 1
+        certs.Signer(pki.authorities()[0].cert, key),
+        names.server("www.example.com"),
+        mine.public_key(),
+        now=now,
+        days=1,
+        serial=1,
     )
     cert, key_file = tmp_path / "forged.pem", tmp_path / "forged.key"
     cert.write_bytes(certs.pem(forged))
@@ -413,6 +418,13 @@ def test_what_is_wrong_with_the_files_is_said(pki: Pki, spoil: Callable[[Pki], N
     spoil(pki)
     (line,) = problems(pki.folder, NOW)
     assert says in line
+
+
+def test_the_newest_of_many_that_were_issued_in_the_same_second_is_known(pki: Pki) -> None:
+    pki.issue(NODE, NOW)
+    for days in range(50, 30, -1):
+        handed = pki.renew(NODE, NOW, days=days)
+        assert [entry.serial for entry in pki.current(NOW)] == [read(handed).serial_number]
 
 
 def test_kinds_do_not_get_into_each_others_way(pki: Pki) -> None:
