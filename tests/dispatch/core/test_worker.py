@@ -1,0 +1,168 @@
+"""A worker on a real broker: acks after the commit, case topics, what is refused, a database that goes away."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from sqlalchemy import Engine, select
+
+from broker.dispatch import desk
+from broker.dispatch.cases import FalseAlarm
+from broker.dispatch.clock import SystemClock
+from broker.dispatch.database import migrate, open_engine, reading, transaction
+from broker.dispatch.link import Link
+from broker.dispatch.settings import Mqtt
+from broker.dispatch.tables import Case, Event, Refused
+from broker.dispatch.worker import Worker
+from broker.messages import case_topic
+from tests.dispatch.core.builders import NODE, NOW, message
+from tests.servers import Mosquitto, Postgres
+from tests.waiting import until
+
+
+class Peer:
+    """Node, siren and everybody else: publishes, and keeps what comes back."""
+
+    def __init__(self, port: int) -> None:
+        self.acked: list[str] = []
+        self.cases: dict[str, bytes] = {}
+        self._client = client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id="peer", protocol=MQTTProtocolVersion.MQTTv5
+        )
+        client.on_connect = lambda c, *_: c.subscribe(
+            [("banksman/1/+/+/ack", 1), ("banksman/1/north-yard/-/case/+", 1)]
+        )
+        client.on_message = lambda _c, _d, m: self._take(m)
+        client.connect("127.0.0.1", port)
+        client.loop_start()
+        until(client.is_connected)
+
+    def _take(self, there: paho.MQTTMessage) -> None:
+        if "/case/" in there.topic:
+            self.cases[there.topic] = there.payload
+        else:
+            self.acked += json.loads(there.payload)["ids"]
+
+    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(10)
+
+    def alarm(self, **changes: Any) -> None:
+        there = message(**changes)
+        self.send(NODE.alarm(there.rule), there.to_payload())
+
+    def states(self) -> list[str]:
+        return sorted(json.loads(payload)["state"] for payload in self.cases.values() if payload)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path / "broker") as server:
+        yield server
+
+
+@pytest.fixture
+def peer(broker: Mosquitto) -> Iterator[Peer]:
+    there = Peer(broker.port)
+    yield there
+    there.close()
+
+
+@contextmanager
+def working(engine: Engine, broker: Mosquitto, name: str = "dispatch-1") -> Iterator[None]:
+    stop, clock = threading.Event(), SystemClock()
+    settings = Mqtt(host="127.0.0.1", port=broker.port, tls=False, client_id=name)
+    worker = Worker(engine, Link(settings, clock), clock, {}, {})
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        until(lambda: f"as {name} " in broker.log() and broker.log().count("Sending SUBACK") >= 2)
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def rows(engine: Engine, table: Any) -> list[Any]:
+    with reading(engine) as session:
+        return list(session.scalars(select(table)))
+
+
+def test_an_alarm_is_stored_acknowledged_and_published(both: Engine, broker: Mosquitto, peer: Peer) -> None:
+    with working(both, broker):
+        peer.alarm()
+        until(lambda: peer.acked == ["e1"])
+        assert [e.id for e in rows(both, Event)] == ["e1"], "the ack comes after the commit"
+        until(lambda: peer.states() == ["open"])
+        peer.alarm()
+        until(lambda: peer.acked == ["e1", "e1"], "what comes again is acknowledged again")
+        with transaction(both) as session:
+            desk.do(session, rows(both, Case)[0].id, FalseAlarm("a bucket"), "ann", NOW)
+        until(lambda: list(peer.cases.values()) == [b""], "closing publishes empty")
+
+
+def test_what_cannot_be_read_is_kept_and_blocks_nothing(both: Engine, broker: Mosquitto, peer: Peer) -> None:
+    with working(both, broker):
+        peer.send(NODE.alarm("helmet"), b"{")
+        peer.send(NODE.alarm("hi_vis"), message(id="e9").to_payload())
+        peer.alarm()
+        until(lambda: peer.acked == ["e1"])
+        until(lambda: sorted(r.code for r in rows(both, Refused)) == ["not_json", "wrong"])
+
+
+def test_case_topics_are_put_right_at_the_start(both: Engine, broker: Mosquitto, peer: Peer) -> None:
+    with working(both, broker):
+        peer.alarm()
+        peer.alarm(id="e2", alarm="a2", place="gate")
+        until(lambda: peer.states() == ["open", "open"])
+    old, lost = sorted(peer.cases)
+    peer.send(old, peer.cases[old].replace(b'"version":1', b'"version":7'), retain=True)
+    peer.send(lost, b"", retain=True)
+    peer.send(case_topic("north-yard", "of-nobody"), b"garbage", retain=True)
+    until(lambda: len(peer.cases) == 3)
+    with working(both, broker):
+        until(lambda: [bool(p) for _, p in sorted(peer.cases.items())] == [True, True, False])
+        until(lambda: all(b'"version":1' in peer.cases[topic] for topic in (old, lost)))
+
+
+def test_two_workers_share_and_the_messages_of_one_that_left_are_not_lost(
+    both: Engine, broker: Mosquitto, peer: Peer
+) -> None:
+    with working(both, broker, "dispatch-1"):
+        with working(both, broker, "dispatch-2"):
+            for n in range(20):
+                peer.alarm(id=f"e{n}", alarm=f"a{n}", place=f"p{n}")
+            until(lambda: len(set(peer.acked)) == 20)
+        for n in range(20, 40):
+            peer.alarm(id=f"e{n}", alarm=f"a{n}", place=f"p{n}")
+        with working(both, broker, "dispatch-2"):
+            until(lambda: len(set(peer.acked)) == 40)
+    assert len(rows(both, Event)) == 40
+
+
+def test_while_the_database_is_away_nothing_is_acknowledged_and_nothing_lost(broker: Mosquitto, peer: Peer) -> None:
+    with Postgres() as server:
+        engine = open_engine(server.database())
+        migrate(engine)
+        with working(engine, broker):
+            peer.alarm()
+            until(lambda: peer.acked == ["e1"])
+            server.kill()
+            for n in range(2, 9):
+                peer.alarm(id=f"e{n}", alarm=f"a{n}", place=f"p{n}")
+            assert peer.acked == ["e1"]
+            server.start()
+            until(lambda: len(peer.acked) == 8)
+            assert len(rows(engine, Event)) == 8
+        engine.dispose()
