@@ -110,6 +110,16 @@ def steps(case: CaseValues) -> st.SearchStrategy[Step]:
     return people | people | events | st.just(silence)
 
 
+def same(row: CaseValues, lines: list[tables.Ledger]) -> None:
+    facts = report.case_at(tables.Case(**row.columns()), lines, {})
+    for name in ("severity", "state", "alarm_state", "owner", "opened_at", "review_from", "assigned_at", "resolved_at"):
+        assert getattr(facts, name) == getattr(row, name), name
+    for name in ("answered_at", "false_alarm_reason", "result", "unverified", "late"):
+        assert getattr(facts, name) == getattr(row, name), name
+    assert (facts.over_at, facts.marked_important) == (row.closed_at, row.important)
+    assert facts.reopened == (row.reopened > 0)
+
+
 @given(st.data(), st.integers(5, 30), st.sampled_from(["raised", "cleared"]), st.sampled_from(["violation", "unknown"]))
 def test_the_lines_of_a_case_tell_all_that_its_row_does(data: st.DataObject, n: int, first: str, verdict: str) -> None:
     change = cases.on_event(None, event(1000.0, what=first, verdict=verdict), 1000.0, "case")
@@ -123,13 +133,7 @@ def test_the_lines_of_a_case_tell_all_that_its_row_does(data: st.DataObject, n: 
         for line in change.lines:
             detail = dict(line.detail)
             lines.append(tables.Ledger(n=len(lines), at=now, actor=line.actor, action=line.action, detail=detail))
-    row, facts = change.case, report.case_at(tables.Case(**change.case.columns()), lines, {})
-    for name in ("severity", "state", "alarm_state", "owner", "opened_at", "review_from", "assigned_at", "resolved_at"):
-        assert getattr(facts, name) == getattr(row, name), name
-    for name in ("answered_at", "false_alarm_reason", "result", "unverified", "late"):
-        assert getattr(facts, name) == getattr(row, name), name
-    assert (facts.over_at, facts.marked_important) == (row.closed_at, row.important)
-    assert facts.reopened == (row.reopened > 0)
+        same(change.case, lines)
 
 
 # -- a whole shift ---------------------------------------------------------------------------------------------------
