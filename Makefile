@@ -16,7 +16,8 @@ test: $(VENV)/.dev tools
 
 # The full-size runs of the kill test and the fuzz tests.
 proof: $(VENV)/.dev tools
-	BANKSMAN_PROOF=1 $(BIN)/pytest --timeout=3600 tests/kill tests/site tests/mqtt tests/detect tests/models
+	BANKSMAN_PROOF=1 $(BIN)/pytest --timeout=3600 tests/kill tests/dispatch/kill tests/dispatch/core/test_fuzz.py \
+		tests/site tests/mqtt tests/detect tests/models
 
 bench: $(VENV)/.dev tools
 	$(BIN)/python -m tests.bench.node

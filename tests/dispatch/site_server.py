@@ -27,6 +27,9 @@ def write_settings(folder: Path, database: str, port: int, name: str = "dispatch
 class Workers:
     """Processes of `banksman dispatch worker`, which are started, killed and started again by number."""
 
+    module = ""
+    """Run instead of it."""
+
     def __init__(self, folder: Path, database: str, port: int, count: int) -> None:
         self._folder = folder
         migrate(open_engine(database))
@@ -45,7 +48,8 @@ class Workers:
             process.wait(STOP_S)
 
     def start(self, n: int) -> None:
-        command = [str(Path(sys.executable).with_name("banksman")), "dispatch", "worker", str(self._files[n])]
+        real = [str(Path(sys.executable).with_name("banksman")), "dispatch", "worker"]
+        command = [*([sys.executable, "-m", self.module] if self.module else real), str(self._files[n])]
         with (self._folder / f"worker-{n}.log").open("ab") as log:
             self._processes[n] = subprocess.Popen(command, cwd=REPO, stdout=log, stderr=log)
 
