@@ -35,13 +35,11 @@ LATE_LOOK_S = 3600.0
 def ask(session: Session, requests: Iterable[tuple[Case, About, Iterable[str]]], now: float) -> None:
     """Have these people told about these cases; who waits for the same message already is not asked for twice."""
     rows: list[Delivery] = []
-    for case, about, people in sorted(requests, key=lambda request: request[0].id):  # cases are locked in this order
+    for case, about, people in requests:
         same = (Delivery.case == case.id, Delivery.about == about, Delivery.state == State.WAITING)
         waiting = set(session.scalars(select(Delivery.person).where(*same)))
-        new = [person for person in dict.fromkeys(people) if person not in waiting]
+        new = (person for person in dict.fromkeys(people) if person not in waiting)
         rows += [_row(case.site, person, about, now, case=case.id) for person in new]
-        if new:
-            ledger.append(session, case.id, now, DISPATCH, "notify", {"about": about.value, "people": new})
     _put(session, rows, now)
 
 
@@ -129,6 +127,8 @@ def escalate(engine: Engine, job: JobValues, now: float) -> None:
         )
         due = [person for at, step in steps if at <= now for person in step.people if person not in told]
         ask(session, [(case, About.ESCALATION, due)], now)
+        if due:
+            ledger.append(session, case.id, now, DISPATCH, "escalated", {"people": due})
     again(at for at, _ in steps if at > now)
 
 

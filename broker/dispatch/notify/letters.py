@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from broker.dispatch import report, roster
@@ -34,8 +34,9 @@ _OWN_HEADING = _CALM | {About.ESCALATION, About.REPEAT, About.REOPENED}
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message ready to go."""
+    """A message ready to go. reader: id of a person."""
 
+    reader: str
     parcel: Parcel
     sheet: Sheet
 
@@ -49,29 +50,52 @@ class Desk:
     now: float
     links: Links
     pictures: Pictures
+    _standing_in: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def letters(self) -> tuple[list[Letter], Plan]:
         """What goes now, and the whole plan of it."""
-        found = plan([self._waiting(row) for row in self._rows], self._sent_at(), self._storm(), self.now)
+        found = plan([self._waiting(row, case) for row, case in self._rows], self._sent_at(), self._storm(), self.now)
         written, drop = [], dict(found.drop)
         for parcel in found.send:
             sheet = self._handover(parcel.rows[-1]) if parcel.about is About.HANDOVER else words(self._message(parcel))
             if sheet is None:
                 drop |= {row.id: Dropped.NO_REPORT for row in parcel.rows}
             else:
-                written.append(Letter(parcel, sheet))
+                written.append(Letter(self.reader.id, parcel, sheet))
         return written, Plan(found.send, drop, found.later)
 
     # -- what waits ----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _rows(self) -> Sequence[Delivery]:
+    def _rows(self) -> Sequence[Row[Delivery, Case | None]]:
+        """In a storm these are many: nothing below asks the database row by row."""
         mine = (Delivery.person == self.reader.id, Delivery.state == State.WAITING)
-        return self.session.scalars(select(Delivery).where(*mine).order_by(Delivery.at, Delivery.id)).all()
+        joined = select(Delivery, Case).outerjoin(Case, Case.id == Delivery.case).where(*mine)
+        return self.session.execute(joined.order_by(Delivery.at, Delivery.id)).all()
+
+    @cached_property
+    def _cases(self) -> Mapping[str, Case]:
+        return {case.id: case for _, case in self._rows if case is not None}
+
+    @cached_property
+    def _heard(self) -> set[str]:
+        """Cases of which the reader was told that they are raised, and not yet that they cleared."""
+        waiting = select(Delivery.case).where(Delivery.person == self.reader.id, Delivery.state == State.WAITING)
+        told = (Delivery.person == self.reader.id, Delivery.state == State.SENT, Delivery.case.in_(waiting))
+        heard: set[str] = set()
+        rows = self.session.execute(
+            select(Delivery.case, Delivery.about).where(*told).order_by(Delivery.at, Delivery.id)
+        )
+        for case, about in rows:
+            if about in RAISING and case is not None:
+                heard.add(case)
+            elif about == About.CLEARED:
+                heard.discard(case)
+        return heard
 
     @cached_property
     def _sites(self) -> Mapping[str, Site]:
-        return {site: self.session.get_one(Site, site) for site in sorted({row.site for row in self._rows})}
+        return {site: self.session.get_one(Site, site) for site in sorted({row.site for row, _ in self._rows})}
 
     @cached_property
     def _rosters(self) -> Mapping[str, Roster | None]:
@@ -93,14 +117,13 @@ class Desk:
         query = select(func.max(Delivery.at)).where(*recent, Delivery.state == State.SENT).group_by(Delivery.message)
         return self.session.scalars(query).all()
 
-    def _waiting(self, row: Delivery) -> Waiting:
+    def _waiting(self, row: Delivery, case: Case | None) -> Waiting:
         about = About(row.about)
-        if row.case is None:
+        if case is None:
             return Waiting(id=row.id, case=None, site=row.site, about=about, since=row.at)
-        case = self.session.get_one(Case, row.case)
         severity = "info" if about in _CALM else case.severity
         people = self._rosters[row.site]
-        return Waiting(
+        waiting = Waiting(
             id=row.id,
             case=case.id,
             site=row.site,
@@ -109,18 +132,14 @@ class Desk:
             not_before=not_before(self.now, severity, people.quiet, people.calendar) if people else self.now,
             rule=case.rule,
             severity=severity,
-            heard=self._has_heard(case.id),
+            heard=case.id in self._heard,
             over=CaseState(case.state).over,
             cleared=case.alarm_state == AlarmState.CLEARED,
             taken=case.assigned_at is not None,
-            picture=about not in _CALM and self.pictures(self.session, case.id) is not None,
         )
-
-    def _has_heard(self, case: str) -> bool:
-        mine = (Delivery.case == case, Delivery.person == self.reader.id, Delivery.state == State.SENT)
-        rows = self.session.scalars(select(Delivery.about).where(*mine).order_by(Delivery.at, Delivery.id))
-        told = [about for about in rows if about in RAISING or about == About.CLEARED]
-        return bool(told) and told[-1] != About.CLEARED
+        if waiting.urgent and waiting.ready_at > self.now:  # only then a picture would let it go
+            return replace(waiting, picture=self.pictures(self.session, case.id) is not None)
+        return waiting
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
@@ -129,7 +148,7 @@ class Desk:
         return self.reader.language if self.reader.language in LANGUAGES else LANGUAGES[0]
 
     def _message(self, parcel: Parcel) -> Message:
-        cases = {row.case: self.session.get_one(Case, row.case) for row in parcel.rows if row.case}
+        cases = {row.case: self._cases[row.case] for row in parcel.rows if row.case}
         items = {case.id: self._item(case) for case in cases.values()}
         worst_first = sorted(cases.values(), key=lambda case: -SEVERITIES.index(case.severity))
         pictures = (self.pictures(self.session, case.id) for case in worst_first)
@@ -166,13 +185,16 @@ class Desk:
             taken=case.assigned_at is not None,
             take_by=review_due(case.review_from),
             result=case.result,
-            stand_in=self._stands_in(case),
+            stand_in=self._stands_in(case.site, case.rule),
         )
 
-    def _stands_in(self, case: Case) -> bool:
-        people = self._rosters[case.site]
-        line = people.in_line(self.now, case.rule) if people else None
-        return line is not None and line.found is not Found.DUTY and self.reader.id in line.people
+    def _stands_in(self, site: str, rule: str) -> bool:
+        if (site, rule) not in self._standing_in:
+            people = self._rosters[site]
+            line = people.in_line(self.now, rule) if people else None
+            stands_in = line is not None and line.found is not Found.DUTY and self.reader.id in line.people
+            self._standing_in[site, rule] = stands_in
+        return self._standing_in[site, rule]
 
     def _handover(self, row: Waiting) -> Sheet | None:
         """The report of the shift that ended when the row was made; None where the roster knows of none."""

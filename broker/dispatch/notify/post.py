@@ -16,7 +16,7 @@ from uuid6 import uuid7
 
 from broker.dispatch import ledger, metrics
 from broker.dispatch.cases import DISPATCH
-from broker.dispatch.database import transaction
+from broker.dispatch.database import reading, transaction
 from broker.dispatch.jobs import JobValues, Retry
 from broker.dispatch.notify.asking import again, ask, next_in_line, notify, waits_for_somebody
 from broker.dispatch.notify.channels.base import Channel, Failed, Outcome, Sent, Why
@@ -55,12 +55,14 @@ class Post:
             notify(session, job, now)
 
     def _carry(self, engine: Engine, person: str, attempt: int, now: float) -> None:
-        with transaction(engine) as session:
+        with reading(engine) as session:
             reader = session.get_one(Person, person)
             letters, found = Desk(session, reader, now, self.links, self.pictures).letters()
-            for row, why in found.drop.items():
-                _settle(session, [row], State.DROPPED, why, now)
             ways = _ways(session, reader)
+        if found.drop:
+            with transaction(engine) as session:
+                for row, why in found.drop.items():
+                    _settle(session, [row], State.DROPPED, why, now)
         retry, sends = list[float](), 0
         while letters and sends < MAX_SENDS:
             letter = letters.pop(0)
@@ -118,12 +120,15 @@ def _record(
             session.add_all([_beside(row, contact, tried) for row in rows])
     if first is not None:
         _settle(session, [r.id for r in rows], State.SENT, "ok", now, channel=first.channel, message=message)
+        for case, row in _cases_of(rows):
+            detail = {"about": row.about.value, "person": first.person, "channel": first.channel}
+            ledger.append(session, case, now, DISPATCH, "told", detail)
         return None
     passing = [outcome for _, outcome in outcomes if isinstance(outcome, Failed) and outcome.why.passing]
     wait = min((outcome.retry_after or 0.0 for outcome in passing), default=0.0)
     if passing and attempt < TRIES and wait <= MAX_WAIT_S:
         return now + max(wait, PAUSE_S[min(attempt, len(PAUSE_S)) - 1])
-    _give_up(session, rows, outcomes[-1][1].code if outcomes else NO_CONTACT, now)
+    _give_up(session, letter, outcomes[-1][1].code if outcomes else NO_CONTACT, now)
     return None
 
 
@@ -132,19 +137,23 @@ def _beside(row: Waiting, contact: Contact, tried: Mapping[str, object]) -> Deli
     return Delivery(**own, person=contact.person, channel=contact.channel, **tried)
 
 
-def _give_up(session: Session, rows: Sequence[Waiting], code: str, now: float) -> None:
-    """The person was not reached: say so loudly, and have the next in line told of what somebody must know."""
+def _give_up(session: Session, letter: Letter, code: str, now: float) -> None:
+    """The reader was not reached: say so loudly, and have the next in line told of what somebody must know."""
+    rows = letter.parcel.rows
     _settle(session, [row.id for row in rows], State.GIVEN_UP, code, now)
     metrics.MESSAGES.labels("-", State.GIVEN_UP.value).inc()
+    for row in rows:
+        log.error("%s (case %s, site %s) did not reach %s: %s", row.about, row.case, row.site, letter.reader, code)
     requests: list[tuple[Case, About, Sequence[str]]] = []
-    for row in sorted(rows, key=lambda row: row.case or ""):  # cases are locked in this order
-        person = session.get_one(Delivery, row.id).person
-        log.error("a message (%s, case %s, site %s) did not reach %s: %s", row.about, row.case, row.site, person, code)
-        if row.case is None:
-            continue
-        detail = {"about": row.about.value, "person": person, "code": code}
-        ledger.append(session, row.case, now, DISPATCH, "unreached", detail)
-        case = session.get_one(Case, row.case)
+    for case_id, row in _cases_of(rows):
+        detail = {"about": row.about.value, "person": letter.reader, "code": code}
+        ledger.append(session, case_id, now, DISPATCH, "unreached", detail)
+        case = session.get_one(Case, case_id)
         if row.about in RAISING and waits_for_somebody(case):
             requests.append((case, About.ESCALATION, next_in_line(session, case)))
     ask(session, requests, now)
+
+
+def _cases_of(rows: Sequence[Waiting]) -> list[tuple[str, Waiting]]:
+    """In the order in which everybody locks cases."""
+    return sorted(((row.case, row) for row in rows if row.case is not None), key=lambda pair: pair[0])

@@ -36,7 +36,7 @@ def test_whoever_is_on_shift_is_told_after_three_seconds(yard: Yard) -> None:
     assert yard.told() == {"li": [HELMET]}
     assert f"](https://dispatch.example/{case}/li)" in yard.text(yard.far.requests[0])
     assert yard.deliveries() == [("li", "raised", "sent", "ok")]
-    assert ("notify", {"about": "raised", "people": ["li"]}) in yard.ledger(case)
+    assert ("told", {"about": "raised", "person": "li", "channel": "dingtalk"}) in yard.ledger(case)
 
 
 def test_a_critical_one_goes_as_soon_as_its_picture_is_there(yard: Yard, tmp_path: Path) -> None:
@@ -176,12 +176,13 @@ def test_a_repeat_goes_to_whoever_is_on_shift_by_then(yard: Yard) -> None:
 
 
 def test_a_case_that_nobody_takes_goes_up_the_chain(yard: Yard) -> None:
-    yard.event()
+    case = yard.event()
     yard.run(299)
     yard.told()
     up = "【升级·警告】未戴安全帽 1人｜东门工地 pit-1"
     yard.run(2)
     assert yard.told() == {"chen": [up]}
+    assert ("escalated", {"people": ["chen"]}) in yard.ledger(case)
     yard.run(598)
     assert yard.told() == {}
     yard.run(10)
