@@ -58,6 +58,8 @@ class Recipe:
     freeze: this many first layers stay as they are.
     unlabelled: what a class is that a photo is not complete for: unknown (`mask`) or background, to compare.
     balance: classes on less than this share of the photos are drawn more often (`repeat_factors`).
+    street: photos that are labelled for barriers are drawn so many times as often.
+    rare_background: weight of background for classes that hardly any unlabelled photo shows (`RARE`), 0 to 1.
     hard, distant: shares of the photos that are made hard, far.
     mosaic: share of the samples that become a mosaic; none in the last `plain_epochs`.
     precision: of the forward pass. `auto` is bf16 where the processor itself computes with it; elsewhere that is seven
@@ -78,6 +80,8 @@ class Recipe:
     freeze: int = 0
     unlabelled: Unlabelled = "mask"
     balance: float = 0.2
+    street: float = 1.0
+    rare_background: float = 0.0
     hard: float = 0.3
     distant: float = 0.1
     mosaic: float = 0.6
@@ -121,7 +125,8 @@ class SiteTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics is not
         self._palette = Palette()
         self._by_path = {str(photo.path): photo for photo in photos}
         train = in_split(photos, "train")
-        self._weights = dict(zip((str(p.path) for p in train), repeat_factors(train, recipe.balance), strict=True))
+        factors = repeat_factors(train, recipe.balance, recipe.street)
+        self._weights = dict(zip((str(photo.path) for photo in train), factors, strict=True))
         super().__init__(**kwargs)
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> MaskedDataset:
@@ -185,8 +190,8 @@ class SiteTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics is not
 
     def _criterion(self, model: torch.nn.Module, table: torch.Tensor) -> Any:
         if getattr(model.model[-1], "one2one_cv2", None) is None:
-            return MaskedLoss(model, table=table)
-        both = E2ELoss(model, partial(MaskedLoss, table=table))
+            return MaskedLoss(model, table=table, rare=self._recipe.rare_background)
+        both = E2ELoss(model, partial(MaskedLoss, table=table, rare=self._recipe.rare_background))
         if self.start_epoch:
             both.updates = self.start_epoch - 1
             both.update()
@@ -341,6 +346,8 @@ def main(
     freeze: Annotated[int, typer.Option(help="First layers that stay as they are.")] = 0,
     unlabelled: Annotated[Unlabelled, typer.Option(help="mask or background: what an unlabelled class is.")] = "mask",
     balance: Annotated[float, typer.Option(help="Classes on fewer photos than this share come more often.")] = 0.2,
+    street: Annotated[float, typer.Option(help="How often photos labelled for barriers come, in times.")] = 1.0,
+    rare_background: Annotated[float, typer.Option(help="Weight of rare classes as background, unlabelled.")] = 0.0,
     hard: Annotated[float, typer.Option(help="Share of photos made hard (night, rain, ...).")] = 0.3,
     distant: Annotated[float, typer.Option(help="Share of photos made small.")] = 0.1,
     mosaic: Annotated[float, typer.Option(help="Share of samples that become a mosaic.")] = 0.6,
@@ -365,6 +372,8 @@ def main(
         freeze=freeze,
         unlabelled=unlabelled,
         balance=balance,
+        street=street,
+        rare_background=rare_background,
         hard=hard,
         distant=distant,
         mosaic=mosaic,

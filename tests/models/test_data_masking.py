@@ -50,12 +50,12 @@ def networks() -> dict[str, Any]:
     return made
 
 
-def criterion(model: Any, table: torch.Tensor) -> tuple[Any, list[Any]]:
+def criterion(model: Any, table: torch.Tensor, **options: float) -> tuple[Any, list[Any]]:
     """The loss as training has it, and its one or two parts."""
     if getattr(model.model[-1], "one2one_cv2", None) is None:
-        loss = MaskedLoss(model, table=table)
+        loss = MaskedLoss(model, table=table, **options)
         return loss, [loss]
-    both = E2ELoss(model, lambda *args, **rest: MaskedLoss(*args, table=table, **rest))
+    both = E2ELoss(model, lambda *args, **rest: MaskedLoss(*args, table=table, **options, **rest))
     return both, [both.one2many, both.one2one]
 
 
@@ -71,10 +71,10 @@ def batch(maps: np.ndarray[Any, Any], marks: list[tuple[int, str, float, float, 
     }
 
 
-def gradients(model: Any, table: torch.Tensor, what: dict[str, Any]) -> list[torch.Tensor]:
+def gradients(model: Any, table: torch.Tensor, what: dict[str, Any], **options: float) -> list[torch.Tensor]:
     """Of the class scores, (photos, classes, anchors), of each head."""
     found: list[torch.Tensor] = []
-    loss, _ = criterion(model, table)
+    loss, _ = criterion(model, table, **options)
     preds = model(what["img"])
     heads = [preds["one2many"], preds["one2one"]] if "one2many" in preds else [preds]
     for head in heads:
@@ -273,6 +273,24 @@ def test_validation_counts_only_what_is_known(listing: Path) -> None:
     validator.device = torch.device("cpu")
     validator.update_metrics([found], what)
     assert kept[0]["pred_cls"].tolist() == [CLASS_ID["helmet"]]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rare_classes_may_be_background_by_a_weight(networks: dict[str, Any], name: str) -> None:
+    palette = Palette()
+    maps = np.stack([palette.paint(complete_for("helmet"), SIDE, SIDE)])
+    whole = gradients(networks[name], torch.zeros(256, len(CLASSES), dtype=torch.bool), batch(maps, []))
+    part = gradients(networks[name], palette.table(), batch(maps, []), rare=0.25)
+    for known, grad in zip(whole, part, strict=True):
+        for number, kind in enumerate(CLASSES):
+            weight = {"helmet": 1.0, "warning_light": 0.25, "sign": 0.25}.get(kind, 0.0)
+            torch.testing.assert_close(grad[0, number], weight * known[0, number])
+
+
+def test_photos_of_the_street_come_more_often() -> None:
+    site = photo(Path("site.png"), [("person", 0.5, 0.5, 0.2, 0.2)], complete=("person",))
+    street = photo(Path("street.png"), [("cone", 0.5, 0.5, 0.2, 0.2)], complete=("barrier", "cone"))
+    assert repeat_factors([site, street], share=0.5, street=3.0) == [1.0, 3.0]
 
 
 def test_photos_of_rare_classes_come_more_often() -> None:
