@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -102,38 +102,70 @@ events = st.builds(
 )
 
 
+def silence(case: CaseValues, _now: float) -> Change:
+    return cases.mark_unverified(case, "will")
+
+
 def steps(case: CaseValues) -> st.SearchStrategy[Step]:
     """What can happen to a case next; mostly what people may do, so that it gets around."""
     possible = [action for action in ACTIONS if case.state in cases.ALLOWED[type(action)]]
     people = st.builds(act, st.sampled_from(possible), st.sampled_from(["li", "wang"]))
-    silence: Step = lambda case, _now: cases.mark_unverified(case, "will")  # noqa: E731
-    return people | people | events | st.just(silence)
+    return people | events | st.just(silence)
 
 
-def same(row: CaseValues, lines: list[tables.Ledger]) -> None:
-    facts = report.case_at(tables.Case(**row.columns()), lines, {})
-    for name in ("severity", "state", "alarm_state", "owner", "opened_at", "review_from", "assigned_at", "resolved_at"):
-        assert getattr(facts, name) == getattr(row, name), name
-    for name in ("answered_at", "false_alarm_reason", "result", "unverified", "late"):
-        assert getattr(facts, name) == getattr(row, name), name
-    assert (facts.over_at, facts.marked_important) == (row.closed_at, row.important)
-    assert facts.reopened == (row.reopened > 0)
+class Case:
+    """A case that goes its way; after each step its lines must tell what its row does."""
+
+    def __init__(self, what: str = "raised", verdict: str = "violation") -> None:
+        self.now, self.lines = 1000.0, list[tables.Ledger]()
+        self.take_up(cases.on_event(None, event(self.now, what=what, verdict=verdict), self.now, "case"))
+
+    def step(self, step: Step) -> None:
+        self.now += 60
+        self.take_up(step(self.row, self.now))
+
+    def take_up(self, change: Change) -> None:
+        self.row = change.case
+        for line in change.lines:
+            n, detail = len(self.lines), dict(line.detail)
+            self.lines.append(tables.Ledger(n=n, at=self.now, actor=line.actor, action=line.action, detail=detail))
+        row, facts = self.row, report.case_at(tables.Case(**self.row.columns()), self.lines, {})
+        for name in ("severity", "state", "alarm_state", "owner", "opened_at", "review_from", "assigned_at", "late"):
+            assert getattr(facts, name) == getattr(row, name), name
+        for name in ("resolved_at", "result", "answered_at", "false_alarm_reason", "unverified"):
+            assert getattr(facts, name) == getattr(row, name), name
+        assert (facts.over_at, facts.marked_important) == (row.closed_at, row.important)
+        assert facts.reopened == (row.reopened > 0)
 
 
 @given(st.data(), st.integers(5, 30), st.sampled_from(["raised", "cleared"]), st.sampled_from(["violation", "unknown"]))
 def test_the_lines_of_a_case_tell_all_that_its_row_does(data: st.DataObject, n: int, first: str, verdict: str) -> None:
-    change = cases.on_event(None, event(1000.0, what=first, verdict=verdict), 1000.0, "case")
-    lines: list[tables.Ledger] = []
-    for now in range(1000, 1001 + 60 * n, 60):
-        if now > 1000:
-            try:
-                change = data.draw(steps(change.case))(change.case, now)
-            except NotAllowed:  # Somebody else has it, or it has not been answered
-                continue
-        for line in change.lines:
-            detail = dict(line.detail)
-            lines.append(tables.Ledger(n=len(lines), at=now, actor=line.actor, action=line.action, detail=detail))
-        same(change.case, lines)
+    case = Case(first, verdict)
+    for _ in range(n):
+        with suppress(NotAllowed):  # somebody else has it, or it has not been answered
+            case.step(data.draw(steps(case.row)))
+
+
+TAKE, DONE = act(Take(), "li"), act(Done("mended"), "li")
+AGAIN = act(Dissatisfied("not good"), "wang")
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        [silence, TAKE, DONE],
+        [silence, act(FalseAlarm("a bucket"), "li"), AGAIN],
+        [silence, told("updated", "a", verdict="unknown"), told("updated", "a")],
+        [act(Give("li"), "wang"), act(Give("wang"), "li"), DONE],
+        [TAKE, DONE, act(Answer("told"), "li"), act(Close("so"), "li"), AGAIN, TAKE],
+        [TAKE, DONE, told("raised", "b", severity="critical")],
+        [act(Important(True), "li"), act(Important(False), "li")],
+    ],
+)
+def test_ways_that_chance_may_not_find(way: list[Step]) -> None:
+    case = Case()
+    for step in way:
+        case.step(step)
 
 
 # -- a whole shift ---------------------------------------------------------------------------------------------------
