@@ -50,12 +50,12 @@ def networks() -> dict[str, Any]:
     return made
 
 
-def criterion(model: Any, table: torch.Tensor, **options: float) -> tuple[Any, list[Any]]:
+def criterion(model: Any, table: torch.Tensor, rare: float = 0.0) -> tuple[Any, list[Any]]:
     """The loss as training has it, and its one or two parts."""
     if getattr(model.model[-1], "one2one_cv2", None) is None:
-        loss = MaskedLoss(model, table=table, **options)
+        loss = MaskedLoss(model, table=table, rare=rare)
         return loss, [loss]
-    both = E2ELoss(model, lambda *args, **rest: MaskedLoss(*args, table=table, **options, **rest))
+    both = E2ELoss(model, lambda *args, **rest: MaskedLoss(*args, table=table, rare=rare, **rest))
     return both, [both.one2many, both.one2one]
 
 
@@ -71,10 +71,10 @@ def batch(maps: np.ndarray[Any, Any], marks: list[tuple[int, str, float, float, 
     }
 
 
-def gradients(model: Any, table: torch.Tensor, what: dict[str, Any], **options: float) -> list[torch.Tensor]:
+def gradients(model: Any, table: torch.Tensor, what: dict[str, Any], rare: float = 0.0) -> list[torch.Tensor]:
     """Of the class scores, (photos, classes, anchors), of each head."""
     found: list[torch.Tensor] = []
-    loss, _ = criterion(model, table, **options)
+    loss, _ = criterion(model, table, rare)
     preds = model(what["img"])
     heads = [preds["one2many"], preds["one2one"]] if "one2many" in preds else [preds]
     for head in heads:
