@@ -202,7 +202,7 @@ class Words:
         """One line of the ledger."""
         key = f"web.step.{line.action}"
         said = [str(line.detail[f]) for f in _FIELDS if line.detail.get(f)]
-        if line.action in ("raised", "updated", "cleared") and line.detail.get("reason"):
+        if line.action in ("opened", "raised", "updated", "cleared") and line.detail.get("reason"):
             said = [self.reason(str(line.detail["reason"]))]
         to = line.detail.get("to") or line.detail.get("person")
         if to:

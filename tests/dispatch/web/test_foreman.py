@@ -223,6 +223,6 @@ def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused(bench: Bench) ->
 
 
 def test_the_name_of_a_photo_is_not_used(bench: Bench) -> None:
-    case, answer = done(bench, phone_photo(), name="../../../etc/passwd\x00.jpg")
+    _, answer = done(bench, phone_photo(), name="../../../etc/passwd\x00.jpg")
     assert answer.status_code == 303
     assert "passwd" not in str(bench.rows())

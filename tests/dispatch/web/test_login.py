@@ -288,12 +288,23 @@ def test_a_link_shows_its_case_and_nothing_else(bench: Bench) -> None:
     assert [c["id"] for c in api["cases"]] == [case]
 
 
+def _deactivate(bench: Bench) -> None:
+    with transaction(bench.engine) as db:
+        db.execute(update(Person).where(Person.id == bench.foreman).values(active=False))
+
+
+def _drop_roles(bench: Bench) -> None:
+    admin = bench.logged_in("root")
+    fields = {"person": bench.foreman, "role": "foreman"}
+    assert admin.submit("/admin/sites/north/members/remove", fields, page="/admin/sites/north").status_code == 303
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         pytest.param(lambda b: b.clock.advance(LINK_S), id="expired"),
-        pytest.param(lambda b: _deactivate(b), id="person-left"),
-        pytest.param(lambda b: _drop_roles(b), id="no-role-on-the-site"),
+        pytest.param(_deactivate, id="person-left"),
+        pytest.param(_drop_roles, id="no-role-on-the-site"),
     ],
 )
 def test_a_link_opens_nothing_once(bench: Bench, spoil: Callable[[Bench], object]) -> None:
@@ -304,17 +315,6 @@ def test_a_link_opens_nothing_once(bench: Bench, spoil: Callable[[Bench], object
     assert bench.reader().get(link).status_code == 410
     assert bench.reader().post(link, data={"do": "take"}).status_code == 410
     assert bench.now(case).state == "open"
-
-
-def _deactivate(bench: Bench) -> None:
-    with transaction(bench.engine) as db:
-        db.execute(update(Person).where(Person.id == bench.foreman).values(active=False))
-
-
-def _drop_roles(bench: Bench) -> None:
-    admin = bench.logged_in("root")
-    fields = {"person": bench.foreman, "role": "foreman"}
-    assert admin.submit("/admin/sites/north/members/remove", fields, page="/admin/sites/north").status_code == 303
 
 
 def test_a_session_of_a_link_ends_after_a_day(bench: Bench) -> None:

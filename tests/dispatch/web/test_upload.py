@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from broker.dispatch import cases, desk
+from broker.dispatch.clock import SystemClock
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.evidence import LIMITS, Store
 from broker.dispatch.tables import Evidence, Site
@@ -37,7 +39,7 @@ class Door:
 
     def __init__(self, bench: Bench, folder: Path, now: float) -> None:
         self.bench = bench
-        self.pki = Pki.create(folder / "pki", "Test", [], now)
+        self.pki = Pki.create(folder / "pki", "Test", [ipaddress.ip_network("127.0.0.0/8")], now)
         self.now = now
         self.certificates = {name: self.issue(names.node(name)) for name in (NODE, OTHER, "south/gate-03")}
         self.certificates["dispatch"] = self.issue(names.service("dispatch"))
@@ -74,7 +76,7 @@ class Door:
 
 @pytest.fixture
 def door(idle: Bench, tmp_path: Path) -> Iterator[Door]:
-    door = Door(idle, tmp_path, NodeClock().now().wall)
+    door = Door(idle, tmp_path, SystemClock().now())
     yield door
     door.server.stop()
 
@@ -99,7 +101,7 @@ def test_the_nodes_own_client_gets_its_files_across(door: Door, tmp_path: Path) 
     sha256 = hashlib.sha256(jpeg()).hexdigest()
     file = tmp_path / "snapshot.jpg"
     file.write_bytes(jpeg())
-    journal.evidence(alarm, EvidenceRef(sha256, "snapshot", len(jpeg())), file, clock.now())
+    journal.evidence(EvidenceRef(sha256, "snapshot", len(jpeg())), alarm, file, clock.now())
     settings = Settings(url=door.url, ca=str(door.pki.folder / "ca.pem"), cert=str(cert), key=str(key))
     uplink = EvidenceUplink(settings, journal, clock)
     uplink.start()
@@ -127,12 +129,13 @@ def test_only_nodes_come_in(door: Door) -> None:
 
 
 def test_a_certificate_that_was_taken_back_is_worth_nothing_from_that_moment(door: Door) -> None:
-    alarm = door.bench.alarm()
-    with door.client() as client:
-        assert client.head("/evidence/").status_code == 200
+    with door.client() as connected, door.client() as new:
+        assert connected.head("/evidence/").status_code == 200
         door.pki.revoke(names.node(NODE), Reason.KEY_COMPROMISE, door.now)
-        assert client.head("/evidence/").status_code == 403  # on the connection that stands, too
-    assert door.put(alarm, jpeg()) == 403
+        assert connected.head("/evidence/").status_code == 403  # on the connection that stands, too
+        assert new.head("/evidence/").status_code == 403
+    with door.client(OTHER) as other:
+        assert other.head("/evidence/").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -180,8 +183,8 @@ def test_a_body_that_is_shorter_than_it_says_leaves_nothing(door: Door) -> None:
 
 
 def test_a_node_has_a_quota(idle: Bench, tmp_path: Path) -> None:
-    idle.store = Store(tmp_path / "small", node_quota=len(jpeg()) + 10, reserve=0)
-    door = Door(idle, tmp_path, NodeClock().now().wall)
+    idle.store = Store(tmp_path / "small", node_quota=len(jpeg()) * 3 // 2, reserve=0)
+    door = Door(idle, tmp_path, SystemClock().now())
     try:
         assert door.put(idle.alarm(), jpeg()) == 201
         assert door.put(idle.alarm(), jpeg(shade=121)) == 507
@@ -192,7 +195,7 @@ def test_a_node_has_a_quota(idle: Bench, tmp_path: Path) -> None:
 
 def test_a_disk_that_is_nearly_full_takes_nothing(idle: Bench, tmp_path: Path) -> None:
     idle.store = Store(tmp_path / "full", reserve=1 << 60)
-    door = Door(idle, tmp_path, NodeClock().now().wall)
+    door = Door(idle, tmp_path, SystemClock().now())
     try:
         assert door.put(idle.alarm(), jpeg()) == 507
     finally:

@@ -1,0 +1,308 @@
+"""The pages in real Chromium: on a small phone and at a desk, in Chinese and English, with and without script."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from sqlalchemy import select, update
+
+from broker.dispatch.database import reading, transaction
+from broker.dispatch.tables import Evidence, Holiday, Person, Role, Shift, Site
+from broker.dispatch.text import LANGUAGES
+from broker.dispatch.web.auth import Sessions
+from tests.conftest import need
+from tests.dispatch.web.builders import PASSWORD, START, Bench, clip, jpeg
+
+CHROMIUM = shutil.which("chromium")
+SIZES: dict[str, dict[str, Any]] = {
+    "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True},
+    "desk": {"viewport": {"width": 1280, "height": 900}},
+}
+SIZES["phone-without-script"] = SIZES["phone"] | {"java_script_enabled": False}
+TAP_PX = 48
+HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>\'"{{7*7}}'
+
+SMALL_TARGETS = """(least) =>
+ [...document.querySelectorAll("a, button, input, select, textarea, summary, video, label.check")]
+  .filter((e) => e.checkVisibility() && !e.matches(".skip, [type=hidden], label.check input, .history a"))
+  .map((e) => [e, e.getBoundingClientRect()])
+  .filter(([, r]) => r.width < least - 0.5 || r.height < least - 0.5)
+  .map(([e, r]) => `${e.outerHTML.slice(0, 90)} ${r.width.toFixed(0)}x${r.height.toFixed(0)}`)"""
+
+# Contrast as WCAG 2.1 defines it (relative luminance; 1.4.3), grounds composed through all ancestors.
+FAINT_TEXTS = """() => {
+  const rgba = (c) => { const n = c.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
+  const over = (a, b) => [0, 1, 2].map((i) => a[i] * a[3] + b[i] * (1 - a[3])).concat(1);
+  const linear = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = (c) => 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
+  const ground = (e) =>
+    e ? over(rgba(getComputedStyle(e).backgroundColor), ground(e.parentElement)) : [255, 255, 255, 1];
+  const faint = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const e = node.parentElement;
+    if (!node.data.trim() || !e.checkVisibility() || e.closest("script, svg, :disabled, .skip")) continue;
+    const style = getComputedStyle(e);
+    const under = ground(e);
+    const [a, b] = [light(over(rgba(style.color), under)), light(under)].sort((x, y) => y - x);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < (large ? 3 : 4.5)) faint.push(`${node.data.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
+  }
+  return faint;
+}"""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    need(CHROMIUM, "chromium is not installed (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            ],
+        )  # fmt: skip
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """A browser at the pages, and what it had to complain about."""
+
+    page: Page
+    context: BrowserContext
+    bench: Bench
+    complaints: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def come_in(self, person: str) -> None:
+        with transaction(self.bench.engine) as db:
+            cookie = Sessions().open(db, person, self.bench.clock.now())
+        self.context.add_cookies([{"name": "banksman", "value": cookie, "url": self.bench.url}])
+
+    def go(self, path: str, language: str = "en") -> Page:
+        self.page.goto(f"{self.bench.url}{path}{'&' if '?' in path else '?'}lang={language}")
+        return self.page
+
+
+@pytest.fixture
+def visit(browser: Browser, bench: Bench, size: str) -> Iterator[Visit]:
+    """Nothing may be complained about, and nothing fetched from elsewhere, in any test."""
+    context = browser.new_context(**SIZES[size])
+    context.set_default_timeout(20_000)
+    visit = Visit(context.new_page(), context, bench)
+    visit.page.on("console", lambda m: visit.complaints.append(m.text) if m.type in ("error", "warning") else None)
+    visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    visit.page.on("request", lambda asked: visit.asked.append(asked.url))
+    visit.page.on("dialog", lambda dialog: visit.complaints.append(f"dialog {dialog.message}"))
+    yield visit
+    context.close()
+    assert visit.complaints == []
+    assert [a for a in visit.asked if not a.startswith((f"{bench.url}/", "blob:"))] == []
+
+
+on_phone = pytest.mark.parametrize("size", ["phone"])
+everywhere = pytest.mark.parametrize("size", ["phone", "desk"])
+
+
+def fill(bench: Bench) -> dict[str, str]:
+    """Something to show on every page; gives ids of cases by what they are."""
+    people = {"taken": bench.foreman, "done": bench.foreman}
+    found: dict[str, str] = {}
+    with transaction(bench.engine) as db:
+        for name, start, end in (("白班", 480, 1200), ("夜班", 1200, 480)):
+            db.add(Shift(id=f"shift-{start}", site="north", name=name, start=start, end=end))
+        db.add(Holiday(site="north", day="2026-10-01", name="国庆节"))
+    for name, fields in {
+        "late": {"place": "trench", "rule": "helmet"},
+        "taken": {"place": "north-fence", "rule": "barrier", "severity": "warning", "reason": "absent"},
+        "done": {"place": "pit-edge", "rule": "intrusion", "reason": "inside"},
+    }.items():
+        alarm = bench.alarm(**fields)
+        bench.keep(alarm, jpeg(shade=100 + len(found)))
+        found[name] = bench.case_of(alarm).id
+        if name == "late":
+            bench.keep(alarm, clip(), "clip")
+    bench.clock.advance(400)
+    found["fresh"] = bench.case(place="lamp-2", rule="warning_light", reason="unlit", severity="warning")
+    for name, person in people.items():
+        reader = bench.reader()
+        reader.post(f"/l/{bench.links.sign(found[name], person, bench.clock.now())}", data={"do": "take"})
+        if name == "done":
+            reader.submit(f"/cases/{found[name]}/done", {"text": "已劝离无关人员，并加装警示带。"})
+    bench.contact(bench.foreman, "ntfy://secret-topic")
+    return found
+
+
+PATHS = (
+    "/", "/overdue", "/open", "/cases/{late}", "/cases/{taken}", "/cases/{done}?verify=1", "/ledger",
+    "/ledger?site=north&start=2026-09-01", "/handover?site=north", "/admin", "/admin/sites/north",
+    "/admin/people/{person}", "/admin/audit",
+)  # fmt: skip
+
+
+def all_rights(bench: Bench) -> str:
+    """Somebody who sees every page."""
+    return bench.person("boss", "总负责", ("*", Role.ADMIN), ("*", Role.OFFICER), ("*", Role.FOREMAN))
+
+
+@everywhere
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_page_fits_can_be_read_and_be_tapped(visit: Visit, bench: Bench, language: str, size: str) -> None:
+    ids = fill(bench) | {"person": bench.foreman}
+    link = f"/l/{bench.links.sign(ids['late'], bench.foreman, bench.clock.now())}"
+    for path in ("/login", link, *(p.format_map(ids) for p in PATHS)):
+        if path == "/":
+            visit.come_in(all_rights(bench))
+        page = visit.go(path, language)
+        assert page.evaluate("document.documentElement.lang") == language, path
+        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size]["viewport"]["width"], path
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate(FAINT_TEXTS) == [], f"{path} {scheme}"
+        if size == "phone":
+            assert page.evaluate(SMALL_TARGETS, TAP_PX) == [], path
+
+
+@on_phone
+def test_the_button_that_matters_is_on_the_first_screen(visit: Visit, bench: Bench, size: str) -> None:
+    ids = fill(bench)
+    visit.come_in(bench.foreman)
+    page = visit.go(f"/cases/{ids['late']}", "zh-CN")
+    box = page.get_by_role("button", name="我来处理").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 740 - 68  # above the navigation
+
+
+@pytest.mark.parametrize("size", ["phone-without-script"])
+def test_everything_a_foreman_does_works_without_script(visit: Visit, bench: Bench, size: str) -> None:
+    case = bench.case()
+    page = visit.go("/login")
+    page.get_by_label("Log-in name").fill("wang")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name="Open").first.click()
+    page.locator(".case").first.click()
+    page.get_by_role("button", name="It is mine").click()
+    page.locator("summary", has_text="Done").click()
+    page.get_by_label("What was done?").fill("helmets handed out")
+    page.get_by_label("Photo").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": jpeg(2000, 1000)})
+    page.get_by_role("button", name="Done").click()
+    page.locator("summary", has_text="Answered").click()
+    page.get_by_label("What was whoever reported it told?").fill("told")
+    page.get_by_role("button", name="Answered").click()
+    page.locator("summary", has_text="Close").click()
+    page.get_by_label("Why can the case be closed").fill("seen myself")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator(".bigclock")).to_contain_text("Closed")
+    assert bench.ledger(case) == ["opened", "taken", "done", "photo", "answered", "closed"]
+
+
+@on_phone
+def test_a_big_photo_is_shrunk_before_it_goes_over_a_poor_network(visit: Visit, bench: Bench, size: str) -> None:
+    case = bench.case()
+    bench.logged_in("wang").submit(f"/cases/{case}/take")
+    visit.come_in(bench.foreman)
+    page = visit.go(f"/cases/{case}")
+    noise = io.BytesIO()
+    Image.effect_noise((3000, 2000), 80).convert("RGB").save(noise, "JPEG", quality=95)
+    page.locator("summary", has_text="Done").click()
+    page.get_by_label("What was done?").fill("fixed")
+    chosen = page.get_by_label("Photo")
+    chosen.set_input_files({"name": "big.jpg", "mimeType": "image/jpeg", "buffer": noise.getvalue()})
+    page.wait_for_function(
+        "(least) => document.querySelector('[type=file]').files[0].size < least", arg=len(noise.getvalue()) // 2
+    )
+    page.get_by_role("button", name="Done").click()
+    expect(page.locator(".media img")).to_be_visible()
+    with reading(bench.engine) as db:
+        row = db.scalars(select(Evidence)).one()
+    assert Image.open(bench.store.path(case, row.sha256)).size == (1600, 1067)
+
+
+@on_phone
+def test_pages_are_small(visit: Visit, bench: Bench, size: str) -> None:
+    ids = fill(bench)
+    for n in range(50):
+        bench.keep(bench.alarm(place=f"p-{n}"), jpeg(shade=n))
+    reader = bench.logged_in("wang")
+    assert len(reader.get("/open").content) < 60_000
+    assert len(reader.get(f"/cases/{ids['late']}").content) < 20_000
+    visit.come_in(bench.foreman)
+    page = visit.go("/open")
+    expect(page.locator(".case")).to_have_count(50)
+    thumbs = [a for a in visit.asked if "/evidence/" in a]
+    assert thumbs
+    assert all(a.endswith("?small=1") for a in thumbs)
+    assert len(thumbs) < 30  # the rest are fetched when they come into sight
+    assert len(reader.get(thumbs[0].removeprefix(bench.url)).content) < 20_000
+
+
+@everywhere
+def test_nothing_that_people_or_nodes_say_becomes_part_of_the_page(visit: Visit, bench: Bench, size: str) -> None:
+    with transaction(bench.engine) as db:
+        db.execute(update(Person).where(Person.id == bench.foreman).values(name=HOSTILE))
+        db.execute(update(Site).where(Site.id == "north").values(name=HOSTILE))
+        db.add(Shift(id="shift-1", site="north", name=HOSTILE, start=480, end=1200))
+        db.add(Holiday(site="north", day="2026-10-01", name=HOSTILE))
+    case = bench.case(reason="x" * 60, rule="some_new_rule")
+    foreman = bench.logged_in("wang")
+    at = f"/cases/{case}"
+    for step in ("take", "note", "done", "answer"):
+        foreman.submit(f"{at}/{step}", {"text": HOSTILE})
+    foreman.submit(f"{at}/dissatisfied", {"text": HOSTILE})
+    foreman.submit(f"{at}/false_alarm", {"text": HOSTILE})
+    visit.come_in(all_rights(bench))
+    for path in (at, "/open", "/ledger", "/handover?site=north", "/admin", "/admin/sites/north",
+                 f"/admin/people/{bench.foreman}", "/admin/audit"):  # fmt: skip
+        page = visit.go(path)
+        assert page.title() not in ("1", "2"), path
+        assert page.locator("img[src=x]").count() == 0, path
+        assert "49" not in page.title()
+    assert HOSTILE in visit.go(at).locator(".history").first.inner_text()
+
+
+@everywhere
+def test_a_script_that_got_in_would_not_run(visit: Visit, bench: Bench, size: str) -> None:
+    """The second line: the policy in the headers."""
+    page = visit.go("/login")
+    page.evaluate("""() => {
+      const script = document.createElement("script"); script.textContent = "document.title = 'run'";
+      document.body.append(script);
+      document.body.insertAdjacentHTML("beforeend", "<img src='/nothing' onerror=\\"document.title='run'\\">");
+    }""")
+    page.wait_for_load_state("networkidle")
+    assert page.title() != "run"
+    assert any("Content Security Policy" in c for c in visit.complaints)
+    visit.complaints.clear()
+
+
+@everywhere
+def test_what_is_shown_gets_fresh_by_itself_but_not_under_somebodys_finger(
+    visit: Visit, bench: Bench, size: str
+) -> None:
+    case = bench.case()
+    visit.come_in(bench.foreman)
+    visit.page.clock.install(time=START)
+    page = visit.go(f"/cases/{case}")
+    expect(page.locator(".bigclock")).to_contain_text("Take it within")
+    bench.clock.advance(400)
+    page.clock.run_for(21_000)
+    expect(page.locator(".bigclock")).to_contain_text("Overdue")
+    page.locator("summary", has_text="False alarm").click()
+    page.get_by_label("Why was there nothing?").fill("half a sent")
+    bench.logged_in("li").submit(f"/cases/{case}/take")
+    page.clock.run_for(61_000)
+    assert page.get_by_label("Why was there nothing?").input_value() == "half a sent"
