@@ -21,10 +21,7 @@ from broker.dispatch.jobs import Handler
 from broker.dispatch.link import Link, LinkError
 from broker.dispatch.notify import asking, channels, deliver
 from broker.dispatch.settings import Settings, SettingsError, load
-from broker.dispatch.web import app as pages
-from broker.dispatch.web import upload
 from broker.dispatch.web.links import Links
-from broker.dispatch.web.server import Revoked, ServerError, Tls, WebServer
 from broker.dispatch.worker import Worker, housekeeping
 
 app = typer.Typer(
@@ -38,7 +35,7 @@ File = Annotated[Path, typer.Argument(metavar="DISPATCH.yaml", help="The setting
 def _told() -> Iterator[None]:
     try:
         yield
-    except (SettingsError, DatabaseError, LinkError, ServerError) as error:
+    except (SettingsError, DatabaseError, LinkError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     except DBAPIError as error:
@@ -49,12 +46,14 @@ def _told() -> Iterator[None]:
 @app.command()
 def run(file: File) -> None:
     """Worker and pages in one program; brings the database up to date first."""
+    from deploy.pages import serving  # noqa: PLC0415 a worker loads nothing of the pages
+
     with _told():
         settings = load(file)
         engine = _engine(settings)
         migrate(engine)
         clock = SystemClock()
-        with _serving(settings, engine, clock):
+        with serving(settings, engine, clock):
             _work(settings, engine, clock)
 
 
@@ -70,11 +69,12 @@ def worker(file: File) -> None:
 def web(file: File) -> None:
     """Pages, and the door for evidence."""
     from deploy.cli import stop_on_signals  # noqa: PLC0415 the front door knows this file
+    from deploy.pages import serving  # noqa: PLC0415 a worker loads nothing of the pages
 
     with _told():
         settings = load(file)
         stop = stop_on_signals()
-        with _serving(settings, _engine(settings), SystemClock()):
+        with serving(settings, _engine(settings), SystemClock()):
             stop.wait()
 
 
@@ -85,28 +85,29 @@ def migrate_command(file: File) -> None:
         migrate(_engine(load(file)))
 
 
+@app.command()
+def admin(
+    file: File,
+    login: Annotated[str, typer.Argument(metavar="LOGIN", help="Log-in name.")],
+    name: Annotated[str, typer.Option(help="What others read; by default the log-in name.")] = "",
+) -> None:
+    """Make somebody an administrator of all sites, or give one a new password, which is asked for."""
+    from broker.dispatch.web.auth import PasswordError  # noqa: PLC0415 a worker loads nothing of the pages
+    from broker.dispatch.web.bootstrap import set_admin  # noqa: PLC0415
+
+    with _told():
+        engine = _engine(load(file))
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        try:
+            new = set_admin(engine, login, name or login, password, SystemClock().now())
+        except PasswordError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
+    typer.echo(f"{login.strip().lower()} {'is an administrator now' if new else 'has a new password'}")
+
+
 def _engine(settings: Settings) -> Engine:
     return open_engine(settings.database.get_secret_value())
-
-
-@contextmanager
-def _serving(settings: Settings, engine: Engine, clock: Clock) -> Iterator[None]:
-    store = Store(settings.evidence)
-    web = settings.web
-    links = Links(web.secret.get_secret_value(), web.url)
-    tls = Tls(web.cert, web.key) if web.cert is not None and web.key is not None else None
-    application = pages.create(engine, store, clock, links, web.url)
-    servers = [WebServer(application, web.host, web.port, tls, web.proxies)]
-    if (door := settings.upload) is not None:
-        evidence = upload.create(engine, store, clock, Revoked(door.crl))
-        servers.append(WebServer(evidence, door.host, door.port, Tls(door.cert, door.key, door.client_ca)))
-    try:
-        for server in servers:
-            server.start()
-        yield
-    finally:
-        for server in servers:
-            server.stop()
 
 
 def _work(settings: Settings, engine: Engine, clock: Clock) -> None:
