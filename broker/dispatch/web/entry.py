@@ -66,7 +66,7 @@ def _add_errors(app: FastAPI, web: Web) -> None:
         t = web.text(request, visitor)
         told = t(error.key, **error.fields)
         if is_api(request):
-            return JSONResponse({"detail": told}, 422)
+            return JSONResponse({"detail": told, "code": error.key.rpartition(".")[2]}, 409)
         return web.render(request, "message.html", "", visitor, 422, t=t, title=t("web.error.title"), told=told)
 
     @app.exception_handler(StepRefusedError)

@@ -1,0 +1,213 @@
+"""The administrator: who may, what is written down, what is never shown, what makes no sense."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+from uuid6 import uuid7
+
+from broker.dispatch.database import reading
+from broker.dispatch.tables import Audit, ChainStep, Contact, Duty, Holiday, Membership, Person, Role, Shift, Site
+from broker.dispatch.web.bootstrap import set_admin
+from tests.dispatch.web.builders import PASSWORD, Bench, Reader
+
+NORTH = "/admin/sites/north"
+SECRET = "ntfy://token-that-nobody-may-read@ntfy.example/topic"  # noqa: S105 of a test
+SITE = {
+    "name": "North", "time_zone": "Asia/Shanghai", "language": "zh-CN", "retention_days": "60", "storm_per_10min": "9",
+    "repeat_min": "10, 5，30", "quiet_start": "22:00", "quiet_end": "06:00", "hold": "1",
+}  # fmt: skip
+
+
+def new() -> str:
+    return str(uuid7())
+
+
+def actions(bench: Bench) -> list[str]:
+    with reading(bench.engine) as db:
+        return list(db.scalars(select(Audit.action).order_by(Audit.at, Audit.id)))
+
+
+def test_a_site_is_set_up_from_nothing(bench: Bench) -> None:
+    admin = bench.logged_in("root")
+    at, shift = "/admin/sites/west", new()
+    added = {"id": "west", "name": "西区", "time_zone": "Asia/Shanghai", "language": "zh-CN"}
+    assert admin.submit("/admin/sites", added, page="/admin").headers["location"] == at
+    for path, fields in (
+        ("members", {"login": "wang", "role": "foreman"}),
+        ("shifts", {"id": shift, "name": "夜班", "start": "20:00", "end": "08:00", "weekdays": ["0", "6"]}),
+        ("duties", {"id": new(), "shift": shift, "person": bench.foreman, "rule": "helmet", "position": "1"}),
+        ("chain", {"id": new(), "after_min": "10", "role": "officer"}),
+        ("holidays", {"day": "2026-10-10", "name": "调休", "working": "1"}),
+        ("holidays/fill", {"country": "cn", "year": "2026"}),
+    ):
+        assert admin.submit(f"{at}/{path}", fields, page=at).status_code == 303, path
+    assert admin.submit(at, SITE, page=at).status_code == 303
+    with reading(bench.engine) as db:
+        site = db.get_one(Site, "west")
+        assert (site.name, site.retention_days, site.hold, site.repeat_min) == ("North", 60, True, [5, 10, 30])
+        assert (site.quiet_start, site.quiet_end) == (22 * 60, 6 * 60)
+        row = db.scalars(select(Shift).where(Shift.site == "west")).one()
+        assert (row.start, row.end, row.weekdays, row.on_holidays) == (1200, 480, 0b1000001, False)
+        assert db.scalars(select(Duty)).one().rule == "helmet"
+        assert db.scalars(select(ChainStep)).one().after_s == 600
+        days = {h.day: h.working for h in db.scalars(select(Holiday).where(Holiday.site == "west"))}
+    assert days["2026-10-01"] is False
+    assert days["2026-10-10"] is True
+    assert actions(bench) == [
+        "site_added", "member_added", "shift_added", "duty_added", "step_added", "holiday_added", "holidays_filled",
+        "site_changed",
+    ]  # fmt: skip
+    for path in ("shifts", "duties", "chain"):
+        page = admin.get(at).text
+        assert f"{at}/{path}/remove" in page or path == "duties"
+    assert admin.submit(f"{at}/shifts/remove", {"id": shift}, page=at).status_code == 303
+    with reading(bench.engine) as db:
+        assert db.scalars(select(Duty)).all() == []  # went with its shift
+
+
+def test_a_form_sent_twice_makes_one_row(bench: Bench) -> None:
+    admin = bench.logged_in("root")
+    fields = {"id": new(), "name": "白班", "start": "08:00", "end": "20:00", "weekdays": ["0"]}
+    for _ in range(3):
+        assert admin.submit(f"{NORTH}/shifts", fields, page=NORTH).status_code == 303
+    with reading(bench.engine) as db:
+        assert len(db.scalars(select(Shift)).all()) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("shifts", {"name": "x", "start": "25:00", "end": "08:00", "weekdays": ["0"]}),
+        ("shifts", {"name": "x", "start": "07:00", "end": "08:00"}),  # on no weekday
+        ("shifts", {"name": "", "start": "07:00", "end": "08:00", "weekdays": ["0"]}),
+        ("duties", {"shift": "none", "person": "none"}),
+        ("chain", {"after_min": "10"}),
+        ("chain", {"after_min": "10", "role": "king"}),
+        ("chain", {"after_min": "1", "role": "officer"}),  # the norm's five minutes come first
+        ("chain", {"after_min": "10", "person": "nobody"}),
+        ("holidays", {"day": "2026-02-30"}),
+        ("holidays/fill", {"country": "XX", "year": "2026"}),
+        ("members", {"login": "nobody", "role": "foreman"}),
+        ("members", {"login": "wang", "role": "king"}),
+        ("", SITE | {"quiet_end": ""}),
+        ("", SITE | {"time_zone": "Mars/Base"}),
+        ("", SITE | {"retention_days": "0"}),
+        ("", SITE | {"repeat_min": "5, soon"}),
+    ],
+)
+def test_what_makes_no_sense_is_told_and_not_kept(bench: Bench, path: str, fields: dict[str, object]) -> None:
+    admin = bench.logged_in("root")
+    before = bench.rows()
+    answer = admin.submit(f"{NORTH}/{path}".rstrip("/"), {"id": new()} | fields, page=NORTH)
+    assert answer.status_code == 422
+    assert {k: v for k, v in bench.rows().items() if k != "session"} == {
+        k: v for k, v in before.items() if k != "session"
+    }
+
+
+def test_addresses_and_passwords_go_in_and_never_come_out(bench: Bench) -> None:
+    admin = bench.logged_in("root")
+    at = f"/admin/people/{bench.foreman}"
+    contact = {"id": new(), "channel": "ntfy", "address": SECRET}
+    assert admin.submit(f"{at}/contacts", contact, page=at).status_code == 303
+    assert admin.submit(f"{at}/password", {"password": "another long phrase"}, page=at).status_code == 303
+    with reading(bench.engine) as db:
+        assert db.scalars(select(Contact.address)).one() == SECRET
+        kept = db.get_one(Person, bench.foreman).password
+    assert kept is not None
+    assert kept.startswith("$argon2id$")
+    pages = "".join(admin.get(p).text for p in (at, "/admin", NORTH, "/admin/audit"))
+    assert "token-that-nobody" not in pages
+    assert "argon2" not in pages
+    with reading(bench.engine) as db:
+        written = str([(a.action, a.subject, a.detail) for a in db.scalars(select(Audit))])
+    assert "token-that-nobody" not in written
+    assert "another long phrase" not in written
+    assert actions(bench) == ["contact_added", "password_set"]
+
+
+def test_a_new_password_ends_the_log_ins_made_with_the_old_one(bench: Bench) -> None:
+    old = bench.logged_in("wang")
+    admin = bench.logged_in("root")
+    at = f"/admin/people/{bench.foreman}"
+    admin.submit(f"{at}/password", {"password": "another long phrase"}, page=at)
+    assert old.get("/").status_code == 303
+    assert bench.reader().log_in("wang").status_code == 403
+    assert bench.reader().log_in("wang", "another long phrase").status_code == 303
+
+
+def everything(bench: Bench) -> list[tuple[str, dict[str, str]]]:
+    person = f"/admin/people/{bench.foreman}"
+    return [
+        ("/admin/sites", {"id": "x", "name": "x", "time_zone": "Asia/Shanghai", "language": "en"}),
+        ("/admin/people", {"id": new(), "login": "new", "name": "x", "language": "en"}),
+        (person, {"name": "x", "language": "en", "active": "1"}),
+        (f"{person}/password", {"password": "x" * 20}),
+        (f"{person}/contacts", {"id": new(), "channel": "ntfy", "address": "ntfy://x"}),
+        (f"{person}/roles", {"site": "*", "role": "admin"}),
+        ("/admin/sites/south", SITE),
+        ("/admin/sites/south/members", {"login": "wang", "role": "admin"}),
+    ]
+
+
+@pytest.mark.parametrize("login", ["wang", "chen", "zhao", "site-admin"])
+def test_others_change_nothing_of_people_or_foreign_sites(bench: Bench, login: str) -> None:
+    bench.person("site-admin", "Site", ("north", Role.ADMIN))
+    reader: Reader = bench.logged_in(login)
+    csrf = reader.token("/")
+    before = bench.rows()
+    for path, fields in everything(bench):
+        assert reader.post(path, data={"csrf": csrf} | fields).status_code in (403, 404), path
+    for path in (f"/admin/people/{bench.admin}", "/admin/sites/south"):
+        assert reader.get(path).status_code in (403, 404), path
+    assert bench.rows() == before
+
+
+def test_an_administrator_of_a_site_manages_that_site(bench: Bench) -> None:
+    bench.person("site-admin", "Site", ("north", Role.ADMIN))
+    reader = bench.logged_in("site-admin")
+    assert reader.submit(f"{NORTH}/members", {"login": "smith", "role": "foreman"}, page=NORTH).status_code == 303
+    assert "South yard" not in reader.get("/admin").text
+    with reading(bench.engine) as db:
+        assert db.get(Membership, (bench.outsider, "north", "foreman")) is not None
+
+
+def test_rows_of_another_site_are_out_of_reach(bench: Bench) -> None:
+    bench.person("site-admin", "Site", ("south", Role.ADMIN))
+    shift = new()
+    fields = {"id": shift, "name": "白班", "start": "08:00", "end": "20:00", "weekdays": ["0"]}
+    bench.logged_in("root").submit(f"{NORTH}/shifts", fields, page=NORTH)
+    reader = bench.logged_in("site-admin")
+    south = "/admin/sites/south"
+    reader.submit(f"{south}/shifts/remove", {"id": shift}, page=south)
+    duty = {"id": new(), "shift": shift, "person": bench.outsider}
+    assert reader.submit(f"{south}/duties", duty, page=south).status_code == 422
+    with reading(bench.engine) as db:
+        assert db.get(Shift, shift) is not None
+        assert db.scalars(select(Duty)).all() == []
+
+
+def test_the_last_administrator_stays(bench: Bench) -> None:
+    admin = bench.logged_in("root")
+    at = f"/admin/people/{bench.admin}"
+    for path, fields in (
+        (at, {"name": "Admin", "language": "en", "active": ""}),
+        (f"{at}/roles/remove", {"site": "*", "role": "admin"}),
+    ):
+        assert admin.submit(path, fields, page=at).status_code == 422
+    assert admin.get("/admin").status_code == 200
+
+
+def test_the_first_administrator_is_made_on_the_command_line(idle: Bench) -> None:
+    assert set_admin(idle.engine, "First", "First", "a very long phrase", idle.clock.now()) is True
+    assert set_admin(idle.engine, "first", "First", "a very new phrase!", idle.clock.now()) is False
+    assert actions(idle) == ["admin_set", "admin_set"]
+    assert PASSWORD not in str(idle.rows()["audit"])
+
+
+def test_no_log_in_comes_with_the_installation(bench: Bench) -> None:
+    for name in ("admin", "root", "banksman"):
+        for password in ("", "admin", "password", "banksman", "changeme"):
+            if name != "root":
+                assert bench.reader().log_in(name, password).status_code in (403, 429)

@@ -1,0 +1,222 @@
+"""The safety officer: ledger, filters, export, chain, hand-over; evidence for those who may see it."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from openpyxl import load_workbook
+from sqlalchemy import update
+
+from broker.dispatch.database import transaction
+from broker.dispatch.tables import Ledger, Role, Shift
+from broker.dispatch.web import export
+from tests.dispatch.web.builders import Bench, clip, jpeg
+
+DAY_S = 86_400.0
+
+
+def found(bench: Bench, query: str, cases: dict[str, str], login: str = "chen") -> set[str]:
+    page = bench.logged_in(login).get(f"/ledger?{query}")
+    assert page.status_code == 200, page.text[-300:]
+    return {name for name, case in cases.items() if case in page.text}
+
+
+def test_filters_narrow_the_ledger_down(bench: Bench) -> None:
+    cases = {"old": bench.case(rule="barrier")}
+    bench.clock.advance(3 * DAY_S)
+    cases |= {"mine": bench.case(), "south": bench.case("south", "pump-1"), "new": bench.case(rule="barrier")}
+    bench.logged_in("wang").submit(f"/cases/{cases['mine']}/take")
+    for query, expected in {
+        "": {"old", "mine", "south", "new"},
+        "site=north": {"old", "mine", "new"},
+        "site=south": {"south"},
+        "rule=barrier": {"old", "new"},
+        "rule=barrier&start=2026-09-22": {"new"},
+        "end=2026-09-21": {"old"},  # START is the 21st in Shanghai
+        "start=2026-09-21&end=2026-09-21": {"old"},
+        "state=assigned": {"mine"},
+        f"person={bench.foreman}": {"mine"},
+        "overdue=1": {"old"},
+        "site=nowhere": set(),
+    }.items():
+        assert found(bench, query, cases) == expected, query
+
+
+@pytest.mark.parametrize("query", ["start=yesterday", "state=lost", "end=2026-13-01", "site=%27--", "page=0", "page=x"])
+def test_a_filter_that_makes_no_sense_is_told(bench: Bench, query: str) -> None:
+    assert bench.logged_in("chen").get(f"/ledger?{query}").status_code == 422
+
+
+def test_only_officers_see_the_ledger_and_only_of_their_sites(bench: Bench) -> None:
+    cases = {"north": bench.case(), "south": bench.case("south", "pump-1")}
+    for login in ("wang", "zhao", "root", "smith"):
+        for path in ("/ledger", "/ledger.csv", "/ledger.xlsx", "/handover"):
+            assert bench.logged_in(login).get(path).status_code == 403, (login, path)
+    bench.person("only-south", "Jones", ("south", Role.OFFICER))
+    assert found(bench, "", cases, "only-south") == {"south"}
+    assert found(bench, "site=north", cases, "only-south") == set()
+    assert "north" not in bench.logged_in("only-south").get("/ledger.csv?site=north").text
+    assert bench.logged_in("only-south").get("/handover?site=north").status_code == 404
+
+
+def test_pages_of_the_ledger_hold_every_case_once(bench: Bench) -> None:
+    cases = [bench.case() for _ in range(53)]
+    officer = bench.logged_in("chen")
+    pages = [officer.get(f"/ledger?page={n}").text for n in (1, 2)]
+    shown = [sum(f'href="/cases/{case}"' in page for page in pages) for case in cases]
+    assert shown == [1] * 53
+
+
+HOSTILE = ["=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(1)", "＝1", "\t=1", 'a,b"c\nd', "普通文字"]
+
+
+def exported(bench: Bench) -> None:
+    for text in HOSTILE:
+        case = bench.case()
+        officer = bench.logged_in("chen")
+        officer.submit(f"/cases/{case}/false_alarm", {"text": text})
+
+
+def test_csv_opens_in_a_spreadsheet_and_runs_nothing(bench: Bench) -> None:
+    exported(bench)
+    answer = bench.logged_in("chen").get("/ledger.csv", headers={"Accept-Language": "zh-CN"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == 'attachment; filename="cases.csv"'
+    assert answer.content.startswith(b"\xef\xbb\xbf")
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+    assert len(rows) == len(HOSTILE)
+    told = {row["Why false"] for row in rows}
+    assert "普通文字" in told
+    assert 'a,b"c\nd' in told
+    for row in rows:
+        for value in row.values():
+            assert not value.startswith(("=", "+", "-", "@", "\t", "\r", "＝")), value
+    assert rows[0]["Received"] == "2026-09-21 22:13:20"
+    assert rows[0]["Name of the site"] == "北苑路抢修"
+
+
+def test_a_workbook_holds_texts_where_texts_were(bench: Bench) -> None:
+    exported(bench)
+    answer = bench.logged_in("chen").get("/ledger.xlsx")
+    book = load_workbook(io.BytesIO(answer.content))
+    rows = list(book.active.iter_rows())
+    assert len(rows) == len(HOSTILE) + 1
+    assert {cell.data_type for row in rows for cell in row} <= {"s", "inlineStr", "n", "d"}  # no formula
+    column = [cell.value for cell in rows[0]].index("Why false")
+    assert {row[column].value for row in rows[1:]} == {text.strip() for text in HOSTILE}
+
+
+def test_exports_obey_the_filters(bench: Bench) -> None:
+    bench.case()
+    barrier = bench.case(rule="barrier")
+    text = bench.logged_in("chen").get("/ledger.csv?rule=barrier").text
+    assert text.count("\r\n") == 2
+    assert barrier in text
+
+
+def test_too_much_for_a_workbook_is_said_instead_of_cut(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "MOST_XLSX", 2)
+    for _ in range(3):
+        bench.case()
+    officer = bench.logged_in("chen")
+    assert officer.get("/ledger.xlsx").status_code == 422
+    assert officer.get("/ledger.csv").text.count("\r\n") == 4
+
+
+def test_a_changed_ledger_is_seen(bench: Bench) -> None:
+    case = bench.case()
+    bench.logged_in("wang").submit(f"/cases/{case}/note", {"text": "as it was"})
+    officer = bench.logged_in("chen")
+    assert "All 2 lines are as they were written" in officer.get(f"/cases/{case}?verify=1").text
+    with transaction(bench.engine) as db:
+        db.execute(update(Ledger).where(Ledger.case == case, Ledger.n == 2).values(detail={"text": "as it suits"}))
+    page = officer.get(f"/cases/{case}?verify=1").text
+    assert "line 2 was changed" in page
+
+
+def test_the_handover_of_the_shift_that_ended(bench: Bench) -> None:
+    with transaction(bench.engine) as db:
+        db.add(Shift(id="day", site="north", name="白班", start=480, end=1200))
+        db.add(Shift(id="night", site="north", name="夜班", start=1200, end=480))
+    left, done = bench.case(place="trench"), bench.case()  # 22:13, in the night shift
+    bench.logged_in("chen").submit(f"/cases/{done}/false_alarm", {"text": "a shadow"})
+    officer = bench.logged_in("chen")
+    assert "still runs" in officer.get("/handover?site=north&shift=2026-09-21.night").text
+    bench.clock.advance(12 * 3600)
+    officer = bench.logged_in("chen")
+    page = officer.get("/handover?site=north").text
+    assert f'href="/cases/{left}"' in page
+    assert "a shadow" in page
+    assert "still runs" not in page
+    day = officer.get("/handover?site=north&shift=2026-09-21.day").text
+    assert left not in day
+
+
+# -- evidence ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("login", "code"), [("wang", 200), ("chen", 200), ("zhao", 200), ("root", 200), ("smith", 404), (None, 401)]
+)
+def test_evidence_is_for_those_with_a_role_on_its_site(bench: Bench, login: str | None, code: int) -> None:
+    alarm = bench.alarm()
+    sha256 = bench.keep(alarm, jpeg())
+    reader = bench.logged_in(login) if login else bench.reader()
+    reader.headers["Accept"] = "image/*"
+    assert reader.get(f"/evidence/{alarm}/{sha256}").status_code == code
+    assert reader.get(f"/evidence/{alarm}/{sha256}?small=1").status_code == code
+
+
+def test_evidence_comes_as_what_it_is_and_clips_in_parts(bench: Bench) -> None:
+    alarm = bench.alarm()
+    picture, film = bench.keep(alarm, jpeg()), bench.keep(alarm, clip(), "clip")
+    reader = bench.logged_in("wang")
+    whole = reader.get(f"/evidence/{alarm}/{picture}")
+    assert (whole.headers["content-type"], whole.headers["x-content-type-options"]) == ("image/jpeg", "nosniff")
+    assert whole.headers["cache-control"].startswith("private")
+    assert whole.content == jpeg()
+    part = reader.get(f"/evidence/{alarm}/{film}", headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, clip()[10:20])
+    assert part.headers["content-type"] == "video/mp4"
+    assert part.headers["content-range"] == f"bytes 10-19/{len(clip())}"
+
+
+def test_evidence_that_expired_is_gone(bench: Bench) -> None:
+    alarm = bench.alarm()
+    sha256 = bench.keep(alarm, jpeg())
+    bench.logged_in("chen").submit(f"/cases/{bench.case_of(alarm).id}/false_alarm", {"text": "nothing"})
+    bench.clock.advance(31 * DAY_S)
+    with transaction(bench.engine) as db:
+        assert bench.store.expire(db, bench.clock.now()) == 1
+    assert bench.logged_in("wang").get(f"/evidence/{alarm}/{sha256}").status_code == 410
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/evidence/../dispatch.db/{h}",
+        "/evidence/..%2f..%2fdispatch.db/{h}",
+        "/evidence/{a}/..%2f..%2f..%2fdispatch.db",
+        "/evidence/{a}/{h}%00",
+        "/evidence/{a}/{u}",
+        "/static/..%2fapp.py",
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+    ],
+)
+def test_no_address_leads_out_of_the_store(bench: Bench, path: str) -> None:
+    alarm = bench.alarm()
+    sha256 = bench.keep(alarm, jpeg())
+    address = path.format(a=alarm, h=sha256, u=sha256.upper())
+    assert bench.logged_in("wang").get(address).status_code == 404
+
+
+def test_an_alarm_of_the_same_id_from_another_node_shows_nothing_of_the_first(bench: Bench) -> None:
+    alarm = bench.alarm()
+    bench.keep(alarm, jpeg())
+    bench.alarm("south", "pump-1", alarm=alarm)
+    page = bench.logged_in("smith").get("/open").text
+    assert "/cases/" in page
+    assert "/evidence/" not in page
