@@ -54,7 +54,7 @@ _RULE = re.compile(r"[a-z0-9_]{1,64}")
 _UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 RowId = Annotated[str, Form(pattern=_UUID)]
-Key = Annotated[str, Form(max_length=64)]
+Key = Annotated[str, Form(max_length=64, pattern=r"^[^\x00]*$")]
 PersonId = Annotated[str, PathParam(pattern=r"^[0-9A-Za-z][0-9A-Za-z-]{0,63}$")]
 Line = Annotated[str, Form(max_length=400)]
 

@@ -233,7 +233,7 @@ def add(app: FastAPI, web: Web) -> None:
 
     @api.post("/cases/{case_id}/{step}")
     def step(visitor: WithToken, case_id: CaseId, step: StepName, body: StepIn) -> CaseOut:
-        """Take a step; gives the case as it is then. 409: the case does not allow it now, or a text or person is missing."""
+        """Take a step; gives the case as it is then. 409: not possible now, or a text or person is missing."""
         fields = {"text": body.text, "person": body.person, "on": "1" if body.on else "0"}
         take_step(web, visitor, case_id, step, fields, after=body.after)
         with reading(web.engine) as db:

@@ -148,7 +148,7 @@ def sign_in(web: Web, request: Request, name: str, password: str) -> tuple[str |
     """The cookie of a new session, or None and the seconds to wait (0: the name or the password is wrong)."""
     now = web.clock.now()
     address = request.client.host if request.client else "-"
-    name = name.strip()[:_LONGEST_FIELD]
+    name = name.replace("\0", "").strip()[:_LONGEST_FIELD]  # PostgreSQL takes no zero byte
     with transaction(web.engine) as db:
         wait = web.attempts.begin(db, name, address, now)
         row = db.execute(
