@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.core.result import Ok
 
 from tests.dispatch.web.builders import PASSWORD, Bench, jpeg
 
@@ -78,6 +79,7 @@ def test_the_api_is_as_it_says(bench: Bench) -> None:
     headers = {"X-CSRF-Token": me["csrf"], "Cookie": f"banksman={reader.cookies['banksman']}"} | JSON
     seen = set()
     for result in schema.get_all_operations():
+        assert isinstance(result, Ok), result
         operation = result.ok()
 
         @settings(

@@ -101,7 +101,7 @@ def test_a_workbook_holds_texts_where_texts_were(bench: Bench) -> None:
     exported(bench)
     answer = bench.logged_in("chen").get("/ledger.xlsx")
     book = load_workbook(io.BytesIO(answer.content))
-    rows = list(book.active.iter_rows())
+    rows = list(book[book.sheetnames[0]].iter_rows())
     assert len(rows) == len(HOSTILE) + 1
     assert {cell.data_type for row in rows for cell in row} <= {"s", "inlineStr", "n", "d"}  # no formula
     column = [cell.value for cell in rows[0]].index("Why false")
