@@ -133,7 +133,7 @@ def issue(
     if ends <= now:
         raise PkiError("this authority has expired; `banksman pki rotate` makes the next one")
     builder = (
-        _builder(_name(subject.name), public_key, issuer=signer.cert.subject, issuer_key=signer.key.public_key())
+        _builder(_name(_cn(subject)), public_key, issuer=signer.cert.subject, issuer_key=signer.key.public_key())
         .serial_number(serial)
         .not_valid_before(now - BACKDATE)
         .not_valid_after(ends)
@@ -204,6 +204,13 @@ def read_csr(data: bytes, subject: Subject) -> ec.EllipticCurvePublicKey:
 
 def _general(value: Host | Network) -> x509.GeneralName:
     return x509.DNSName(value) if isinstance(value, str) else x509.IPAddress(value)
+
+
+def _cn(subject: Subject) -> str:
+    """OpenSSL holds the CN of a certificate without a DNS name against the permitted names if it could be one itself,
+    and `192.168.1.5` could; with a blank in it it could not."""
+    only_addresses = subject.hosts and not any(isinstance(host, str) for host in subject.hosts)
+    return f"address {subject.name}" if only_addresses else subject.name
 
 
 def _name(common_name: str) -> x509.Name:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ssl
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,24 @@ def test_what_was_permitted_when_it_was_made_it_may_sign_for_also_after_a_rotati
         with pytest.raises(PkiError):
             pki.issue(names.server("broker.local"), NOW)
         pki.rotate(NOW)
+
+
+@pytest.mark.parametrize("hosts", [("127.0.0.1",), ("::1",), ("127.0.0.1", "localhost"), ("localhost",)])
+def test_a_server_is_believed_under_each_of_its_names_by_openssl(tmp_path: Path, hosts: tuple[str, ...]) -> None:
+    pki = Pki.create(tmp_path / "pki", "Test", certs.PRIVATE, time.time())  # OpenSSL has a clock of its own
+    made = pki.issue(names.server(*hosts), time.time())
+    assert made.key is not None
+    serves = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serves.load_cert_chain(made.cert, made.key)
+    asks = ssl.create_default_context(cafile=pki.ca_file)
+    for host in hosts:
+        up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = serves.wrap_bio(up, down, server_side=True)
+        client = asks.wrap_bio(down, up, server_hostname=host)
+        for end in (client, server):
+            with pytest.raises(ssl.SSLWantReadError):
+                end.do_handshake()
+        client.do_handshake()  # raises where it does not believe it
 
 
 # -- what is in them ---------------------------------------------------------------------------------------------------
