@@ -17,9 +17,9 @@ from broker.dispatch import jobs
 from broker.dispatch.clock import Clock, SystemClock
 from broker.dispatch.database import DatabaseError, migrate, open_engine, transaction
 from broker.dispatch.evidence import Store
-from broker.dispatch.jobs import Handler
 from broker.dispatch.link import Link, LinkError
 from broker.dispatch.notify import asking, channels, deliver
+from broker.dispatch.notify.channels.base import Channel
 from broker.dispatch.settings import Settings, SettingsError, load
 from broker.dispatch.web.links import Links
 from broker.dispatch.worker import Worker, housekeeping
@@ -115,18 +115,18 @@ def _work(settings: Settings, engine: Engine, clock: Clock) -> None:
 
     if settings.metrics is not None:
         start_http_server(settings.metrics.port, settings.metrics.host)
-    stop: threading.Event = stop_on_signals()
-    link = Link(settings.mqtt, clock)
-    with transaction(engine) as session:
-        jobs.add(session, "handover", asking.EVERY_SITE, clock.now(), {})
-    Worker(engine, link, clock, _telling(settings), housekeeping(settings, engine)).run(stop)
+    work(settings, engine, clock, channels.standard(), stop_on_signals())
 
 
-def _telling(settings: Settings) -> Mapping[str, Handler]:
-    """The jobs that tell people."""
+def work(settings: Settings, engine: Engine, clock: Clock, ways: Mapping[str, Channel], stop: threading.Event) -> None:
+    """A worker, until `stop` is set. ways: channels by name. Raises LinkError."""
     links = Links(settings.web.secret.get_secret_value(), settings.web.url)
 
     def address(case: str | None, person: str, now: float) -> str:
         return f"{settings.web.url}/" if case is None else links.url(case, person, now)
 
-    return deliver.handlers(channels.standard(), address, Store(settings.evidence).picture_of)
+    link = Link(settings.mqtt, clock)
+    telling = deliver.handlers(ways, address, Store(settings.evidence).picture_of)
+    with transaction(engine) as session:
+        jobs.add(session, "handover", asking.EVERY_SITE, clock.now(), {})
+    Worker(engine, link, clock, telling, housekeeping(settings, engine)).run(stop)

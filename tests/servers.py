@@ -258,10 +258,10 @@ class Mosquitto:
 class Postgres:
     """A real PostgreSQL with nothing in it; anybody on this machine may do everything. It keeps its port.
 
-    durable: False where nothing is killed, and what counts is speed.
+    durable: False where nothing is killed, and what counts is speed. where: a folder for its files.
     """
 
-    def __init__(self, *, durable: bool = True) -> None:
+    def __init__(self, *, durable: bool = True, where: Path | None = None) -> None:
         binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
         need(binaries, "PostgreSQL is not installed (apt-get install postgresql)")
         self._bin = binaries[-1]
@@ -270,7 +270,7 @@ class Postgres:
         self._durable = durable
         self.port = free_port()
         # Not in pytest's folder: PostgreSQL gives up root, and has to reach its files as somebody else.
-        self._folder = Path(tempfile.mkdtemp(prefix="banksman-postgres-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="banksman-postgres-", dir=where))
         self._as = []
         if os.geteuid() == 0:
             shutil.chown(self._folder, "postgres", "postgres")

@@ -6,13 +6,26 @@ IMMEDIATE`): one that reads first and writes later would fail instead of waiting
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    column,
+    create_engine,
+    event,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -61,9 +74,15 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Session]:
-    """All or nothing: committed at the end, rolled back by any exception."""
+def transaction(engine: Engine, *, durable: bool = True) -> Iterator[Session]:
+    """All or nothing: committed at the end, rolled back by any exception.
+
+    durable: False for what may be forgotten when the power fails, because it would only be done once more. PostgreSQL
+    then does not wait for the disk, and others do not wait for its locks meanwhile.
+    """
     with Session(engine, expire_on_commit=False) as session, session.begin():
+        if not durable and engine.dialect.name == "postgresql":
+            session.execute(text("SET LOCAL synchronous_commit = off"))
         yield session
 
 
@@ -83,6 +102,48 @@ def insert(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
+
+
+def _recordset(table: Table, names: Sequence[str]) -> Any:
+    """Rows of `table` that come as one JSON text, `:rows`: a statement for any number of rows, and one round trip.
+
+    psycopg's executemany waits for the socket several times a row, and gives up Python's lock each time.
+    """
+    name = postgresql.dialect().identifier_preparer.format_table(table)  # type: ignore[no-untyped-call]
+    function = func.json_populate_recordset(literal_column(f"NULL::{name}"), bindparam("rows", type_=JSON))
+    return function.table_valued(*(column(n, table.c[n].type) for n in names), name="r")
+
+
+def insert_many(
+    session: Session,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    upsert: Callable[[Any], Any] = lambda statement: statement,
+) -> None:
+    """Rows with the same columns. upsert: adds an ON CONFLICT to the statement."""
+    if not rows:
+        return
+    names = list(rows[0])
+    statement: Any = insert(session, table)
+    if session.get_bind().dialect.name == "postgresql":
+        new = _recordset(table, names)
+        session.execute(upsert(statement.from_select(names, select(*(new.c[n] for n in names)))), {"rows": rows})
+    else:
+        session.execute(upsert(statement), rows)
+
+
+def update_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows with the same columns, `id` among them."""
+    if not rows:
+        return
+    names = [n for n in rows[0] if n != "id"]
+    if session.get_bind().dialect.name == "postgresql":
+        new = _recordset(table, ["id", *names])
+        statement = table.update().where(table.c.id == new.c.id).values({n: new.c[n] for n in names})
+        session.execute(statement, {"rows": rows})
+    else:
+        keyed = [{n: row[n] for n in names} | {"key": row["id"]} for row in rows]
+        session.execute(table.update().where(table.c.id == bindparam("key")), keyed)
 
 
 def table_of(model: type[Any]) -> Table:

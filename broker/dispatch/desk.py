@@ -7,20 +7,20 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, select, text
+from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from broker.dispatch import jobs, points
 from broker.dispatch.cases import FIELDS, Action, CaseValues, Change, Line, Mark, NotAllowed, Wanted, act
-from broker.dispatch.database import table_of
+from broker.dispatch.database import insert_many, table_of, update_many
 from broker.dispatch.ledger import next_line
 from broker.dispatch.tables import Case, CaseState, Ledger, Point
 
 _CASE, _LEDGER, _POINT = table_of(Case), table_of(Ledger), table_of(Point)
 NOT_OVER: ColumnElement[bool] = _CASE.c.state.not_in([state.value for state in CaseState if state.over])
-_KEPT = frozenset({"id", "published", "site", "node", "source", "place", "rule", "opened_at", "first_seen"})
+_KEPT = frozenset({"published", "site", "node", "source", "place", "rule", "opened_at", "first_seen"})
 """Columns that no step changes, or that are not a step's to change."""
 _CHANGED = tuple(name for name in FIELDS if name not in _KEPT)
 
@@ -98,16 +98,12 @@ class Pages:
 
     def write(self, session: Session) -> None:
         """Into the database, in an order that keeps workers from waiting for each other in a circle."""
-        cases = sorted(self._cases.values(), key=lambda case: case.id)
-        if new := [case.columns() for case in cases if case.id in self._new]:
-            session.execute(_CASE.insert(), new)
-        if changed := [case.columns() for case in cases if case.id not in self._new]:
-            rows = [{name: row[name] for name in _CHANGED} | {"key": row["id"]} for row in changed]
-            session.execute(_CASE.update().where(_CASE.c.id == bindparam("key")), rows)
-        if self._lines:
-            session.execute(_LEDGER.insert(), self._lines)
-        if self._points:
-            session.execute(_POINT.insert(), self._points)
+        cases = [case.columns() for case in sorted(self._cases.values(), key=lambda case: case.id)]
+        insert_many(session, _CASE, [case for case in cases if case["id"] in self._new])
+        changed = [case for case in cases if case["id"] not in self._new]
+        update_many(session, _CASE, [{name: case[name] for name in _CHANGED} for case in changed])
+        insert_many(session, _LEDGER, self._lines)
+        insert_many(session, _POINT, self._points)
         jobs.add_all(session, self._jobs)
 
 

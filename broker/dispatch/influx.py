@@ -83,7 +83,7 @@ class Writer:
             outcome = "dropped"
         except (HTTPError, OSError) as error:
             raise InfluxError(f"{bucket}: {type(error).__name__}") from error
-        with transaction(engine) as session:
+        with transaction(engine, durable=False) as session:
             session.execute(_POINT.delete().where(_POINT.c.id.in_([p.id for p in points])))
         metrics.POINTS.labels(outcome).inc(len(points))
 

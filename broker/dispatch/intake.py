@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from broker.dispatch import desk, metrics
 from broker.dispatch.cases import CaseValues, EventValues, on_event
-from broker.dispatch.database import insert, table_of, transaction
+from broker.dispatch.database import insert, insert_many, table_of, transaction
 from broker.dispatch.tables import Case, Event, Refused
 from broker.messages import AlarmMessage, Health, Kind, MessageError, Status, parse_topic
 
@@ -121,8 +121,7 @@ def take(session: Session, alarms: Sequence[Alarm], now: float) -> Outcome:
         rows.append(_row(alarm, after.id, stale=not change))
     outcome.stored = len(rows)
     pages.write(session)
-    if rows:
-        session.execute(_EVENT.insert(), rows)
+    insert_many(session, _EVENT, rows)
     return outcome
 
 
@@ -168,7 +167,7 @@ def store(
 ) -> Outcome:
     """Do `work` in a transaction; where the database takes not all, in two halves, until what is wrong stands alone.
 
-    Raises OperationalError where the database is not there, or has no room: nothing can be stored, nothing is refused.
+    Raises DBAPIError where it is the database's fault (not there, no room, not migrated): nothing is refused then.
     """
     for attempt in range(1, TRIES + 1):
         try:
@@ -177,7 +176,7 @@ def store(
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) in _RACES and attempt < TRIES:
                 continue
-            if isinstance(error, OperationalError) or error.connection_invalidated:
+            if isinstance(error, OperationalError | ProgrammingError | InternalError) or error.connection_invalidated:
                 raise
             failure: Exception = error
         except Exception as error:  # noqa: BLE001 whatever else a message does to us, it does it alone

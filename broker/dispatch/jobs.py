@@ -18,7 +18,7 @@ from uuid6 import uuid7
 from broker.dispatch import ledger, metrics
 from broker.dispatch.cases import DISPATCH, Wanted
 from broker.dispatch.clock import Clock
-from broker.dispatch.database import insert, reading, table_of, transaction
+from broker.dispatch.database import insert_many, reading, table_of, transaction
 from broker.dispatch.tables import Job
 
 log = logging.getLogger(__name__)
@@ -100,19 +100,19 @@ def add_all(session: Session, wanted: Iterable[Wanted]) -> None:
         # In one order everywhere: two workers that want the same jobs wait for each other, never in a circle.
         for (kind, key), job in sorted(unique.items())
     ]
-    statement = insert(session, _JOB)
+    insert_many(session, _JOB, rows, _or_ask_again)
+
+
+def _or_ask_again(statement: Any) -> Any:
     new = statement.excluded
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["kind", "key"],
-            index_where=_JOB.c.given_up_at.is_(None),
-            set_={
-                "due": case((new.due < _JOB.c.due, new.due), else_=_JOB.c.due),
-                "body": new.body,
-                "asked": _JOB.c.asked + 1,
-            },
-        ),
-        rows,
+    return statement.on_conflict_do_update(
+        index_elements=["kind", "key"],
+        index_where=_JOB.c.given_up_at.is_(None),
+        set_={
+            "due": case((new.due < _JOB.c.due, new.due), else_=_JOB.c.due),
+            "body": new.body,
+            "asked": _JOB.c.asked + 1,
+        },
     )
 
 
@@ -132,7 +132,7 @@ def claim(engine: Engine, kinds: Iterable[str], now: float, limit: int, lease_s:
     with reading(engine) as session:  # most of the time there is nothing, and SQLite has one writer at a time
         if session.execute(due.limit(1)).first() is None:
             return []
-    with transaction(engine) as session:
+    with transaction(engine, durable=False) as session:
         ids = list(session.execute(due.with_for_update(skip_locked=True)).scalars())
         if not ids:
             return []
@@ -179,19 +179,19 @@ def _mine(job: JobValues) -> Any:
 
 def _finish(engine: Engine, job: JobValues) -> None:
     metrics.JOBS.labels(job.kind, "done").inc()
-    with transaction(engine) as session:
+    with transaction(engine, durable=False) as session:
         gone = session.execute(_JOB.delete().where(_mine(job), _JOB.c.asked == job.asked).returning(_JOB.c.id)).all()
         if not gone:  # asked for again in the meantime
             session.execute(_JOB.update().where(_mine(job)).values(leased_until=None, attempts=0, error=None))
 
 
 def _let_go(engine: Engine, job: JobValues) -> None:
-    with transaction(engine) as session:
+    with transaction(engine, durable=False) as session:
         session.execute(_JOB.update().where(_mine(job)).values(leased_until=None, attempts=job.attempts - 1))
 
 
 def _put_back(engine: Engine, job: JobValues, due: float, attempts: int, error: str | None) -> None:
-    with transaction(engine) as session:
+    with transaction(engine, durable=False) as session:
         session.execute(
             _JOB.update()
             .where(_mine(job))

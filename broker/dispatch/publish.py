@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from sqlalchemy import Engine, bindparam, select
+from sqlalchemy import Engine, select
 
 from broker.dispatch import metrics
 from broker.dispatch.cases import CaseValues
-from broker.dispatch.database import reading, table_of, transaction
+from broker.dispatch.database import reading, table_of, transaction, update_many
 from broker.dispatch.desk import NOT_OVER
 from broker.dispatch.tables import Case
 from broker.messages import CaseMessage, MessageError, case_topic, parse_topic
@@ -57,9 +57,8 @@ def publish(engine: Engine, sender: Sender) -> int:
 
 def _mark(engine: Engine, published: Mapping[str, int]) -> None:
     if published:
-        with transaction(engine) as session:
-            rows = [{"key": case, "published": version} for case, version in sorted(published.items())]
-            session.execute(_CASE.update().where(_CASE.c.id == bindparam("key")), rows)
+        with transaction(engine, durable=False) as session:
+            update_many(session, _CASE, [{"id": c, "published": version} for c, version in sorted(published.items())])
 
 
 def reconcile(engine: Engine, retained: Mapping[str, bytes], sender: Sender) -> None:

@@ -214,7 +214,7 @@ class Event(Base):
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
     site: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
     node: Mapped[str] = mapped_column(String(IDENT), primary_key=True)
-    alarm: Mapped[str] = mapped_column(String(ID))
+    alarm: Mapped[str] = mapped_column(String(ID), index=True)
     seq: Mapped[int] = mapped_column(BigInteger)
     case: Mapped[str] = mapped_column(ForeignKey("case.id"), index=True)
     stale: Mapped[bool]
@@ -272,6 +272,7 @@ class Case(Base):
     reason: Mapped[str] = mapped_column(String(64))
     subjects: Mapped[int] = mapped_column(BigInteger)
     subjects_peak: Mapped[int] = mapped_column(BigInteger)
+    """The most of the newest raise-to-clear."""
     first_seen: Mapped[float]
     last_seen: Mapped[float]
     """Both by dispatch's clock: received less age."""
@@ -293,6 +294,7 @@ class Case(Base):
     false_alarm_reason: Mapped[str | None] = mapped_column(Text)
     reopened: Mapped[int] = mapped_column(default=0)
     late: Mapped[bool] = mapped_column(default=False)
+    """All its raise-to-clears came late so far."""
     unverified: Mapped[bool] = mapped_column(default=False)
     hold: Mapped[bool] = mapped_column(default=False)
     important: Mapped[bool] = mapped_column(default=False)
@@ -411,7 +413,7 @@ class Job(Base):
 class Point(Base):
     """A line for InfluxDB that waits until it has been stored there."""
 
-    __tablename__ = "point"
+    __tablename__ = "influx_point"  # `point` is a type of PostgreSQL's
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
     site: Mapped[str] = mapped_column(String(IDENT))
     line: Mapped[str] = mapped_column(Text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,8 @@ JOBS_AT_ONCE: Final = 20
 IDLE_S: Final = 0.25
 TROUBLE_S: Final = 2.0
 """Pause before the next try while the database is away."""
+SWITCH_S: Final = 0.0005
+"""Python's lock goes on so soon: by default the intake would wait 5 ms for it after each answer of the database."""
 PERIODIC_LEASE_S: Final = 30.0
 DAY_SETTLE_S: Final = 600.0
 
@@ -109,6 +112,7 @@ class Worker:
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set; what is under way is finished."""
         self._stop = stop
+        sys.setswitchinterval(SWITCH_S)
         with transaction(self._engine) as session:
             for kind in self._periodic:
                 add(session, kind, "-", self._clock.now(), {})

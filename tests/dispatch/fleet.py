@@ -15,7 +15,7 @@ from uuid6 import uuid7
 
 from broker.messages import Ack, AlarmMessage, NodeTopics, parse_topic
 
-RESEND_S = 5.0
+SITES = 20
 RULES = ("helmet", "hi_vis", "barrier")
 
 
@@ -73,6 +73,7 @@ class Fleet:
     port: int
     nodes: int
     seed: int = 1
+    resend_s: float = 30.0
     latencies: list[float] = field(default_factory=list)
     ids: set[tuple[str, str, str]] = field(default_factory=set)
     resent: int = 0
@@ -80,7 +81,7 @@ class Fleet:
     def __post_init__(self) -> None:
         self._rng = random.Random(self.seed)  # noqa: S311 no secret
         self._lives = [
-            Life(NodeTopics(f"site-{n % 20}", f"node-{n}"), f"cam-{c}", rule)
+            Life(NodeTopics(f"site-{n % SITES}", f"node-{n}"), f"cam-{c}", rule)
             for n in range(self.nodes)
             for c, rule in enumerate(RULES)
         ]
@@ -154,7 +155,7 @@ class Fleet:
             if sent is None:
                 self._by_age.popleft()
                 continue
-            if now - sent.last < RESEND_S:
+            if now - sent.last < self.resend_s:
                 return
             sent.last = now
             self.resent += 1

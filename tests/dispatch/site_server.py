@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from broker.dispatch.database import migrate, open_engine
+from broker.dispatch.database import migrate, open_engine, transaction
+from broker.dispatch.tables import Membership, Person, Role, Site
 from tests.conftest import REPO
+from tests.dispatch.fleet import SITES
 
 STOP_S = 30.0
 
@@ -24,6 +26,19 @@ def write_settings(folder: Path, database: str, port: int, name: str = "dispatch
     return path
 
 
+def _set_up(database: str) -> None:
+    """Tables, the fleet's sites, and somebody to be told."""
+    engine = open_engine(database)
+    migrate(engine)
+    with transaction(engine) as session:
+        session.add(Person(id="ann", login="ann", name="Ann", created_at=0.0))
+        session.flush()
+        for n in range(SITES):
+            session.add(Site(id=f"site-{n}", name=f"Site {n}"))
+            session.add(Membership(person="ann", site=f"site-{n}", role=Role.FOREMAN))
+    engine.dispose()
+
+
 class Workers:
     """Processes of `banksman dispatch worker`, which are started, killed and started again by number."""
 
@@ -32,7 +47,7 @@ class Workers:
 
     def __init__(self, folder: Path, database: str, port: int, count: int) -> None:
         self._folder = folder
-        migrate(open_engine(database))
+        _set_up(database)
         self._files = [write_settings(folder, database, port, f"dispatch-{n}") for n in range(count)]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 

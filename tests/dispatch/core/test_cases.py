@@ -216,6 +216,12 @@ def test_one_that_left_and_came_back_is_not_told_again() -> None:
     assert about(on_event(one, event(event="updated", seq=4, subjects=2), NOW).jobs) == []
 
 
+def test_each_alarm_is_told_again_as_it_gets_worse_however_bad_an_earlier_one_was() -> None:
+    five = on_event(case(), event(event="updated", seq=2, subjects=5), NOW).case
+    one = on_event(five, event(alarm="a2", seq=4, subjects=1), NOW).case
+    assert about(on_event(one, event(alarm="a2", event="updated", seq=5, subjects=4), NOW).jobs) == ["updated"]
+
+
 @pytest.mark.parametrize("seq", [1, 2])
 def test_a_lower_seq_is_ignored(seq: int) -> None:
     before = case(alarm_seq=2)

@@ -26,8 +26,8 @@ def status(state: str, *, by_itself: bool = False) -> Status:
     )
 
 
-def health() -> Health:
-    return Health(at=NOW, period_s=PERIOD, uptime_s=1, fps=5, journal_depth=0)
+def health(period_s: float = PERIOD) -> Health:
+    return Health(at=NOW, period_s=period_s, uptime_s=1, fps=5, journal_depth=0)
 
 
 def tell(engine: Engine, *messages: tuple[float, Message], node: NodeTopics = NODE, now: float | None = None) -> None:
@@ -111,6 +111,17 @@ def test_three_periods_without_a_word(both: Engine, at: float, since: float | No
     silence(both, at, since)
     assert node(both).silent == silent
     assert cases(both) == ({"node_health": ("active", False)} if silent else {})
+
+
+@pytest.mark.parametrize("period_s", [1e-300, 1e9, 1.7e308])
+def test_no_node_can_blind_dispatch_with_the_period_that_it_says(both: Engine, period_s: float) -> None:
+    tell(both, (0, health()))
+    tell(both, (0, health(period_s)), node=OTHER)
+    silence(both, 1, -1e5)
+    assert cases(both) == {}
+    silence(both, 3 * 3600 + 1, -1e5)
+    with reading(both) as session:
+        assert {n.id: n.silent for n in session.scalars(select(Node))} == {"gate-03": True, "gate-04": True}
 
 
 def test_one_silence_is_one_case_however_often_it_is_looked_at(both: Engine) -> None:

@@ -23,6 +23,7 @@ from tests.servers import Mosquitto, Postgres
 NODES = 200
 DRAIN_S = 180.0
 CHAINS = 200
+RESEND_S = 5.0
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Killing:
             broker = stack.enter_context(Mosquitto(self._folder / "broker", more=more))
             url = stack.enter_context(Postgres()).database()
             workers = stack.enter_context(self._workers(self._folder, url, broker.port, 2))
-            fleet = stack.enter_context(Fleet(broker.port, NODES))
+            fleet = stack.enter_context(Fleet(broker.port, NODES, resend_s=RESEND_S))
             fleet.run(20, 20)
             fleet.drain(DRAIN_S)
             killer = threading.Thread(target=self._kill, args=(workers, kill_every_s))

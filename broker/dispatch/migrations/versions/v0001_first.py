@@ -38,6 +38,13 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_audit_site"), ["site"], unique=False)
 
     op.create_table(
+        "influx_point",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("site", sa.String(length=32), nullable=False),
+        sa.Column("line", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_influx_point")),
+    )
+    op.create_table(
         "job",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
@@ -102,13 +109,6 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_person")),
         sa.UniqueConstraint("login", name=op.f("uq_person_login")),
-    )
-    op.create_table(
-        "point",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("site", sa.String(length=32), nullable=False),
-        sa.Column("line", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_point")),
     )
     op.create_table(
         "refused",
@@ -350,6 +350,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", "site", "node", name=op.f("pk_event")),
     )
     with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_event_alarm"), ["alarm"], unique=False)
         batch_op.create_index(batch_op.f("ix_event_case"), ["case"], unique=False)
 
     op.create_table(
