@@ -180,15 +180,15 @@ class Store:
         Never of a case that is open or on hold, nor of a site on hold.
         """
         days = func.coalesce(Site.retention_days, RETENTION_DAYS)
+        needed = or_(Case.state.not_in(_OVER), Case.hold)
+        # Two questions, each with an index to answer it: as one with OR it would look at every case for every file.
+        of_case = exists().where(Case.id == Evidence.alarm, needed)
         of_alarm = exists().where(
+            Event.alarm == Evidence.alarm,
             Event.site == Evidence.site,
             Event.node == Evidence.node,
-            Event.alarm == Evidence.alarm,
-            Event.case == Case.id,
-        )
-        kept = exists().where(
-            or_(Case.id == Evidence.alarm, of_alarm.correlate(Evidence, Case)),
-            or_(Case.state.not_in(_OVER), Case.hold),
+            Case.id == Event.case,
+            needed,
         )
         rows = session.scalars(
             select(Evidence)
@@ -197,7 +197,8 @@ class Store:
                 Evidence.deleted_at.is_(None),
                 Evidence.received_at < now - days * _DAY_S,
                 func.coalesce(Site.hold, False).is_(False),
-                ~kept.correlate(Evidence),
+                ~of_case.correlate(Evidence),
+                ~of_alarm.correlate(Evidence),
             )
             .limit(_BATCH)
         ).all()
