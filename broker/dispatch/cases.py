@@ -325,7 +325,9 @@ def _go_on(case: CaseValues, event: EventValues) -> Change:
 
 
 def _join(case: CaseValues, event: EventValues, now: float) -> Change:
-    after = replace(_taken_over(case, event), alarms=case.alarms + 1)
+    after = replace(
+        _taken_over(case, event), alarms=case.alarms + 1, subjects_peak=event.subjects, late=case.late and event.late
+    )
     lines = [Line(_actor(event), "raised", _detail(event) | {"what": event.event})]
     jobs: list[Wanted] = []
     marks: tuple[Mark, ...] = ()
@@ -336,6 +338,9 @@ def _join(case: CaseValues, event: EventValues, now: float) -> Change:
         lines.append(Line(DISPATCH, "reopened", {"why": "alarm"}))
         jobs.append(_escalate(after))
         marks = (Mark("reopened"),)
+    elif case.assigned_at is None and tells_nobody(case):  # nobody was told so far: the norm's five minutes begin
+        after = replace(after, review_from=event.received_at)
+        jobs.append(_escalate(after))
     return Change(after, tuple(lines), (*_tell(after, event, about, now), *jobs), marks)
 
 

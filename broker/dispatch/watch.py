@@ -26,6 +26,8 @@ CERTIFICATE_S: Final = 30 * 86_400.0
 """So long before a certificate runs out somebody is told."""
 PERIOD_S: Final = 60.0
 """Of health, until the node has said its own."""
+PERIODS_S: Final = (1.0, 3600.0)
+"""What a node may say; beyond them these count. No node can hide behind a long one, or stop the look at all others."""
 LINK, CERTIFICATE = "-", "certificate"
 """Places of a node's own cases."""
 
@@ -45,7 +47,7 @@ def take(session: Session, reports: Sequence[Report], now: float) -> Outcome:
         match report.message:
             case Health() as health:
                 node.online = True
-                node.period_s = health.period_s
+                node.period_s = min(max(health.period_s, PERIODS_S[0]), PERIODS_S[1])
                 node.health = health.model_dump(mode="json")
             case Status(state="online") as status:
                 node.online = True

@@ -77,7 +77,8 @@ def _first(people: Roster, case: Case, now: float) -> tuple[str, ...]:
 
 
 def waits_for_somebody(case: Case) -> bool:
-    return not CaseState(case.state).over and case.assigned_at is None
+    over = CaseState(case.state).over or tells_nobody(CaseValues.of(case))
+    return not over and case.assigned_at is None
 
 
 def notify(session: Session, job: JobValues, now: float) -> None:

@@ -278,8 +278,22 @@ def test_late_and_already_cleared_tells_nobody(yard: Yard) -> None:
     yard.clear(alarm="a", age_s=900)
     yard.event(alarm="b", rule="intrusion", severity="critical", age_s=1200)
     yard.clear(alarm="b", rule="intrusion", severity="critical", age_s=900)
-    yard.run(240)
-    assert yard.told() == {}
+    yard.run(3600)
+    assert yard.told() == {}, "nor does it go up the chain"
+
+
+def test_when_it_comes_back_the_five_minutes_begin(yard: Yard) -> None:
+    yard.event(alarm="a", age_s=1200)
+    yard.clear(alarm="a", age_s=900)
+    yard.run(3600)
+    yard.event(alarm="b")
+    yard.run(10)
+    assert list(yard.told()) == ["li"]
+    yard.clear(alarm="b")
+    yard.run(280)
+    assert list(yard.told()) == ["li"]
+    yard.run(20)
+    assert list(yard.told()) == ["chen"]
 
 
 def test_late_but_active_and_critical_tells_as_usual(yard: Yard) -> None:
