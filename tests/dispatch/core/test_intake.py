@@ -53,7 +53,7 @@ def do(engine: Engine, case: str, action: Any, actor: str = "ann") -> None:
         desk.do(session, case, action, actor, NOW + 100)
 
 
-LIFE = [
+LIFE: list[dict[str, Any]] = [
     {"id": "e1", "seq": 1},
     {"id": "e2", "seq": 2, "event": "updated", "subjects": 3},
     {"id": "e3", "seq": 3, "event": "cleared", "verdict": "ok", "subjects": 3},

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 from broker.dispatch import desk, jobs, ledger
 from broker.dispatch.cases import on_event
 from broker.dispatch.clock import ManualClock
-from broker.dispatch.database import reading, transaction
+from broker.dispatch.database import reading, table_of, transaction
 from broker.dispatch.jobs import LEASE_S, MAX_ATTEMPTS, Again, JobError, JobValues, Retry
 from broker.dispatch.tables import Job, Ledger
 from tests.dispatch.core.builders import NOW, event
@@ -165,7 +165,7 @@ def test_pauses_grow_and_then_it_is_given_up_loudly(
 ) -> None:
     with transaction(both) as session:
         desk.write(session, [on_event(None, event(), NOW, "c1")], NOW)
-        session.execute(Job.__table__.delete())
+        session.execute(table_of(Job).delete())
     add(both, case="c1")
     told, pauses = Told(*[JobError("no answer")] * MAX_ATTEMPTS), []
     for _ in range(MAX_ATTEMPTS):

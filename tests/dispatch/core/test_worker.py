@@ -47,7 +47,7 @@ class Peer:
 
     def _take(self, there: paho.MQTTMessage) -> None:
         if "/case/" in there.topic:
-            self.cases[there.topic] = there.payload
+            self.cases[there.topic] = bytes(there.payload)
         else:
             self.acked += json.loads(there.payload)["ids"]
 
