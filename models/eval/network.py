@@ -221,7 +221,11 @@ def _openvino(files: list[Path], threads: int) -> Run:
     import openvino  # noqa: PLC0415
 
     core = openvino.Core()
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",  # as the node
+    }
     request = core.compile_model(core.read_model(files[0]), "CPU", settings).create_infer_request()
 
     def run(blob: Blob) -> Blob:
