@@ -1,5 +1,8 @@
-"""`banksman demo`: an in-process broker, a node on a sample scene, and the page. The node is the real one, on a site
-file of its own in a temporary folder; only the broker differs from production."""
+"""`banksman demo`: an in-process broker, a node on a sample scene, dispatch, and the pages of both.
+
+Node and dispatch are the real ones, on files of their own in a temporary folder; only the broker, and that messages to
+people go to the terminal, differ from production.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,14 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+from rich.cells import cell_len
 from rich.console import Console
 from ruamel.yaml import YAML
 
 from broker.embedded import EmbeddedBroker, EmbeddedBrokerError
+from broker.embedded import free_port as any_port
 from broker.messages import PREFIX, AlarmMessage, CameraHealth, Health, Kind, MessageError, parse_topic
+from deploy.demo_dispatch import LOGIN, Dispatch, dispatching
 from edge.capture.folder import pictures_in
 from edge.capture.source import SourceError
 from edge.node import NodeError, run_site
@@ -34,6 +40,7 @@ from edge.values import CameraCause, CameraState
 
 SITE, NODE, CAMERA = "demo", "desk", "street"
 _FIRST_PORT, _PORTS = 8080, 20
+_DISPATCH_PORT = 8090
 _PHOTOS = ("bus.jpg", "zidane.jpg")  # street and people photos that come inside the ultralytics wheel
 _CACHE = Path(".cache", "banksman", "photos")  # in the home folder
 
@@ -126,8 +133,13 @@ def source_of(text: str, folder: Path) -> dict[str, Any]:
     raise DemoError("no_source", source=text)
 
 
-def site_file(source: dict[str, Any], broker_port: int, page_port: int, language: str) -> dict[str, Any]:
-    """The demo's site file: the whole picture is a work zone, a part of the street is closed to people."""
+def site_file(
+    source: dict[str, Any], broker_port: int, page_port: int, evidence: dict[str, str], language: str
+) -> dict[str, Any]:
+    """The demo's site file: the whole picture is a work zone, a part of the street is closed to people.
+
+    evidence: the section `uplinks.evidence`.
+    """
     text = catalogue(language)
     return {
         "site": {"id": SITE, "name": text("demo.site"), "latitude": 39.91, "longitude": 116.4},
@@ -146,14 +158,17 @@ def site_file(source: dict[str, Any], broker_port: int, page_port: int, language
                 ],
             }
         ],
-        "uplinks": {"mqtt": {"host": "127.0.0.1", "port": broker_port, "tls": False, "confirm": "puback"}},
+        "uplinks": {
+            "mqtt": {"host": "127.0.0.1", "port": broker_port, "tls": False, "confirm": "dispatch"},
+            "evidence": evidence,
+        },
         "page": {"port": page_port},
     }  # fmt: skip
 
 
-def free_port(asked: int) -> int:
-    """The port asked for, or the first free one from 8080. Raises DemoError where there is none."""
-    for port in [asked] if asked else range(_FIRST_PORT, _FIRST_PORT + _PORTS):
+def free_port(asked: int, first: int = _FIRST_PORT, but: int = 0) -> int:
+    """The port asked for, or the first free one from `first` other than `but`. Raises DemoError where there is none."""
+    for port in [asked] if asked else (one for one in range(first, first + _PORTS) if one != but):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -165,7 +180,7 @@ def free_port(asked: int) -> int:
             return port
     if asked:
         raise DemoError("port_in_use", port=asked)
-    raise DemoError("ports_in_use", first=_FIRST_PORT, last=_FIRST_PORT + _PORTS - 1)
+    raise DemoError("ports_in_use", first=first, last=first + _PORTS - 1)
 
 
 class Screen:
@@ -236,11 +251,11 @@ def _shown(screen: Screen, port: int) -> Iterator[None]:
 
 def run_demo(source: str, port: int, seconds: float, language: str, stop: threading.Event) -> None:
     """Run until `stop` is set or `seconds` have passed (0: no limit). Raises DemoError where it cannot start."""
-    page_port = free_port(port)
+    page_port, text, console = free_port(port), catalogue(language), Console()
     with tempfile.TemporaryDirectory(prefix="banksman-demo-") as folder:
         camera = source_of(source, Path(folder))
-        broker = EmbeddedBroker()
         try:
+            broker = EmbeddedBroker()
             broker.start()
         except EmbeddedBrokerError as error:
             raise DemoError("broker", error=error) from error
@@ -248,28 +263,41 @@ def run_demo(source: str, port: int, seconds: float, language: str, stop: thread
             timer = threading.Timer(seconds, stop.set)
             timer.daemon = True
             timer.start()
+        ports = broker.port, free_port(0, _DISPATCH_PORT, page_port), any_port()
         try:
-            _watch(Path(folder) / "site.yaml", site_file(camera, broker.port, page_port, language), language, stop)
+            with dispatching(Path(folder) / "server", f"{SITE}/{NODE}", ports, text, console) as dispatch:
+                content = site_file(camera, broker.port, page_port, dispatch.evidence, language)
+                path = _written(content, Path(folder) / "site.yaml", language)
+                with _shown(Screen(console, text), broker.port):
+                    _greet(console, text, content, path, dispatch)
+                    run_site(path, stop)
+        except NodeError as error:
+            raise DemoError("node", error=error) from error
         finally:
             broker.stop()
 
 
-def _watch(path: Path, content: dict[str, Any], language: str, stop: threading.Event) -> None:
-    text, console = catalogue(language), Console()
-    broker_port = content["uplinks"]["mqtt"]["port"]
+def _written(content: dict[str, Any], path: Path, language: str) -> Path:
     written = StringIO()
     YAML().dump(content, written)
     path.write_text(written.getvalue(), encoding="utf-8")
     if problems := check(path, RULES, language):
         # The file is of the demo's making: where it is wrong says nothing to whoever gave the source.
         raise DemoError("source", problems="\n".join(f"{problem.where}: {problem.message}" for problem in problems))
-    with _shown(Screen(console, text), broker_port):
-        console.print(f"[bold]Banksman[/] {text('demo.running')}")
-        console.print(f"  {text('demo.page')}   http://127.0.0.1:{content['page']['port']}/")
-        console.print(f"  MQTT   127.0.0.1:{broker_port}   {PREFIX}/{SITE}/#")
-        console.print(f"  {text('demo.site_file')}   {path}", soft_wrap=True)
-        console.print(f"[dim]{text('demo.stop')}[/]")
-        try:
-            run_site(path, stop)
-        except NodeError as error:
-            raise DemoError("node", error=error) from error
+    return path
+
+
+def _greet(console: Console, text: Catalogue, content: dict[str, Any], path: Path, dispatch: Dispatch) -> None:
+    broker_port = content["uplinks"]["mqtt"]["port"]
+    console.print(f"[bold]Banksman[/] {text('demo.running')}")
+    rows = (
+        (text("demo.page"), f"http://127.0.0.1:{content['page']['port']}/"),
+        (text("demo.dispatch"), f"{dispatch.url}/"),
+        ("", text("demo.log_in", name=LOGIN, password=dispatch.password)),
+        ("MQTT", f"127.0.0.1:{broker_port}   {PREFIX}/{SITE}/#"),
+        (text("demo.site_file"), str(path)),
+    )
+    width = max(cell_len(word) for word, _ in rows)
+    for word, told in rows:
+        console.print(f"  {word}{' ' * (width - cell_len(word))}   {told}", soft_wrap=True)
+    console.print(f"[dim]{text('demo.stop')}[/]")

@@ -195,7 +195,8 @@ class Link:
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:
         self._since = None
         metrics.CONNECTED.set(0)
-        self._troubled(f"connection lost: {reason}")
+        if reason.is_failure:  # else it was asked for
+            self._troubled(f"connection lost: {reason}")
 
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Any) -> None:
         for reason in reasons:

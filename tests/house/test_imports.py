@@ -92,21 +92,20 @@ def test_a_step_imports_only_what_stands_before_it(step: str) -> None:
     assert not wrong
 
 
-HEAVY = (
-    "torch",
-    "torchvision",
-    "matplotlib",
-    "pandas",
-    "scipy",
-    "polars",
-    "ultralytics",
-    "influxdb_client",
-    "grafana_api",
+HEAVY = {"torch", "torchvision", "matplotlib", "pandas", "scipy", "polars", "ultralytics"}
+SERVER = {"sqlalchemy", "alembic", "apprise", "argon2", "cryptography", "influxdb_client", "grafana_api", "openpyxl"}
+
+
+@pytest.mark.parametrize(
+    ("command", "foreign"),
+    [
+        ("import edge.node", HEAVY | SERVER),
+        ("import edge.doctor", HEAVY | SERVER),
+        ("import deploy.demo", HEAVY),  # node and server in one
+        ("import deploy.dispatch, deploy.pages", HEAVY | {"cv2", "onnxruntime"}),
+    ],
 )
-
-
-@pytest.mark.parametrize("command", ["import edge.node", "import edge.doctor", "import deploy.demo"])
-def test_nothing_heavy_on_the_nodes_path(command: str) -> None:
-    code = f"{command}; import sys; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+def test_nothing_heavy_or_of_the_other_side_is_imported(command: str, foreign: set[str]) -> None:
+    code = f"{command}; import sys; print(sorted({foreign!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

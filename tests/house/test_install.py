@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions, packages_distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -20,8 +20,11 @@ PI_PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2
 
 
 def requirements(extra: str) -> list[Requirement]:
+    """Of the project with an extra; extras that the extra itself names are put in their place."""
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-    return [Requirement(r) for r in project["dependencies"] + project["optional-dependencies"][extra]]
+    wanted = [Requirement(r) for r in project["dependencies"] + project["optional-dependencies"][extra]]
+    inner = {name for r in wanted if r.name == project["name"] for name in r.extras}
+    return [r for r in wanted if r.name != project["name"]] + [r for name in inner for r in requirements(name)]
 
 
 def closure(wanted: list[Requirement]) -> dict[str, Distribution]:
@@ -78,6 +81,29 @@ def test_the_node_installs_on_a_raspberry_pi_and_fits_its_card(tmp_path: Path) -
     assert total <= LIMIT_MB
     assert {"opencv-python-headless", "ncnn", "onnxruntime"} <= set(sizes)
     assert not {"torch", "matplotlib", "pandas", "ultralytics"} & set(sizes)
+
+
+_LOADED = """
+import sys
+from PIL import Image
+import deploy.dispatch, deploy.pages, broker.dispatch.notify.channels
+deploy.pages.Faces()(Image.new("RGB", (64, 64)))
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def test_the_server_extra_brings_all_that_dispatch_imports() -> None:
+    """Pages with a photo, worker, channels; whatever else is installed here."""
+    done = subprocess.run([sys.executable, "-c", _LOADED], cwd=REPO, capture_output=True, text=True, check=True)
+    brings = {normal("banksman"), *closure(requirements("server"))}
+    of_module = packages_distributions()
+    foreign = {
+        module: found
+        for module in done.stdout.split()
+        if (found := {normal(name) for name in of_module.get(module, [])}) and not found & brings
+    }
+    assert "onnxruntime" in done.stdout
+    assert not foreign
 
 
 def test_everything_is_pinned_and_the_pins_fit_the_bounds() -> None:

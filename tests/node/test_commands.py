@@ -31,6 +31,8 @@ from tests.servers import Wire
 
 __all__ = ["disk"]
 
+END_S = 60.0
+"""The demo finishes its clips first."""
 BANKSMAN = str(Path(sys.executable).with_name("banksman"))
 
 
@@ -126,7 +128,7 @@ def test_check_is_silent_about_a_good_file_but_for_one_word(disk: SiteOnDisk) ->
 def test_demo_shows_alarms_of_a_real_detector_within_a_minute(unused_port: int) -> None:
     with started("demo", "--port", str(unused_port), "--for", "120", "--lang", "en") as (process, lines):
         began = time.monotonic()
-        url = lines.wait(r"http://127\.0\.0\.1:\d+", 30.0).group()
+        url = lines.wait(r"Page +(http://127\.0\.0\.1:\d+)/", 30.0)[1]
         raised = lines.wait(r"banksman/1/demo/desk/alarm/helmet", 60.0)
         assert raised
         assert time.monotonic() - began < 60.0
@@ -136,7 +138,30 @@ def test_demo_shows_alarms_of_a_real_detector_within_a_minute(unused_port: int) 
                 lambda: re.search(r'src="/alarms/[0-9a-f-]+/[0-9a-f]{64}', client.get("/alarms?lang=en").text), 10.0
             )
         process.send_signal(signal.SIGINT)
-        assert process.wait(20.0) == 0
+        assert process.wait(END_S) == 0
+
+
+def test_demos_dispatch_tells_the_person_on_duty_and_its_link_opens_the_case_with_its_picture() -> None:
+    with started("demo", "--lang", "en") as (process, lines):
+        dispatch = lines.wait(r"Dispatch +(http://127\.0\.0\.1:\d+)/", 30.0)[1]
+        told = lines.wait(rf"^ *Message .*Somebody in a no-entry zone.* ({dispatch}/l/\S+)", 60.0)
+        origin = {"Origin": dispatch, "Accept": "text/html"}
+        with httpx.Client(base_url=dispatch, headers=origin, trust_env=False, timeout=20.0) as foreman:
+            assert "It is mine" in foreman.get(f"{told[1]}?lang=en").text
+            case = foreman.post(told[1], data={"do": "take"}).headers["location"]
+            found = lambda: re.search(r'src="(/evidence/[^"]+)"', foreman.get(case).text)  # noqa: E731
+            wait_for(found, 20.0)
+            picture = found()
+            assert picture is not None
+            assert foreman.get(picture[1]).headers["content-type"] == "image/jpeg"
+        with httpx.Client(base_url=dispatch, headers=origin, trust_env=False, timeout=20.0) as officer:
+            who = lines.wait(r"log in as (\w+), password (\w+)", 1.0)
+            assert officer.post("/login", data={"name": who[1], "password": who[2]}).status_code == 303
+            assert case in officer.get("/open").text
+        process.send_signal(signal.SIGINT)
+        assert process.wait(END_S) == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(dispatch, trust_env=False)
 
 
 def page_at(url: str) -> str:
