@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session as Transaction
 from uuid6 import uuid7
 
 from broker.dispatch.tables import Attempt, Membership, Person, Role, Session
+from broker.dispatch.web.guard import network_of
 from broker.dispatch.web.rights import Visitor
 
 IDLE_S = 12 * 3600.0
@@ -63,13 +64,25 @@ def _digest(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()
 
 
+def _named(name: str) -> str:
+    return _digest(f"name {name.casefold()}")
+
+
+def _from(address: str) -> str:
+    return _digest(f"address {network_of(address)}")
+
+
 class Attempts:
-    """Slows guessing down, by name and by address. An attempt counts before it is tried: parallel ones count all."""
+    """Slows guessing down, by name and by `network_of` the address. An attempt counts before it is tried: parallel ones
+    count all."""
 
     def begin(self, db: Transaction, name: str, address: str, now: float) -> float:
         """Count an attempt. 0: go ahead; else the seconds to wait, and nothing is counted."""
         db.execute(delete(Attempt).where(Attempt.at <= now - WINDOW_S))
-        keys = ((_digest(f"name {name.casefold()}"), PER_NAME), (_digest(f"address {address}"), PER_ADDRESS))
+        keys = (
+            (_digest(f"name {name.casefold()}"), PER_NAME),
+            (_digest(f"address {network_of(address)}"), PER_ADDRESS),
+        )
         for who, limit in keys:
             count, oldest = db.execute(select(func.count(), func.min(Attempt.at)).where(Attempt.who == who)).one()
             if count >= limit:
@@ -80,8 +93,8 @@ class Attempts:
 
     def succeeded(self, db: Transaction, name: str, address: str) -> None:
         """The name's failures are forgotten, the address's are not: who knows one password may not guess others."""
-        db.execute(delete(Attempt).where(Attempt.who == _digest(f"name {name.casefold()}")))
-        newest = select(Attempt.id).where(Attempt.who == _digest(f"address {address}")).order_by(Attempt.at.desc())
+        db.execute(delete(Attempt).where(Attempt.who == _named(name)))
+        newest = select(Attempt.id).where(Attempt.who == _from(address)).order_by(Attempt.at.desc())
         db.execute(delete(Attempt).where(Attempt.id == newest.limit(1).scalar_subquery()))
 
 

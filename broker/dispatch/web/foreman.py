@@ -129,7 +129,7 @@ def _add_case(app: FastAPI, web: Web) -> None:
         text: Annotated[str, Form()] = "",
         person: Annotated[str, Form(max_length=64)] = "",
         on: Annotated[str, Form(max_length=8)] = "",
-        after: Annotated[int | None, Form(ge=0)] = None,
+        after: Annotated[int | None, Form(ge=0, le=2**31 - 1)] = None,
         photo: UploadFile | None = None,
     ) -> Response:
         if step not in STEPS:

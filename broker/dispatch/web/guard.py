@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -31,6 +32,17 @@ HEADERS = {
 def local_path(path: str | None) -> str:
     """A path on these pages to go to after the log-in, or `/` for anything else."""
     return path if path and _LOCAL_PATH.fullmatch(path) else "/"
+
+
+def network_of(address: str) -> str:
+    """What counts as one guest: an IPv4 address; of IPv6 the /64, for everybody has one of those to choose from."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address  # a proxy may say anything
+    if ip.version == 6 and ip.ipv4_mapped is None:
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip if ip.version == 4 else ip.ipv4_mapped)
 
 
 class Guard:

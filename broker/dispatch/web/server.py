@@ -11,14 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h11
 import uvicorn
 from cryptography import x509
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from broker.dispatch.web.guard import network_of
 from broker.dispatch.web.upload import Peer
 from broker.pki.names import PkiError, node
 
+HEAD_S = 20.0
+"""A connection that asks for nothing for so long is closed: whoever holds it open keeps others out."""
+BODY_S = 300.0
+"""A form, with its photo, is here by then. Evidence has limits of its own."""
+AT_ONCE = 512
+PER_ADDRESS = 128
+"""Connections in all, and of one address (behind which a whole site may sit)."""
 _START_S = 20.0
 _STOP_S = 5
 
@@ -86,8 +95,56 @@ def _crls(pem: bytes) -> list[x509.CertificateRevocationList]:
     return [x509.load_pem_x509_crl(part + end) for part in pem.split(end) if part.strip()]
 
 
-class _WithPeer(H11Protocol):
+class _Guest(H11Protocol):
+    """A connection that does not outstay its welcome: uvicorn alone waits for a request for ever."""
+
+    body_s: float | None = BODY_S
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waits_for: object = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        mine = network_of(self.client[0]) if self.client else ""
+        of_mine = sum(1 for c in self.connections if c.client and network_of(c.client[0]) == mine)
+        if of_mine > PER_ADDRESS and not self.config.proxy_headers:  # behind a proxy all have one address
+            transport.abort()
+            return
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._wait(None, None)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Set the clock by what has to come next."""
+        theirs = self.conn.their_state
+        if theirs is h11.SEND_BODY:
+            self._wait(theirs, self.body_s)
+        elif theirs is h11.IDLE and self.timeout_keep_alive_task is None:
+            self._wait(theirs, HEAD_S)
+        else:
+            self._wait(None, None)
+
+    def _wait(self, what: object, seconds: float | None) -> None:
+        if what is self._waits_for:
+            return
+        self._waits_for = what
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+
+
+class _WithPeer(_Guest):
     """Tells the application whose certificate the connection has: `request.state.peer`."""
+
+    body_s = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -129,7 +186,7 @@ class WebServer:
         config = uvicorn.Config(
             self._app,
             loop="asyncio",
-            http=_WithPeer if self._tls and self._tls.client_ca else H11Protocol,
+            http=_WithPeer if self._tls and self._tls.client_ca else _Guest,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -138,7 +195,7 @@ class WebServer:
             server_header=False,
             proxy_headers=bool(self._proxies),
             forwarded_allow_ips=list(self._proxies),
-            limit_concurrency=512,
+            limit_concurrency=AT_ONCE,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=_STOP_S,
             ssl_context_factory=(lambda _config, _default: context) if context else None,

@@ -152,6 +152,13 @@ def test_a_result_is_a_text(bench: Bench, text: str) -> None:
     assert bench.now(case).state == "assigned"
 
 
+@pytest.mark.parametrize("after", ["-1", "2147483648", "99999999999999999999", "x"])
+def test_a_ledger_line_that_no_page_named_is_refused(bench: Bench, after: str) -> None:
+    case = bench.case()
+    assert bench.logged_in("wang").submit(f"/cases/{case}/take", {"after": after}).status_code == 422
+    assert bench.now(case).state == "open"
+
+
 # -- photos ------------------------------------------------------------------------------------------------------------
 
 
