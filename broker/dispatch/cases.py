@@ -213,18 +213,23 @@ class Change:
 # -- what an alarm does ------------------------------------------------------------------------------------------------
 
 
-def on_event(case: CaseValues | None, event: EventValues, now: float, case_id: str = "") -> Change:
+def on_event(
+    case: CaseValues | None, event: EventValues, now: float, case_id: str = "", *, left: bool = False
+) -> Change:
     """What an event does to the case of its identity, or to the case that its alarm was in and that is over.
 
     case: None opens one under `case_id`, whatever the event is: a clear that comes alone is to be looked at, too.
+    left: the case was in this event's alarm before it went on to another.
+
     An event older than what the case knows changes nothing. Within an alarm `seq` says what is older; between alarms,
-    of which a replaced node counts anew, the time when they happened does.
+    of which a replaced node counts anew, the time when they happened does. A message that lay at the broker, for a
+    worker that died, is dated too late: an alarm that was left comes back only where its `seq` agrees.
     """
     if case is None:
         return _open(event, now, case_id)
     if event.alarm == case.alarm:
         return _go_on(case, event) if event.seq > case.alarm_seq else Change(case)
-    if case.state.over or event.at < case.alarm_at:
+    if case.state.over or event.at < case.alarm_at or (left and event.seq < case.alarm_seq):
         return Change(case)
     return _join(case, event, now)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -100,7 +100,9 @@ def take(session: Session, alarms: Sequence[Alarm], now: float) -> Outcome:
     ids = [a.event.id for a in alarms]
     known = session.execute(select(_EVENT.c.site, _EVENT.c.node, _EVENT.c.id).where(_EVENT.c.id.in_(ids)))
     seen = {tuple(row) for row in known}
-    over = _cases_that_are_over(session, [a.event for a in alarms if a.event.identity not in cases])
+    current = {identity: case.alarm for identity, case in cases.items()}
+    homes = _homes(session, {e.alarm for a in alarms if current.get((e := a.event).identity) != e.alarm})
+    over = _cases_that_are_over(session, homes, cases)
     pages, rows = desk.Pages(now), []
     # In the order of the node's journal: two workers and a resend may have mixed them up.
     for alarm in sorted(alarms, key=lambda a: (a.event.site, a.event.node, a.event.seq)):
@@ -111,7 +113,8 @@ def take(session: Session, alarms: Sequence[Alarm], now: float) -> Outcome:
             continue
         seen.add(key)
         case = over.get((event.identity, event.alarm)) or cases.get(event.identity)
-        change = on_event(case, event, now, str(uuid7()))
+        left = case is not None and (case.id, event.alarm) in homes
+        change = on_event(case, event, now, str(uuid7()), left=left)
         after = pages.add(change)
         if after.state.over:
             over[event.identity, event.alarm] = after
@@ -142,21 +145,27 @@ def _row(alarm: Alarm, case: str, *, stale: bool) -> dict[str, Any]:
     }
 
 
-def _cases_that_are_over(session: Session, events: Sequence[EventValues]) -> dict[tuple[str, str], CaseValues]:
-    """By identity and alarm: an alarm that somebody closed, or called false, goes on there and opens nothing new."""
-    if not events:
-        return {}
-    known = (
-        select(_EVENT.c.case, _EVENT.c.alarm)
-        .where(_EVENT.c.alarm.in_(sorted({e.alarm for e in events})))
-        .distinct()
-        .order_by(_EVENT.c.case)
-    )
-    alarms = [(row.case, row.alarm) for row in session.execute(known)]
+def _homes(session: Session, alarms: Collection[str]) -> set[tuple[str, str]]:
+    """Cases that events of these alarms are in already: case and alarm."""
     if not alarms:
+        return set()
+    known = select(_EVENT.c.case, _EVENT.c.alarm).where(_EVENT.c.alarm.in_(sorted(alarms))).distinct()
+    return {(row.case, row.alarm) for row in session.execute(known)}
+
+
+def _cases_that_are_over(
+    session: Session, homes: Collection[tuple[str, str]], not_over: Mapping[str, CaseValues]
+) -> dict[tuple[str, str], CaseValues]:
+    """By identity and alarm: an alarm that somebody closed, or called false, goes on there and opens nothing new."""
+    ids = {case for case, _ in homes} - {case.id for case in not_over.values()}
+    if not ids:
         return {}
-    cases = {c.id: c for c in desk.locked(session, _CASE.c.id.in_(sorted({case for case, _ in alarms})))}
-    return {(cases[case].identity, alarm): cases[case] for case, alarm in alarms if cases[case].state.over}
+    cases = {c.id: c for c in desk.locked(session, _CASE.c.id.in_(sorted(ids)))}
+    return {
+        (cases[case].identity, alarm): cases[case]
+        for case, alarm in sorted(homes)
+        if case in cases and cases[case].state.over
+    }
 
 
 # -- whatever happens --------------------------------------------------------------------------------------------------

@@ -254,6 +254,14 @@ def test_an_older_alarm_that_comes_after_a_newer_one_changes_nothing() -> None:
     assert not on_event(newer, event(alarm="a0", seq=2, age=70, received_at=NOW + 60, event="cleared"), NOW + 60)
 
 
+@pytest.mark.parametrize(("left", "seq", "joins"), [(True, 4, False), (True, 6, True), (False, 4, True)])
+def test_an_alarm_that_was_left_comes_back_only_where_its_number_agrees(*, left: bool, seq: int, joins: bool) -> None:
+    """Its time does not say: a message that lay at the broker for a worker that died is older than its age."""
+    newer = on_event(case(), event(alarm="a2", seq=5, received_at=NOW + 50), NOW + 50).case
+    change = on_event(newer, event(alarm="a1", seq=seq, received_at=NOW + 60), NOW + 60, left=left)
+    assert bool(change) == joins
+
+
 @pytest.mark.parametrize("state", [CLOSED, FALSE])
 def test_a_case_that_is_over_keeps_up_with_its_alarm_and_tells_nobody(state: CaseState) -> None:
     change = on_event(case(state=state), event(event="cleared", verdict="ok", seq=2), NOW)

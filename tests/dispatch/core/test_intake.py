@@ -73,6 +73,16 @@ def test_an_alarm_is_one_case_in_whatever_order_it_comes(both: Engine, order: Se
         assert ledger.verify(session, case.id) == []
 
 
+def test_what_lay_at_the_broker_does_not_take_a_case_back_to_an_older_alarm(both: Engine) -> None:
+    """e2 was sent before e3, but for a worker that died; its age is that of its sending."""
+    take(both, alarm(**LIFE[0]))
+    take(both, alarm(**LIFE[2]))
+    take(both, alarm(NOW + 20, id="e4", alarm="a2", seq=4))
+    take(both, alarm(NOW + 30, **LIFE[1]))
+    (case,) = cases(both)
+    assert (case.alarm, case.alarm_seq, case.alarm_state, case.alarms) == ("a2", 4, "active", 2)
+
+
 def test_what_is_known_already_adds_nothing(both: Engine) -> None:
     take(both, *(alarm(**one) for one in LIFE))
     before = {table: count(both, table) for table in (Case, Event, Ledger, Job, Point)}
