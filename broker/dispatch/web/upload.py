@@ -110,7 +110,7 @@ class _Door:
         if kind is None:
             raise EvidenceError(Refusal.KIND, f"send {' or '.join(KINDS)}")
         length = request.headers.get("content-length", "")
-        if not length.isdigit():
+        if not length.isdigit() or "transfer-encoding" in request.headers:  # which would have the last word
             raise HTTPException(HTTPStatus.LENGTH_REQUIRED, "say the Content-Length")
         await run_in_threadpool(self._admit, peer, alarm, kind, int(length))
         with self._store.incoming(alarm, sha256, kind) as incoming:

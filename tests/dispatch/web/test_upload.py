@@ -182,6 +182,20 @@ def test_a_body_that_is_shorter_than_it_says_leaves_nothing(door: Door) -> None:
     assert door.put(alarm, jpeg()) == 201
 
 
+@pytest.mark.parametrize("headers", [{"Transfer-Encoding": "chunked"},
+                                     {"Transfer-Encoding": "chunked", "Content-Length": "1"}])  # fmt: skip
+def test_a_file_says_how_long_it_is(door: Door, headers: dict[str, str]) -> None:
+    """What is admitted by a small number may not be larger."""
+    alarm, sha256 = door.bench.alarm(), hashlib.sha256(jpeg()).hexdigest()
+    with door.client() as client:
+        answer = client.put(
+            f"/evidence/{alarm}/{sha256}",
+            content=iter([jpeg()]),
+            headers=headers | {"Content-Type": "image/jpeg"},
+        )
+    assert (answer.status_code, door.rows(), door.files()) == (411, [], 0)
+
+
 def test_a_node_has_a_quota(idle: Bench, tmp_path: Path) -> None:
     idle.store = Store(tmp_path / "small", node_quota=len(jpeg()) * 3 // 2, reserve=0)
     door = Door(idle, tmp_path, SystemClock().now())
