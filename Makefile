@@ -44,7 +44,7 @@ data: $(VENV)/.dev
 # are a .pt need `make train-env` first.
 eval: $(VENV)/.dev
 	@test -f var/labelled/photos.tsv || $(MAKE) data
-	$(BIN)/banksman model eval $(or $(MODEL),models/weights/site-v0) var/labelled --out var/report \
+	$(BIN)/banksman model eval $(or $(MODEL),models/weights/site-v1) var/labelled --out var/report \
 		--clips $(or $(DATA),../shared/data)/clips $(addprefix --before ,$(BEFORE))
 
 # ultralytics and torch, for training, export and the parity tests. Installed from the lock without asking for
@@ -61,13 +61,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml requirements.txt
-	@echo "Installing the node (about 160 MB to fetch)…"
-	$(PIP) install $(PINNED) -e '.[node,demo]'
+	@echo "Installing node and dispatch (about NNN MB to fetch)…"
+	$(PIP) install $(PINNED) -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.txt
 	@echo "Installing the node and the test tools…"
-	$(PIP) install $(PINNED) -e '.[node,demo,ncnn,openvino,server,dev]'
+	$(PIP) install $(PINNED) -e '.[demo,ncnn,openvino,dev]'
 	@touch $@ $(VENV)/.demo
 
 clean:

@@ -1,6 +1,6 @@
 """Calibration photos for the Hailo Dataflow Compiler, see models/HAILO.md.
 
-banksman model calibration models/weights/site-v0 var/labelled var/calibration.npy
+banksman model calibration models/weights/site-v1 var/labelled var/calibration.npy
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The model card, out of what was measured: no number in it is typed by hand.
 
-    banksman model card models/weights/site-v0 models/results/site-v0 models/CARD.md --run var/runs/a
+    banksman model card models/weights/site-v1 models/results/site-v1 models/CARD.md --run var/runs/a
 
 The folder of results has `eval.json` of `models.eval`, and, if they were compared, `runtimes.json` of
 `models.eval.runtimes`.
@@ -180,14 +180,13 @@ def main(
     results: Annotated[Path, typer.Argument(help="Folder with eval.json and, if compared, runtimes.json.")],
     out: Annotated[Path, typer.Argument(help="The card.")],
     *,
-    run: Annotated[Path | None, typer.Option(help="Folder of the training run.")] = None,
+    run: Annotated[list[Path] | None, typer.Option(help="Folder of a training run, the first one first.")] = None,
 ) -> None:
     """Write the model card."""
     told = _read(results / "eval.json")
     runtimes = results / "runtimes.json"
-    made = card(
-        read_manifest(model), told, _read(runtimes) if runtimes.is_file() else None, recipe_of(run) if run else None
-    )
+    recipe = "\n\n".join(recipe_of(one) for one in run or ())
+    made = card(read_manifest(model), told, _read(runtimes) if runtimes.is_file() else None, recipe or None)
     out.write_text(made, encoding="utf-8")
     typer.echo(f"wrote {out}")
 

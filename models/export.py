@@ -5,8 +5,8 @@
 The graph that is exported ends where the arithmetic is still the same for every YOLO since v8: for each anchor the four
 distances from its centre to the box's sides (in strides, DFL already applied) and one logit a class. Choosing, decoding
 and scaling boxes is left to the node, which does it only for the few anchors above its threshold. So one layout serves
-all runtimes, no runtime needs a top-k or NMS operator, and height and width stay free: a 16:9 picture costs 416x256,
-not 416x416. Of the two heads of a YOLO26 the one-to-many head with NMS afterwards is taken, as ultralytics' own predict
+all runtimes, no runtime needs a top-k or NMS operator, and height and width stay free: a 16:9 picture costs 640x384,
+not 640x640. Of the two heads of a YOLO26 the one-to-many head with NMS afterwards is taken, as ultralytics' own predict
 and val do, so that a node sees what validation saw; `nms_free` takes the other.
 """
 

@@ -1,6 +1,6 @@
 """Pictures of alarms that people called false become a queue of labels to be looked over, ready for the next training.
 
-    banksman model harvest evidence/ marks.json models/weights/site-v0 var/queue
+    banksman model harvest evidence/ marks.json models/weights/site-v1 var/queue
 
 marks.json: a list of `{"sha256": …, "rule": …, "reason": …}`; or a CSV with these columns. sha256 is the name of the
 picture in the folder, as a node names its evidence. The result:

@@ -1,9 +1,9 @@
 """A model folder in int8: static ONNX quantisation, calibrated on photos of the training split.
 
-    banksman model quantize models/weights/site-v0 var/labelled models/weights/site-v0-int8
+    banksman model quantize models/weights/site-v1 var/labelled models/weights/site-v1-int8
 
 The result is a model folder of its own, with the same input, output and classes, so that a node takes it by name and
-needs nothing new: `detector: {model: site-v0-int8, runtime: onnx}`. Weights become int8, a scale a channel, and what
+needs nothing new: `detector: {model: site-v1-int8, runtime: onnx}`. Weights become int8, a scale a channel, and what
 lies between layers uint8, a scale a tensor. As fp32 stay
 
 * the first convolution: it sees three channels only, is no faster in int8, and all later ones live on it;

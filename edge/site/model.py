@@ -34,6 +34,8 @@ from pydantic_core import PydanticCustomError
 from edge.text import catalogue
 from edge.values import Severity
 
+SHIPPED_MODEL = "site-v1"
+"""Of `models/weights`: what a node takes unless told otherwise."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _NO_AREA = 1e-5  # share of the picture: some nine pixels of 1280 × 720
 _ROUNDING = 1e-12
@@ -554,10 +556,10 @@ class Detector(Strict):
     """The model and what runs it."""
 
     model: Path = Field(
-        Path("site-v0"),
+        Path(SHIPPED_MODEL),
         title="Model folder",
         description="Weights and manifest.json; a bare name is one that ships with Banksman.",
-        examples=["site-v0"],
+        examples=[SHIPPED_MODEL],
     )
     runtime: Literal["auto", "onnx", "ncnn", "openvino", "ultralytics"] = Field(
         "auto", title="Runtime", description="auto: NCNN on ARM, ONNX Runtime elsewhere.", examples=["auto"]
@@ -790,7 +792,7 @@ class SiteFile(Strict):
         default_factory=Detector,
         title="Detector",
         description="The model and its runtime.",
-        examples=[{"model": "site-v0"}],
+        examples=[{"model": SHIPPED_MODEL}],
     )
     rules: dict[str, RuleSettings] = Field(
         default_factory=dict,

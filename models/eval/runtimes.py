@@ -1,6 +1,6 @@
 """Does each runtime find what the `.pt` finds, and how fast is it?
 
-    banksman model runtimes models/weights/site-v0 var/labelled --pt best.pt --int8 models/weights/site-v0-int8
+    banksman model runtimes models/weights/site-v1 var/labelled --pt best.pt --int8 models/weights/site-v1-int8
 
 mAP50 of each on the same held-out photos, as difference to the `.pt`; speed as ratio to fp32 ONNX, from rounds in which
 each takes its turn on the same picture, so that whatever else the machine does hits all of them alike.

@@ -39,7 +39,7 @@ from ruamel.yaml import YAML
 from broker.embedded import EmbeddedBroker, free_port
 from broker.messages import AlarmMessage
 from edge.clock import ManualClock, Stamp
-from edge.detect import Detector, find_model, load_detector, read_manifest
+from edge.detect import Detector, load_detector, read_manifest
 from edge.detect.letterbox import Letterbox
 from edge.detect.manifest import RuntimeName, verified_files
 from edge.detect.runtimes import import_runtime
@@ -55,8 +55,8 @@ from edge.rules import RULES
 from edge.site.model import SiteFile
 from edge.values import CameraCause, CameraState, CameraStatus, Frame, Image
 from tests.conftest import SHARED
+from tests.detect.shipped import CHECKPOINT, SHIPPED
 
-MODEL = Path("site-v0")
 THREADS = 2
 FRAMES = 600
 """Forty seconds at 15 a second, with two alarms, their pictures and clips: already 180 alarms an hour."""
@@ -191,9 +191,8 @@ class Bare:
     """The runtime's session alone, on frames that are letterboxed already."""
 
     def __init__(self, runtime: RuntimeName) -> None:
-        folder = find_model(MODEL, Path())
-        self._manifest = read_manifest(folder)
-        files = verified_files(folder, self._manifest, runtime)
+        self._manifest = read_manifest(SHIPPED)
+        files = verified_files(SHIPPED, self._manifest, runtime)
         self._session = import_runtime(runtime).open_session(files, THREADS)
 
     def seconds(self, frames: Sequence[Image]) -> float:
@@ -209,20 +208,19 @@ class Bare:
 
 
 def ultralytics_loop(frames: Sequence[Image]) -> float | None:
-    """Seconds of ultralytics' own loop, with its default tracker; None where it or the weights are missing."""
-    weights = SHARED / "data" / "weights" / "site-v0.pt"
-    if find_spec("ultralytics") is None or not weights.is_file():
+    """Seconds of ultralytics' own loop, with its default tracker; None where it is missing."""
+    if find_spec("ultralytics") is None:
         return None
     import torch  # noqa: PLC0415
     from ultralytics import YOLO  # noqa: PLC0415
 
     torch.set_num_threads(THREADS)
-    model = YOLO(str(weights))
+    model, side = YOLO(str(CHECKPOINT)), read_manifest(SHIPPED).input.width
     for image in frames[:3]:
-        model.track(image, persist=True, imgsz=416, verbose=False)
+        model.track(image, persist=True, imgsz=side, verbose=False)
     start = time.perf_counter()
     for image in frames:
-        model.track(image, persist=True, imgsz=416, verbose=False)
+        model.track(image, persist=True, imgsz=side, verbose=False)
     return time.perf_counter() - start
 
 
@@ -234,7 +232,7 @@ def speed() -> None:
     for runtime in RUNTIMES:
         if find_spec({"onnx": "onnxruntime"}.get(runtime, runtime)) is None:
             continue
-        detector, session = load_detector(find_model(MODEL, Path()), runtime, THREADS), Bare(runtime)
+        detector, session = load_detector(SHIPPED, runtime, THREADS), Bare(runtime)
         pipeline(frames[:30], detector)
         session.seconds(frames[:30])
         rounds = [(session.seconds(frames), pipeline(frames, detector)) for _ in range(ROUNDS)]

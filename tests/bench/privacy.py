@@ -1,9 +1,9 @@
 """How many faces are left clear, and whether helmets can still be judged on what is stored.
 
-    python -m tests.bench.privacy [--photos N] [--split train|test] [--floor F] [--model site-v0]
+    python -m tests.bench.privacy [--photos N] [--split val|test] [--floor F] [--model NAME]
 
-Photos of `hhw` (Hard Hat Workers), whose boxes go around the whole head with the face. Nothing of it was used to train
-`site-v0`. Each photo goes the way of a frame: detector, tracker, persons, head regions, mosaic.
+Photos of `hhw` (Hard Hat Workers), whose boxes go around the whole head with the face, of a split that no weights were
+trained on. Each photo goes the way of a frame: detector, tracker, persons, head regions, mosaic.
 
 A **face** is what a labelled head shows below the brow, without the outer tenth at each side: the lower 58 % of the box
 of a bare head (eyes in the middle, brows a tenth above), the lower 45 % of one in a helmet. Backs of heads count too.
@@ -20,7 +20,6 @@ of that person can still be judged. (A detector often misses bodies without a fa
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,11 +35,14 @@ from rich.table import Table
 from edge.clock import ManualClock
 from edge.detect import Detector, find_model, load_detector
 from edge.evidence import pixelate
+from edge.evidence.heads import DETECTION_FLOOR
 from edge.evidence.jpeg import encode
 from edge.geometry import as_array, clip_box, iou
-from edge.line import DETECTION_FLOOR, CameraLine, Looked
-from edge.site.model import SiteFile
+from edge.line import CameraLine, Looked
+from edge.site.model import SHIPPED_MODEL, SiteFile
 from edge.values import Box, Detections, Frame, Image, Person, WearState
+from models.data.labelset import in_split, sources_of
+from models.data.merge import merge
 from tests.conftest import REPO, SHARED
 
 SMALLEST_PX = 12
@@ -96,12 +98,9 @@ def unchanged(verdicts: Counter[tuple[str, str]], before: WearState) -> float:
 
 def photos(source: Path, split: str, limit: int | None = None) -> list[Path]:
     """Photos of `hhw`, spread evenly over the split."""
-    with (source / "images.tsv").open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        names = sorted(r["name"] for r in rows if r["source"] == "hhw" and r["split"] == split)
-    step = max(1.0, len(names) / (limit or len(names)))
-    chosen = [names[int(n * step)] for n in range(int(len(names) / step))]
-    return [next((source / "hhw" / "images").glob(f"{name}.*")) for name in chosen]
+    found = [photo.path for photo in in_split(merge(source), split) if "hhw" in sources_of(photo)]
+    step = max(1.0, len(found) / (limit or len(found)))
+    return [found[int(n * step)] for n in range(int(len(found) / step))]
 
 
 def labelled_heads(photo: Path, width: int, height: int) -> Iterator[tuple[str, Box]]:
@@ -242,8 +241,8 @@ def report(out: Measured, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, help="how many; all when left out")
-    parser.add_argument("--split", choices=("train", "test"), default="test", help="test is for the final number only")
-    parser.add_argument("--model", type=Path, default=Path("site-v0"))
+    parser.add_argument("--split", choices=("val", "test"), default="test", help="test is for the final number only")
+    parser.add_argument("--model", type=Path, default=Path(SHIPPED_MODEL))
     parser.add_argument("--floor", type=float, default=DETECTION_FLOOR, help="lowest confidence asked of the detector")
     parser.add_argument("--no-verdicts", action="store_true", help="faces only: a quarter of the time")
     asked = parser.parse_args()

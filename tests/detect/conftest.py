@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.detect import Detector, find_model, load_detector
+from edge.detect import Detector, load_detector
 from edge.values import Image
+from tests.detect.shipped import SHIPPED
 
-SITE_V0 = find_model(Path("site-v0"), Path())
 EXPORTED = ("onnx", "ncnn", "openvino")
 
 
@@ -48,7 +48,7 @@ def photos(shared: Path) -> Photos:
 
 @pytest.fixture(scope="session")
 def onnx() -> Iterator[Detector]:
-    detector = load_detector(SITE_V0, "onnx", 2)
+    detector = load_detector(SHIPPED, "onnx", 2)
     yield detector
     detector.close()
 
@@ -71,7 +71,7 @@ def spoiled(tmp_path: Path) -> Spoil:
         resign: bool = False,
     ) -> Path:
         folder = tmp_path / "model"
-        shutil.copytree(SITE_V0, folder)
+        shutil.copytree(SHIPPED, folder)
         told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         for name, content in (files or {}).items():
             if content is None:

@@ -12,7 +12,8 @@ from edge.detect.decode import MOST
 from edge.detect.parity import compare
 from edge.detect.speed import measure
 from edge.values import Image
-from tests.detect.conftest import SITE_V0, Photos
+from tests.detect.conftest import Photos
+from tests.detect.shipped import SHIPPED
 
 
 def black(height: int, width: int) -> Image:
@@ -81,7 +82,7 @@ def test_a_lower_floor_only_adds(onnx: Detector, crowd: Image) -> None:
 
 def test_cameras_that_take_turns_do_not_disturb_each_other(onnx: Detector, photos: Photos) -> None:
     mixed = [image for _, image in photos.every(60).images()]
-    alone = [load_detector(SITE_V0, "onnx", 1).detect(image) for image in mixed[:3]]
+    alone = [load_detector(SHIPPED, "onnx", 1).detect(image) for image in mixed[:3]]
     for _ in range(2):
         for image, wanted in zip(mixed[:3], alone, strict=True):
             assert compare(onnx.detect(image), wanted).holds

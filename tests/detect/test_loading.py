@@ -15,22 +15,28 @@ import numpy as np
 import pytest
 
 from edge.detect import Detector, ModelError, find_model, load_detector, read_manifest
-from tests.detect.conftest import EXPORTED, SITE_V0, Spoil
+from tests.detect.conftest import EXPORTED, Spoil
+from tests.detect.shipped import NAME, SHIPPED
 
 Change = Callable[[dict[str, Any]], object]
 ONNX, PARAM, BIN = "model.onnx", "model.ncnn.param", "model.ncnn.bin"
+COUNT, SIDE = len(read_manifest(SHIPPED).classes), read_manifest(SHIPPED).input.width
+
+
+def anchors(*strides: int) -> int:
+    return sum((SIDE // stride) ** 2 for stride in strides)
 
 
 def flipped(name: str) -> bytes:
     """The shipped file with one bit turned over in its middle."""
-    content = bytearray((SITE_V0 / name).read_bytes())
+    content = bytearray((SHIPPED / name).read_bytes())
     content[len(content) // 2] ^= 1
     return bytes(content)
 
 
 @pytest.mark.parametrize("runtime", EXPORTED)
 def test_the_shipped_model_runs(runtime: str) -> None:
-    detector = load_detector(SITE_V0, runtime, 1)
+    detector = load_detector(SHIPPED, runtime, 1)
     assert detector.runtime == runtime
     assert detector.names == detector.manifest.classes
     assert detector.names[:3] == ("person", "helmet", "no_helmet")
@@ -60,12 +66,12 @@ def test_a_missing_file_is_named(spoiled: Spoil, runtime: str, file: str) -> Non
     [
         pytest.param("onnx", ONNX, b"not a network", "ONNX Runtime cannot load it", id="onnx, text"),
         pytest.param("onnx", ONNX, b"", "ONNX Runtime cannot load it", id="onnx, empty"),
-        pytest.param("onnx", ONNX, (SITE_V0 / ONNX).read_bytes()[:200_000], "cannot load it", id="onnx, cut off"),
+        pytest.param("onnx", ONNX, (SHIPPED / ONNX).read_bytes()[:200_000], "cannot load it", id="onnx, cut off"),
         pytest.param("openvino", ONNX, b"not a network", "OpenVINO cannot load it", id="openvino, text"),
         pytest.param("ncnn", PARAM, b"not a network", "NCNN cannot read the network", id="ncnn, text"),
         pytest.param("ncnn", PARAM, b"", "NCNN cannot read the network", id="ncnn, empty"),
         pytest.param(
-            "ncnn", BIN, (SITE_V0 / BIN).read_bytes()[:200_000], "cannot read the weights", id="ncnn, cut off"
+            "ncnn", BIN, (SHIPPED / BIN).read_bytes()[:200_000], "cannot read the weights", id="ncnn, cut off"
         ),
     ],
 )
@@ -76,7 +82,7 @@ def test_a_file_that_was_exported_broken(spoiled: Spoil, runtime: str, file: str
 
 
 def test_weights_that_give_no_numbers(spoiled: Spoil) -> None:
-    content = bytearray((SITE_V0 / BIN).read_bytes())
+    content = bytearray((SHIPPED / BIN).read_bytes())
     content[4:4000] = np.full(999, np.nan, np.float32).tobytes()  # the first layer's weights, after its tag
     folder = spoiled(files={BIN: bytes(content)}, resign=True)
     with pytest.raises(ModelError, match="output is not finite"):
@@ -100,9 +106,21 @@ def without(key: str) -> Change:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        pytest.param(lambda m: m["classes"].pop(), r"names 7 classes \(person, .*weights give 8", id="class too few"),
-        pytest.param(lambda m: m["classes"].append("crane"), "names 9 classes .*weights give 8", id="class too many"),
-        pytest.param(setting("output", "strides", to=[8, 16]), r"output is \(12, 3549\), .*\(12, 3380\)", id="strides"),
+        pytest.param(
+            lambda m: m["classes"].pop(),
+            rf"names {COUNT - 1} classes \(person, .*weights give {COUNT}",
+            id="class too few",
+        ),
+        pytest.param(
+            lambda m: m["classes"].append("crane"),
+            f"names {COUNT + 1} classes .*weights give {COUNT}",
+            id="class too many",
+        ),
+        pytest.param(
+            setting("output", "strides", to=[8, 16]),
+            rf"output is \({4 + COUNT}, {anchors(8, 16, 32)}\), .*\({4 + COUNT}, {anchors(8, 16)}\)",
+            id="strides",
+        ),
         pytest.param(lambda m: m["classes"].append("vest"), "classes: .*used twice: vest", id="class twice"),
         pytest.param(setting("classes", to=[]), "classes: .*at least 1", id="no classes"),
         pytest.param(without("classes"), "classes: Field required", id="classes missing"),
@@ -132,7 +150,7 @@ def test_a_wrong_manifest_says_what_would_be_right(spoiled: Spoil, change: Chang
 
 @pytest.mark.parametrize("runtime", ["ncnn", "openvino"])
 def test_a_wrong_class_list_is_noticed_by_each_runtime(spoiled: Spoil, runtime: str) -> None:
-    with pytest.raises(ModelError, match=r"names 7 classes .*weights give 8"):
+    with pytest.raises(ModelError, match=f"names {COUNT - 1} classes .*weights give {COUNT}"):
         load_detector(spoiled(manifest=lambda m: m["classes"].pop()), runtime, 1)
 
 
@@ -154,7 +172,7 @@ def test_a_manifest_that_is_none(spoiled: Spoil, content: bytes | None, text: st
 
 def test_an_unknown_runtime_lists_the_known() -> None:
     with pytest.raises(ModelError, match="'tensorrt': unknown; choose auto, onnx, ncnn, openvino, ultralytics"):
-        load_detector(SITE_V0, "tensorrt", 1)
+        load_detector(SHIPPED, "tensorrt", 1)
 
 
 @pytest.mark.parametrize("runtime", [*EXPORTED, "ultralytics"])
@@ -163,7 +181,7 @@ def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, runtim
     monkeypatch.delitem(sys.modules, f"edge.detect.runtimes.{runtime}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)  # import then fails as if it were absent
     with pytest.raises(ModelError, match=rf"{runtime}.* needs the package {package} .*install banksman\["):
-        load_detector(SITE_V0, runtime, 1)
+        load_detector(SHIPPED, runtime, 1)
 
 
 @pytest.mark.parametrize(
@@ -172,17 +190,17 @@ def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, runtim
 )
 def test_auto_is_the_fastest_of_the_processor(monkeypatch: pytest.MonkeyPatch, machine: str, wanted: str) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    detector: Detector = load_detector(SITE_V0, "auto", 1)
+    detector: Detector = load_detector(SHIPPED, "auto", 1)
     assert detector.runtime == wanted
 
 
 def test_models_are_found_by_name_and_by_path(spoiled: Spoil) -> None:
     folder = spoiled()
-    assert read_manifest(find_model(Path("site-v0"), folder)).name == "site-v0"
+    assert read_manifest(find_model(Path(NAME), folder)).name == NAME
     assert find_model(Path("model"), folder.parent) == folder
     assert find_model(Path("../model"), folder) == folder / "../model"
     assert find_model(folder, Path("/nowhere")) == folder
-    with pytest.raises(ModelError, match="'site-v9': no model folder at /nowhere/site-v9; shipped by name: site-v0"):
+    with pytest.raises(ModelError, match=f"'site-v9': no model folder at /nowhere/site-v9; shipped by name: {NAME}"):
         find_model(Path("site-v9"), Path("/nowhere"))
     with pytest.raises(ModelError, match=r"'best.pt': no model folder"):
         find_model(Path("best.pt"), folder)
@@ -193,7 +211,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from edge.detect import find_model, load_detector
-detector = load_detector(find_model(Path("site-v0"), Path()), {runtime!r}, 1)
+detector = load_detector(find_model(Path({name!r}), Path()), {runtime!r}, 1)
 detector.detect(np.zeros((90, 160, 3), np.uint8))
 print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
 """
@@ -202,7 +220,7 @@ print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
 @pytest.mark.parametrize("runtime", ["onnx", "ncnn"])
 def test_the_node_stays_lean(runtime: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LEAN.format(runtime=runtime)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", LEAN.format(name=NAME, runtime=runtime)], check=True, capture_output=True, text=True
     )
     loaded = set(json.loads(done.stdout))
     assert "numpy" in loaded

@@ -18,7 +18,8 @@ from edge.detect import Detector, load_detector
 from edge.detect.parity import MAX_CONFIDENCE_GAP, MIN_IOU, SAME, THRESHOLD, Parity, compare, total
 from edge.values import Detections
 from tests.conftest import need
-from tests.detect.conftest import EXPORTED, SITE_V0, Photos
+from tests.detect.conftest import EXPORTED, Photos
+from tests.detect.shipped import CHECKPOINT, SHIPPED
 
 NAMES = ("person", "helmet")
 Row = tuple[float, float, float, float, float, int]
@@ -37,10 +38,10 @@ def some_photos(photos: Photos, proof: bool) -> Photos:
 
 
 @pytest.fixture(scope="module")
-def reference(shared: Path, some_photos: Photos) -> dict[Path, Detections]:
+def reference(some_photos: Photos) -> dict[Path, Detections]:
     """What `YOLO.predict` itself says of the `.pt`, once for all runtimes."""
     need(importlib.util.find_spec("ultralytics"), "ultralytics is not installed (make train-env)")
-    detector = load_detector(shared / "data/weights/site-v0.pt", "ultralytics", 2)
+    detector = load_detector(CHECKPOINT, "ultralytics", 2)
     seen = {file: detector.detect(image, floor=0.2) for file, image in some_photos.images()}
     detector.close()
     return seen
@@ -52,7 +53,7 @@ def detector(request: pytest.FixtureRequest) -> Iterator[Detector]:
     package = {"onnx": "onnxruntime"}.get(runtime, runtime)
     need(importlib.util.find_spec(package), f"{package} is not installed")
     # One thread: torch is in this process, and its OpenMP, loaded first, would let NCNN's threads spin against others.
-    detector = load_detector(SITE_V0, runtime, 1)
+    detector = load_detector(SHIPPED, runtime, 1)
     yield detector
     detector.close()
 
@@ -68,10 +69,10 @@ def test_sees_what_ultralytics_sees(detector: Detector, reference: dict[Path, De
     assert set(seen) == set(range(len(detector.names)))  # every class took part
 
 
-def test_ultralytics_reads_a_bare_pt(shared: Path, reference: dict[Path, Detections]) -> None:
-    detector = load_detector(shared / "data/weights/site-v0.pt", "auto", 1)
+def test_ultralytics_reads_a_bare_pt(reference: dict[Path, Detections]) -> None:
+    detector = load_detector(CHECKPOINT, "auto", 1)
     assert detector.runtime == "ultralytics"
-    exported = load_detector(SITE_V0, "onnx", 1)
+    exported = load_detector(SHIPPED, "onnx", 1)
     assert detector.names == exported.names == next(iter(reference.values())).names
     assert detector.manifest.input == exported.manifest.input
     assert detector.manifest.output == exported.manifest.output

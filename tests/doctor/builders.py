@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge.detect.detector import shipped
 from edge.doctor.result import Result
 from edge.site.model import Mqtt
+from tests.detect.shipped import SHIPPED
 
 SITE, NODE = "north-yard", "gate-03"
 NAME = f"{SITE}/{NODE}"
@@ -31,7 +31,7 @@ class ModelFolder:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "model"
-        shutil.copytree(shipped() / "site-v0", self.path)
+        shutil.copytree(SHIPPED, self.path)
 
     @property
     def manifest(self) -> dict[str, Any]:

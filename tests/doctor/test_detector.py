@@ -15,6 +15,7 @@ from edge.doctor.result import Result
 from edge.doctor.trial import Trial, attempt, store
 from edge.site.model import Detector
 from edge.values import Image
+from tests.detect.shipped import NAME
 from tests.doctor.builders import ModelFolder
 
 
@@ -43,7 +44,7 @@ def tried(model: ModelFolder, pictures: list[Image], looks: float = 0.0, **more:
 
 def test_the_shipped_model_is_whole(tmp_path: Path) -> None:
     results, folder = examine_model(Detector(), tmp_path)
-    assert codes(results) == ["site-v0 ok"]
+    assert codes(results) == [f"{NAME} ok"]
     assert folder is not None
 
 

@@ -52,7 +52,7 @@ def site_file(folder: Path, port: int) -> Path:
             }
             for n in range(2)
         ],
-        "detector": {"model": "site-v0", "threads": 1},
+        "detector": {"threads": 1},
         "rules": {"helmet": QUICK, "hi_vis": QUICK},
         "uplinks": {"mqtt": {"host": HOST, "port": port, "tls": False, "resend_s": 1}},
         "page": None,

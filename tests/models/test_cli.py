@@ -10,6 +10,7 @@ import pytest
 
 from models.cli import COMMANDS
 from models.data import write_set
+from tests.detect.shipped import SHIPPED
 from tests.models.command import REPO, model
 from tests.models.photos import photo, picture
 
@@ -51,7 +52,7 @@ def test_help_needs_no_train_extra(command: list[str]) -> None:
         pytest.param(["eval", "{tmp}/a.pt", "{tmp}/set", "--out", "{tmp}/out"], id="only these weights need it"),
         pytest.param(["data", "pseudo", "{tmp}/set", "{tmp}/a.pt", "{tmp}/out"], id="a teacher"),
         pytest.param(["export", "{tmp}/a.pt", "{tmp}/out"], id="export"),
-        pytest.param(["quantize", "models/weights/site-v0", "{tmp}/set", "{tmp}/out"], id="int8"),
+        pytest.param(["quantize", str(SHIPPED), "{tmp}/set", "{tmp}/out"], id="int8"),
     ],
 )
 def test_a_missing_extra_is_named(words: list[str], tmp_path: Path) -> None:

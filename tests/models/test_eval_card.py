@@ -14,11 +14,11 @@ from models.data import DataError, write_set
 from models.data.labels import CLASSES
 from models.data.pictures import pixels_of
 from models.eval.network import open_network, read_manifest
+from tests.detect.shipped import NAME, SHIPPED
 from tests.models.command import model
 from tests.models.photos import photo, picture
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-SITE_V0 = MODELS / "weights" / "site-v0"
 
 
 def results(name: str) -> list[dict[str, object]]:
@@ -43,14 +43,14 @@ def test_the_template_has_no_numbers_of_its_own() -> None:
 
 
 def test_a_card_of_another_model_is_refused() -> None:
-    told, runtimes = results("site-v0")
-    with pytest.raises(DataError, match="the numbers are of 'site-v0', the model is 'other'"):
-        card(read_manifest(SITE_V0) | {"name": "other"}, told, runtimes, None)
+    told, runtimes = results(NAME)
+    with pytest.raises(DataError, match=f"the numbers are of '{NAME}', the model is 'other'"):
+        card(read_manifest(SHIPPED) | {"name": "other"}, told, runtimes, None)
 
 
 def test_without_comparison_or_events_it_says_so() -> None:
-    told, _ = results("site-v0")
-    text = card(read_manifest(SITE_V0), told | {"events": None}, None, "trained")
+    told, _ = results(NAME)
+    text = card(read_manifest(SHIPPED), told | {"events": None}, None, "trained")
     assert "Not measured." in text
     assert "Not compared." in text
 
@@ -67,7 +67,7 @@ def test_the_recipe_is_that_of_the_run(tmp_path: Path) -> None:
 
 def own_labels(folder: Path, splits: Sequence[str]) -> Path:
     """A set of noise with whatever the model itself sees in it, so that it is right by definition."""
-    network = open_network(SITE_V0, "onnx", 1)
+    network = open_network(SHIPPED, "onnx", 1)
     photos = []
     for n, split in enumerate(splits):
         path = picture(folder / "made" / f"p{n}.png", 320, 240, seed=n)
@@ -83,11 +83,12 @@ def own_labels(folder: Path, splits: Sequence[str]) -> Path:
 
 def test_the_program_writes_numbers_and_report(tmp_path: Path) -> None:
     labelled = own_labels(tmp_path, ("test", "test", "train"))
-    words = ("--pans", "0", "--threads", "1", "--image-size", "416")
-    done = model("eval", SITE_V0, labelled, "--out", tmp_path / "report", *words)
+    size = read_manifest(SHIPPED)["input"]["width"]
+    words = ("--pans", "0", "--threads", "1", "--image-size", str(size))
+    done = model("eval", SHIPPED, labelled, "--out", tmp_path / "report", *words)
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "report" / "eval.json").read_text(encoding="utf-8"))
-    assert (told["model"], told["image_size"]) == ("site-v0@416", 416)  # as it is shipped, but asked for
+    assert (told["model"], told["image_size"]) == (f"{NAME}@{size}", size)  # as it is shipped, but asked for
     assert told["photos"]["photos"] == 2  # of the test split
     found = told["photos"]["classes"]
     assert sum(one["labelled"] for one in found.values()) == 2
@@ -102,9 +103,9 @@ def test_the_program_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     pt = tmp_path / "a.pt"
     for arguments, wanted in (
         ((tmp_path / "gone", labelled), "no photo is in the test split"),
-        ((SITE_V0, tmp_path / "gone"), "photos.tsv: no such file"),
+        ((SHIPPED, tmp_path / "gone"), "photos.tsv: no such file"),
         ((pt, labelled, "--split", "train", "--image-size", "640"), "export it first"),
-        ((SITE_V0, labelled, "--split", "train", "--before", SITE_V0), "must differ in name: site-v0, site-v0"),
+        ((SHIPPED, labelled, "--split", "train", "--before", SHIPPED), f"must differ in name: {NAME}, {NAME}"),
     ):
         done = model("eval", *arguments, "--out", tmp_path / "report")
         assert done.returncode == 1

@@ -19,9 +19,9 @@ from models.data import DataError
 from models.eval.events import RULES, Outcome, Played, play, poisson_upper, site_file, summed, table, wilson
 from models.eval.scenes import FPS, LOOKS, TRUTH, Scene, of_clips, of_photos, pan, told, write_pictures
 from tests.conftest import need
+from tests.detect.shipped import SHIPPED
 from tests.models.photos import Mark, photo, picture
 
-SITE_V0 = Path(__file__).resolve().parents[2] / "models" / "weights" / "site-v0"
 HEADS = ("helmet", "no_helmet")
 BARE: Mark = ("no_helmet", 0.5, 0.3, 0.1, 0.1)
 HAT: Mark = ("helmet", 0.7, 0.3, 0.1, 0.1)
@@ -86,7 +86,7 @@ def test_the_truth_table_is_one_that_a_node_can_play(shared: Path, tmp_path: Pat
     scenes = of_clips(shared / "data" / "clips")
     assert len({scene.name for scene in scenes}) == len(scenes)
     site = tmp_path / "site.yaml"
-    site.write_text(json.dumps(site_file(scenes, SITE_V0, "onnx", 1)), encoding="utf-8")
+    site.write_text(json.dumps(site_file(scenes, SHIPPED, "onnx", 1)), encoding="utf-8")
     assert check(site, NODE_RULES, "en") == []
     assert set(RULES) <= set(NODE_RULES)
     assert {rule for scene in scenes for rule in scene.breaches} == set(RULES)
@@ -104,7 +104,7 @@ def test_the_real_node_tells_who_is_where_nobody_may_be(shared: Path) -> None:
     clips = shared / "data" / "clips"
     need(clips.is_dir(), "clips not found")
     wanted = {"ppe-2", "ppe-1-outside", "worker-zone-inside"}
-    played = play([scene for scene in of_clips(clips) if scene.name in wanted], SITE_V0, threads=1)
+    played = play([scene for scene in of_clips(clips) if scene.name in wanted], SHIPPED, threads=1)
     found = {(o.scene, o.rule): (o.who is not None, o.raised) for o in played.outcomes}
     assert found == {
         ("ppe-1-outside", "intrusion"): (False, False),

@@ -21,10 +21,10 @@ from edge.detect.parity import compare, total
 from edge.values import Image
 from models.export import ABOUT, ExportError, export
 from tests.conftest import need
+from tests.detect.shipped import CHECKPOINT, SHIPPED
 from tests.models.command import model
 
 PACKAGE = Path(models.__path__[0])
-SITE_V0 = PACKAGE / "weights" / "site-v0"
 RUNTIMES = ("onnx", "ncnn", "openvino")
 
 
@@ -47,7 +47,7 @@ def street() -> list[Image]:
 
 def check(trained: Path, folder: Path, street: list[Image], *, nms_free: bool = False) -> None:
     """Export, and compare each runtime with what ultralytics sees with the same weights."""
-    about = json.loads((SITE_V0 / "manifest.json").read_text(encoding="utf-8"))
+    about = json.loads((SHIPPED / "manifest.json").read_text(encoding="utf-8"))
     export(trained, folder, name="made", image_size=416, nms_free=nms_free, keep_weights=True, about=about)
     manifest = read_manifest(folder)
     assert manifest.name == "made"
@@ -65,8 +65,8 @@ def check(trained: Path, folder: Path, street: list[Image], *, nms_free: bool = 
         detector.close()
 
 
-def test_what_is_exported_sees_what_the_weights_see(shared: Path, tmp_path: Path, street: list[Image]) -> None:
-    check(shared / "data/weights/site-v0.pt", tmp_path / "made", street)
+def test_what_is_exported_sees_what_the_weights_see(tmp_path: Path, street: list[Image]) -> None:
+    check(CHECKPOINT, tmp_path / "made", street)
 
 
 @pytest.mark.proof
@@ -86,12 +86,12 @@ def test_other_networks(  # noqa: PLR0917 - fixtures
 
 
 def test_the_shipped_manifest_is_right() -> None:
-    told = json.loads((SITE_V0 / "manifest.json").read_text(encoding="utf-8"))
-    assert read_manifest(SITE_V0).model_dump(mode="json") == told
+    told = json.loads((SHIPPED / "manifest.json").read_text(encoding="utf-8"))
+    assert read_manifest(SHIPPED).model_dump(mode="json") == told
     for listed in told["files"].values():
         for name, checksum in listed.items():
-            assert hashlib.sha256((SITE_V0 / name).read_bytes()).hexdigest() == checksum
-    in_folder = {p.name for p in SITE_V0.iterdir()}
+            assert hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest() == checksum
+    in_folder = {p.name for p in SHIPPED.iterdir()}
     assert in_folder == {"manifest.json"} | {name for listed in told["files"].values() for name in listed}
     assert told["licence"] == "AGPL-3.0-only"
     assert set(told["metrics"]["map50"]) == set(told["classes"])
@@ -105,7 +105,7 @@ def test_weights_that_cannot_be_exported(shared: Path, tmp_path: Path) -> None:
         export(tmp_path / "gone.pt", tmp_path / "x")
     for size in (400, 32, 4096):
         with pytest.raises(ExportError, match=f"image size {size}: must be a multiple of 32 from 64 to 1280"):
-            export(shared / "data/weights/site-v0.pt", tmp_path / "x", image_size=size)
+            export(CHECKPOINT, tmp_path / "x", image_size=size)
     other = tmp_path / "classify.pt"
     YOLO("yolo26n-cls.yaml").save(other)
     with pytest.raises(ExportError, match="the task is 'classify'; only `detect` weights"):

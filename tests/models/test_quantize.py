@@ -15,9 +15,8 @@ from edge.detect.parity import compare, total
 from models.data import DataError, Photo
 from models.quantize import drawn, kept_exact, quantise
 from tests.conftest import need
+from tests.detect.shipped import NAME, SHIPPED
 from tests.models.photos import photo
-
-SITE_V0 = Path(__file__).resolve().parents[2] / "models" / "weights" / "site-v0"
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +33,12 @@ def street() -> list[Photo]:
 @pytest.fixture(scope="module")
 def int8(street: list[Photo], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "tiny-int8"
-    quantise(SITE_V0, street, folder)
+    quantise(SHIPPED, street, folder)
     return folder
 
 
 def test_a_node_loads_it_and_sees_nearly_the_same(int8: Path, street: list[Photo]) -> None:
-    exact, rounded = load_detector(SITE_V0, "onnx", 1), load_detector(int8, "onnx", 1)
+    exact, rounded = load_detector(SHIPPED, "onnx", 1), load_detector(int8, "onnx", 1)
     assert exact.names == rounded.names
     images = [np.asarray(cv2.imread(str(one.path)), np.uint8) for one in street]
     parity = total(compare(exact.detect(i), rounded.detect(i)) for i in images)
@@ -58,13 +57,13 @@ def test_a_node_loads_it_and_sees_nearly_the_same(int8: Path, street: list[Photo
 
 
 def test_it_is_small_and_says_what_it_is(int8: Path) -> None:
-    manifest, exact = read_manifest(int8), read_manifest(SITE_V0)
+    manifest, exact = read_manifest(int8), read_manifest(SHIPPED)
     assert manifest.name == "tiny-int8"
     assert set(manifest.files) == {"onnx"}
     (file,) = manifest.files["onnx"]
-    assert (int8 / file).stat().st_size < 0.4 * (SITE_V0 / "model.onnx").stat().st_size
+    assert (int8 / file).stat().st_size < 0.4 * (SHIPPED / "model.onnx").stat().st_size
     assert manifest.metrics.map50 == {}  # those of fp32 are not its own
-    assert "int8 of site-v0" in manifest.metrics.caveat
+    assert f"int8 of {NAME}" in manifest.metrics.caveat
     assert manifest.source.endswith("; int8, calibrated on 2 training photos")
     assert (manifest.classes, manifest.output, manifest.licence) == (exact.classes, exact.output, exact.licence)
 
@@ -72,7 +71,7 @@ def test_it_is_small_and_says_what_it_is(int8: Path) -> None:
 def test_first_layer_and_last_ones_stay_exact(int8: Path) -> None:
     import onnx  # noqa: PLC0415 - of the train extra
 
-    kept = kept_exact(onnx.load(SITE_V0 / "model.onnx").graph)
+    kept = kept_exact(onnx.load(SHIPPED / "model.onnx").graph)
     (file,) = read_manifest(int8).files["onnx"]
     graph = onnx.load(int8 / file).graph
     maker = {output: node.op_type for node in graph.node for output in node.output}
@@ -98,8 +97,8 @@ def test_calibration_sees_training_photos_only() -> None:
 
 def test_what_cannot_be_quantised(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is the folder of the fp32 model"):
-        quantise(SITE_V0, [photo(Path("a.png"))], SITE_V0)
-    told = json.loads((SITE_V0 / "manifest.json").read_text(encoding="utf-8"))
+        quantise(SHIPPED, [photo(Path("a.png"))], SHIPPED)
+    told = json.loads((SHIPPED / "manifest.json").read_text(encoding="utf-8"))
     del told["files"]["onnx"]
     (tmp_path / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
     with pytest.raises(DataError, match="has no ONNX weights"):

@@ -49,7 +49,7 @@ class Reporter:
 
     state: Status = field(
         default_factory=lambda: Status(
-            state="online", since=1.0, version="0.1.0", model="site-v0", site_file_hash="ab" * 8, clock_ok=True
+            state="online", since=1.0, version="0.1.0", model="site-v1", site_file_hash="ab" * 8, clock_ok=True
         )
     )
 

@@ -219,7 +219,7 @@ class BenchNode:
     def health(self) -> Health:
         return Health(
             version="0.1.0",
-            model="site-v0",
+            model="site-v1",
             runtime="onnx",
             fps=4.9,
             latency_p50_ms=61.0,

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from edge.clock import ManualClock
-from edge.detect import Detector, find_model, load_detector
+from edge.detect import Detector, load_detector
 from edge.rules import RULES, Place
 from edge.track import Tracker, persons
 from edge.values import WHOLE_PICTURE, Scene, Verdict
 from tests.conftest import need
+from tests.detect.shipped import SHIPPED
 from tests.rules.builders import judge
 
 LOOKS_A_SECOND = 2.5
@@ -25,7 +26,7 @@ OK, BAD = Verdict.OK, Verdict.VIOLATION
 
 @pytest.fixture(scope="module")
 def detector() -> Iterator[Detector]:
-    model = load_detector(find_model(Path("site-v0"), Path()), "onnx", threads=1)
+    model = load_detector(SHIPPED, "onnx", threads=1)
     yield model
     model.close()
 

@@ -301,7 +301,7 @@ def test_a_good_file_loads_with_its_paths_beside_it(tmp_path: Path) -> None:
     assert loaded.uplinks.mqtt is not None
     assert loaded.uplinks.mqtt.ca == tmp_path / "certs/ca.pem"
     assert loaded.node.data_dir == Path("/var/lib/banksman")
-    assert loaded.detector.model == Path("site-v0"), "a bare name is a model that ships with Banksman"
+    assert loaded.detector.model == Path("site-v1"), "a bare name is a model that ships with Banksman"
     assert load(FULL, RULES).site == loaded.site
 
 
@@ -314,7 +314,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm() -> None:
 
 def test_missing_files_are_told_with_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
-    path.write_text(full(("model: site-v0", "model: my/model")), encoding="utf-8")
+    path.write_text(full(("model: site-v1", "model: my/model")), encoding="utf-8")
     (tmp_path / "certs").mkdir()
     (tmp_path / "photos").write_text("a file, not a folder")
     (tmp_path / "clips" / "site.mp4").mkdir(parents=True)
