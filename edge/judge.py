@@ -17,10 +17,11 @@ from typing import Protocol
 
 from edge.clock import Clock, Stamp
 from edge.detect import Detector
+from edge.evidence.heads import DETECTION_FLOOR
 from edge.evidence.recorder import Recorder
 from edge.health import Pace
 from edge.journal.journal import Journal
-from edge.line import DETECTION_FLOOR, Looked
+from edge.line import Looked
 from edge.live import LiveBoard
 from edge.post import Post
 from edge.values import AlarmChange, AlarmEvent, CameraStatus, Detections, Frame, PlaceState, Reason, Verdict

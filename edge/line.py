@@ -19,8 +19,6 @@ from edge.site.model import Camera, RuleSettings, SiteFile
 from edge.track import Tracker, persons
 from edge.values import Box, Detections, Finding, Frame, Image, Instance, Reason, Rest, Scene, Verdict
 
-DETECTION_FLOOR = 0.015
-"""Lowest confidence asked of the detector: far too low to judge by, enough to hide a face."""
 TRACK_FLOOR = 0.05
 """What is less sure than this does not keep a track."""
 _HOURS_EVERY_S = 10.0
@@ -83,7 +81,7 @@ class CameraLine:
         return tuple(i for i, *_ in self._places)
 
     def judge(self, frame: Frame, seen: Detections) -> Looked:
-        """Judge one frame by what the detector saw in it, down to `DETECTION_FLOOR`."""
+        """Judge one frame by what the detector saw in it, down to `heads.DETECTION_FLOOR`."""
         trackable = seen.confidence >= np.float32(TRACK_FLOOR)
         tracked = self._tracker.update(seen[trackable], frame.stamp.mono)
         judged = tracked[tracked.confidence >= np.float32(self._site_file.detector.confidence)]

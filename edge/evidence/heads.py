@@ -14,6 +14,9 @@ from edge.track.anatomy import HEAD_LENGTH, LIMIT, hat_misfit, in_frame, likely_
 from edge.track.assign import best_pairs
 from edge.values import NO_TRACK, Box, Detections, Person, WearState
 
+DETECTION_FLOOR = 0.015
+"""Lowest confidence asked of the detector: far too low to judge by, enough to hide a face."""
+
 HAT_BROW = 0.55
 """Where a hat ends and the face begins, in hat widths below the hat's upper edge, at the lowest. The median hat box is
 0.76 widths high; in a box around the whole head with its face (1.23 widths high) the hat takes the upper 0.55."""

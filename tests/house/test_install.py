@@ -85,10 +85,11 @@ def test_the_node_installs_on_a_raspberry_pi_and_fits_its_card(tmp_path: Path) -
 
 _LOADED = """
 import sys
+before = {*sys.modules}
 from PIL import Image
 import deploy.dispatch, deploy.pages, broker.dispatch.notify.channels
 deploy.pages.Faces()(Image.new("RGB", (64, 64)))
-print(*{name.partition(".")[0] for name in sys.modules})
+print(*{name.partition(".")[0] for name in {*sys.modules} - before})
 """
 
 

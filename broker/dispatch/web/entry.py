@@ -67,7 +67,9 @@ def _add_errors(app: FastAPI, web: Web) -> None:
         told = t(error.key, **error.fields)
         if is_api(request):
             return JSONResponse({"detail": told, "code": error.key.rpartition(".")[2]}, 409)
-        return web.render(request, "message.html", "", visitor, 422, t=t, title=t("web.error.title"), told=told)
+        return web.render(
+            request, "message.html", "", visitor, error.status, t=t, title=t("web.error.title"), told=told
+        )
 
     @app.exception_handler(StepRefusedError)
     def refused(request: Request, error: StepRefusedError) -> Response:

@@ -25,6 +25,7 @@ from broker.dispatch.tables import Case, CaseState, Evidence, Person, Site
 from broker.dispatch.text import LANGUAGES, Catalogue, catalogue
 from broker.dispatch.web.auth import Attempts, Passwords, Sessions, same_csrf
 from broker.dispatch.web.links import Links
+from broker.dispatch.web.photo import HideFaces
 from broker.dispatch.web.rights import EVERYWHERE, Right, Visitor
 from broker.dispatch.web.words import CaseWords, Words, file_words
 
@@ -48,11 +49,15 @@ class LoginNeededError(Exception):
 
 
 class FormError(Exception):
-    """What a person entered cannot be taken; `key` of the catalogue says why and what would be right."""
+    """What a person entered cannot be taken; `key` of the catalogue says why and what would be right.
 
-    def __init__(self, key: str, **fields: object) -> None:
+    status: of HTTP, for a page.
+    """
+
+    def __init__(self, key: str, *, status: int = 422, **fields: object) -> None:
         super().__init__(key)
         self.key = key
+        self.status = status
         self.fields = fields
 
 
@@ -115,13 +120,22 @@ class Web:
     """The parts that routes work with. base: address under which people reach the pages, e.g. `https://host`."""
 
     def __init__(
-        self, *, engine: Engine, store: Store, clock: Clock, links: Links, base: str, passwords: Passwords
+        self,
+        *,
+        engine: Engine,
+        store: Store,
+        clock: Clock,
+        links: Links,
+        base: str,
+        hide_faces: HideFaces,
+        passwords: Passwords,
     ) -> None:
         self.engine = engine
         self.store = store
         self.clock = clock
         self.links = links
         self.base = base.rstrip("/")
+        self.hide_faces = hide_faces
         self.secure = base.startswith("https:")
         # __Host-: bound to this host and to TLS by the browser itself.
         self.cookie = "__Host-banksman" if self.secure else "banksman"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,13 +13,14 @@ from sqlalchemy.orm import Session as Transaction
 
 from broker.dispatch import cases, desk, ledger
 from broker.dispatch.cases import Action, CaseValues, NotAllowed
-from broker.dispatch.database import transaction
+from broker.dispatch.database import reading, transaction
 from broker.dispatch.tables import Case, Ledger, Membership, Person
 from broker.dispatch.web.pages import FormError, Web, cleaned
-from broker.dispatch.web.photo import PhotoError, reencoded
+from broker.dispatch.web.photo import FacesError, PhotoError, anonymous
 from broker.dispatch.web.rights import EVERYWHERE, ROLES, Right, Visitor
 
 Fields = Mapping[str, str]
+log = logging.getLogger(__name__)
 
 
 class StepRefusedError(Exception):
@@ -117,23 +119,24 @@ def take_step(
     """
     step = STEPS[name]
     action = step.make(fields)
-    picture = _picture(web, case_id, photo) if photo else None
     now = web.clock.now()
+    picture = None
+    if photo:
+        # A picture takes its time: for nothing where the step will not be taken.
+        with reading(web.engine) as db:
+            case = web.case(db, visitor, case_id)
+            if not _wanted(db, visitor, case, step, after):
+                return
+            _act(case, lambda: cases.act(CaseValues.of(case), action, visitor.id, now))
+        picture = _picture(web, case_id, photo)
     with transaction(web.engine) as db:
         case = web.case(db, visitor, case_id)
         db.refresh(case, with_for_update=True)
-        if not visitor.may(step.right, case.site):
-            raise HTTPException(403, "not yours to change")
-        if after is not None and db.scalar(_repeated(case_id, after, visitor.id, step.line)):
+        if not _wanted(db, visitor, case, step, after):
             return
-        if not _may(step, visitor, case):
-            raise StepRefusedError(case_id, "owner", "the case is somebody else's")
         if isinstance(action, cases.Give) and action.person not in [i for i, _ in receivers(db, case.site)]:
             raise FormError("web.error.receiver")
-        try:
-            desk.do(db, case_id, action, visitor.id, now)
-        except NotAllowed as error:
-            raise StepRefusedError(case_id, error.code, error.text) from error
+        _act(case, lambda: desk.do(db, case_id, action, visitor.id, now))
         if picture is not None:
             sha256, size = picture
             web.store.put(
@@ -150,6 +153,24 @@ def take_step(
             ledger.append(db, case_id, now, visitor.id, "photo", {"sha256": sha256})
 
 
+def _wanted(db: Transaction, visitor: Visitor, case: Case, step: Step, after: int | None) -> bool:
+    """False for the same form once more. Raises HTTPException, StepRefusedError for who may not take the step."""
+    if not visitor.may(step.right, case.site):
+        raise HTTPException(403, "not yours to change")
+    if after is not None and db.scalar(_repeated(case.id, after, visitor.id, step.line)):
+        return False
+    if not _may(step, visitor, case):
+        raise StepRefusedError(case.id, "owner", "the case is somebody else's")
+    return True
+
+
+def _act(case: Case, do: Callable[[], object]) -> None:
+    try:
+        do()
+    except NotAllowed as error:
+        raise StepRefusedError(case.id, error.code, error.text) from error
+
+
 def _repeated(case_id: str, after: int, actor: str, line: str) -> Select[tuple[bool]]:
     of_form = (Ledger.case == case_id, Ledger.n > after, Ledger.actor == actor, Ledger.action == line)
     return select(exists().where(*of_form))
@@ -158,8 +179,11 @@ def _repeated(case_id: str, after: int, actor: str, line: str) -> Select[tuple[b
 def _picture(web: Web, case_id: str, photo: bytes) -> tuple[str, int]:
     """The photo in the store, as hash and size. Its row comes with the step; without one nobody finds it."""
     try:
-        jpeg = reencoded(photo)
+        jpeg = anonymous(photo, web.hide_faces)
     except PhotoError as error:
         raise FormError("web.error.photo") from error
+    except FacesError as error:
+        log.error("a photo of case %s was refused: %s", case_id, error)  # noqa: TRY400 the text says it all
+        raise FormError("web.error.faces", status=503) from error
     sha256 = hashlib.sha256(jpeg).hexdigest()
     return sha256, web.store.write(case_id, sha256, "photo", jpeg)

@@ -29,9 +29,11 @@ from broker.dispatch.tables import Case, Contact, Ledger, Membership, Person, Ro
 from broker.dispatch.web.app import create
 from broker.dispatch.web.auth import Passwords, Sessions
 from broker.dispatch.web.links import Links
+from broker.dispatch.web.photo import HideFaces
 from broker.dispatch.web.server import WebServer
 from broker.embedded import free_port
 from broker.messages import PREFIX
+from deploy.pages import Faces
 
 PASSWORD = "a long enough phrase"  # noqa: S105 of a test
 KEY = "0123456789abcdef" * 4
@@ -49,6 +51,12 @@ def passwords() -> Passwords:
 def hashed() -> str:
     """Of `PASSWORD`."""
     return passwords().hash(PASSWORD)
+
+
+@cache
+def faces() -> Faces:
+    """As `banksman dispatch` hides them; one detector for all tests."""
+    return Faces()
 
 
 class Bench:
@@ -182,13 +190,15 @@ class Reader(httpx.Client):
 
 
 @contextmanager
-def serving(bench: Bench) -> Iterator[str]:
+def serving(bench: Bench, hide_faces: HideFaces | None = None) -> Iterator[str]:
+    """hide_faces: those of `faces`, where not given."""
     app = create(
         engine=bench.engine,
         store=bench.store,
         clock=bench.clock,
         links=bench.links,
         base=bench.url,
+        hide_faces=hide_faces or faces(),
         passwords=passwords(),
     )
     server = WebServer(app, "127.0.0.1", bench.port)

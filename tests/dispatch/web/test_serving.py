@@ -16,12 +16,18 @@ from broker.dispatch.web.auth import PER_ADDRESS
 from broker.dispatch.web.server import ServerError, Tls, WebServer
 from broker.pki import names
 from broker.pki.authority import Pki
-from tests.dispatch.web.builders import PASSWORD, Bench, passwords
+from tests.dispatch.web.builders import PASSWORD, Bench, faces, passwords
 
 
 def app(bench: Bench, base: str) -> FastAPI:
     return create(
-        engine=bench.engine, store=bench.store, clock=bench.clock, links=bench.links, base=base, passwords=passwords()
+        engine=bench.engine,
+        store=bench.store,
+        clock=bench.clock,
+        links=bench.links,
+        base=base,
+        hide_faces=faces(),
+        passwords=passwords(),
     )
 
 
