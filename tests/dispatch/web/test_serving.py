@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -11,12 +13,15 @@ import pytest
 from fastapi import FastAPI
 
 from broker.dispatch.clock import SystemClock
+from broker.dispatch.web import server as server_module
 from broker.dispatch.web.app import create
 from broker.dispatch.web.auth import PER_ADDRESS
+from broker.dispatch.web.guard import network_of
 from broker.dispatch.web.server import ServerError, Tls, WebServer
 from broker.pki import names
 from broker.pki.authority import Pki
 from tests.dispatch.web.builders import PASSWORD, Bench, faces, passwords
+from tests.waiting import until
 
 
 def app(bench: Bench, base: str) -> FastAPI:
@@ -73,3 +78,102 @@ def test_a_port_that_is_taken_or_a_certificate_that_is_not_there_is_told(bench: 
         WebServer(app(bench, bench.url), "127.0.0.1", bench.port).start()
     with pytest.raises(ServerError, match=r"no\.pem"):
         WebServer(app(bench, bench.url), "127.0.0.1", 0, Tls(tmp_path / "no.pem", tmp_path / "no.key")).start()
+
+
+def closed(connection: socket.socket) -> bool:
+    """Waits until the other end has closed, whatever it says before."""
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nX: ", id="half-a-head"),
+        pytest.param(b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nname", id="refused-half-a-body"),
+        pytest.param(
+            b"POST /login HTTP/1.1\r\nHost: HOST\r\nOrigin: http://HOST\r\nContent-Length: 9\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n\r\nname",
+            id="half-a-body",
+        ),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET", id="half-a-second-head"),
+    ],
+)
+def test_who_says_nothing_more_is_let_go(idle: Bench, monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
+    monkeypatch.setattr(server_module, "HEAD_S", 0.2)
+    monkeypatch.setattr(server_module._Guest, "body_s", 0.2)
+    server = WebServer(app(idle, idle.url), "127.0.0.1", idle.port)
+    server.start()
+    try:
+        with socket.create_connection(("127.0.0.1", idle.port), timeout=20) as connection:
+            connection.sendall(begun.replace(b"HOST", f"127.0.0.1:{idle.port}".encode()))
+            if begun.endswith(b"GET"):
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            assert closed(connection)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(("proxies", "answered"), [((), False), (("127.0.0.1",), True)])
+def test_one_address_does_not_keep_all_others_out(
+    idle: Bench, monkeypatch: pytest.MonkeyPatch, proxies: tuple[str, ...], answered: bool
+) -> None:
+    monkeypatch.setattr(server_module, "PER_ADDRESS", 3)
+    server = WebServer(app(idle, idle.url), "127.0.0.1", idle.port, proxies=proxies)
+    server.start()
+    address = ("127.0.0.1", idle.port)
+    try:
+        with ExitStack() as held:
+            for _ in range(3):
+                first = held.enter_context(socket.create_connection(address, timeout=20))
+                first.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert first.recv(65536).startswith(b"HTTP/1.1 200")
+            one_more = held.enter_context(socket.create_connection(address, timeout=20))
+            if answered:
+                one_more.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert one_more.recv(65536).startswith(b"HTTP/1.1 200")
+            else:
+                assert closed(one_more)
+        until(lambda: idle.reader().get("/healthz").status_code == 200, "let in again")
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("address", "guest"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("-", "-"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_one_guest(address: str, guest: str) -> None:
+    assert network_of(address) == guest
+
+
+def test_guesses_out_of_one_ipv6_network_count_together(idle: Bench) -> None:
+    server = WebServer(app(idle, idle.url), "127.0.0.1", idle.port, proxies=("127.0.0.1",))
+    server.start()
+    try:
+        guesser = idle.reader()
+        for n in range(PER_ADDRESS):
+            guesser.headers["X-Forwarded-For"] = f"2001:db8:1:2::{n:x}"
+            guesser.log_in(f"name-{n}", "guess")
+        guesser.headers["X-Forwarded-For"] = "2001:db8:1:2:ffff::1"
+        assert guesser.log_in("wang").status_code == 429
+        guesser.headers["X-Forwarded-For"] = "2001:db8:1:3::1"
+        assert guesser.log_in("wang").status_code == 303
+    finally:
+        server.stop()
