@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, and_, case, or_, select
+from sqlalchemy import Engine, and_, case, or_, select, union_all
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
@@ -118,19 +118,23 @@ def _or_ask_again(statement: Any) -> Any:
 
 def claim(engine: Engine, kinds: Iterable[str], now: float, limit: int, lease_s: float = LEASE_S) -> list[JobValues]:
     """Jobs that are due, the oldest first, now leased to the caller."""
-    due = (
-        select(_JOB.c.id)
-        .where(
-            _JOB.c.kind.in_(sorted(kinds)),
-            _JOB.c.due <= now,
-            _JOB.c.given_up_at.is_(None),
-            or_(_JOB.c.leased_until.is_(None), _JOB.c.leased_until <= now),
-        )
-        .order_by(_JOB.c.due)
-        .limit(limit)
+    free = (
+        _JOB.c.due <= now,
+        _JOB.c.given_up_at.is_(None),
+        or_(_JOB.c.leased_until.is_(None), _JOB.c.leased_until <= now),
     )
+    # The first of each kind, as the index has them: all kinds at once would read and sort whatever is due.
+    firsts = [
+        select(_JOB.c.id, _JOB.c.due).where(_JOB.c.kind == kind, *free).order_by(_JOB.c.due).limit(limit).subquery()
+        for kind in sorted(kinds)
+    ]
+    if not firsts:
+        return []
+    first = union_all(*(select(one.c.id, one.c.due) for one in firsts)).subquery()
+    oldest = select(first.c.id).order_by(first.c.due).limit(limit)
+    due = select(_JOB.c.id).where(_JOB.c.id.in_(oldest), *free)
     with reading(engine) as session:  # most of the time there is nothing, and SQLite has one writer at a time
-        if session.execute(due.limit(1)).first() is None:
+        if session.execute(oldest.limit(1)).first() is None:
             return []
     with transaction(engine, durable=False) as session:
         ids = list(session.execute(due.with_for_update(skip_locked=True)).scalars())

@@ -21,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 from uuid6 import uuid7
 
 from broker.dispatch import metrics
@@ -66,6 +67,7 @@ class Link:
         self._connection = 0
         self._since: float | None = None
         self._trouble = ""
+        self._retaining = threading.Lock()
         self._confirmed = threading.Condition()
         self._answers: dict[int, bool] | None = None
         self._retained: dict[str, bytes] | None = None
@@ -144,7 +146,11 @@ class Link:
         return sent.rc is not MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
 
     def retain(self, messages: Mapping[str, bytes]) -> set[str]:
-        """See `publish.Sender`. For one thread at a time."""
+        """See `publish.Sender`."""
+        with self._retaining:  # publishing, and reconciling in another thread
+            return self._retain(messages)
+
+    def _retain(self, messages: Mapping[str, bytes]) -> set[str]:
         with self._confirmed:
             answers: dict[int, bool] = {}
             self._answers = answers
@@ -190,7 +196,11 @@ class Link:
         metrics.CONNECTED.set(1)
         log.info("connected to the broker %s:%d", self._settings.host, self._settings.port)
         share = f"$share/{self._settings.share_group.get_secret_value()}/{PREFIX}/+/+"
-        client.subscribe([(f"{share}/{what}", 1) for what in ("alarm/+", "status", "health")])
+        # Health goes to every worker, as it comes: the share of a worker that died waits in its session until that
+        # expires, and half of all nodes would seem silent. Nothing retained: that may be old.
+        health = SubscribeOptions(qos=0, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+        shared = SubscribeOptions(qos=1)
+        client.subscribe([(f"{share}/alarm/+", shared), (f"{share}/status", shared), (f"{PREFIX}/+/+/health", health)])
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:
         self._since = None

@@ -44,7 +44,9 @@ def payload(case: CaseValues) -> bytes:
 def publish(engine: Engine, sender: Sender) -> int:
     """Publish what waits, at most BATCH; gives how many the broker confirmed."""
     with reading(engine) as session:
-        rows = session.execute(select(_CASE).where(_CASE.c.published != _CASE.c.version).limit(BATCH))
+        waiting = select(_CASE).where(_CASE.c.published != _CASE.c.version)
+        # In the order of its index: else PostgreSQL takes it that most cases wait, and reads them all.
+        rows = session.execute(waiting.order_by(_CASE.c.id).limit(BATCH))
         cases = [CaseValues.of(row) for row in rows]
     if not cases:
         return 0

@@ -23,7 +23,7 @@ from broker.dispatch.clock import Clock
 from broker.dispatch.database import transaction
 from broker.dispatch.evidence import Store
 from broker.dispatch.intake import Alarm, Report, read
-from broker.dispatch.jobs import Again, Handler, JobValues, add, run_due
+from broker.dispatch.jobs import Again, Handler, JobValues, Retry, add, run_due
 from broker.dispatch.link import Inbound, Link
 from broker.dispatch.settings import Settings
 from broker.dispatch.tables import LedgerDay
@@ -38,6 +38,8 @@ JOBS_AT_ONCE: Final = 20
 IDLE_S: Final = 0.25
 TROUBLE_S: Final = 2.0
 """Pause before the next try while the database is away."""
+BEHIND_S: Final = 5.0
+"""A worker whose messages wait longer than this does not know what nodes say now."""
 SWITCH_S: Final = 0.0005
 """Python's lock goes on so soon: by default the intake would wait 5 ms for it after each answer of the database."""
 PERIODIC_LEASE_S: Final = 30.0
@@ -63,9 +65,10 @@ def housekeeping(settings: Settings, engine: Engine) -> dict[str, Periodic]:
         return tasks | {"points": Periodic(60.0, lambda _: influx.trim(engine, 0))}
     writer = influx.Writer(settings.influx)
     return tasks | {
-        "points": Periodic(1.0, lambda _: writer.drain(engine)),
+        "points": Periodic(1.0, lambda now: writer.drain(engine, now)),
         "points_kept": Periodic(600.0, lambda _: influx.trim(engine)),
-        "case_state": Periodic(60.0, lambda now: influx.note_state(engine, now)),
+        # Twice, so that no minute is left out; the second point of a minute overwrites the first.
+        "case_state": Periodic(30.0, lambda now: influx.note_state(engine, now)),
     }
 
 
@@ -102,12 +105,13 @@ class Worker:
         self._periodic = {
             **periodic,
             "publish": Periodic(0.25, lambda _: publish.publish(engine, link)),
-            "silence": Periodic(5.0, lambda now: watch.silence(engine, now, link.listening_since)),
+            "silence": Periodic(5.0, lambda now: watch.silence(engine, now, self._heard_since())),
             "certificates": Periodic(3600.0, lambda now: watch.certificates(engine, now)),
             "refused": Periodic(3600.0, lambda _: intake.trim(engine)),
         }
         self._stop = threading.Event()
         self._reconciled = 0
+        self._behind_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set; what is under way is finished."""
@@ -136,9 +140,13 @@ class Worker:
             try:
                 acks = self._store([one.received for one in batch])
             except DBAPIError as error:
+                self._behind_at = self._clock.now()
                 log.error("the database does not store: %s", type(error.orig).__name__)  # noqa: TRY400 every 2 s
                 self._stop.wait(TROUBLE_S)
                 continue
+            now = self._clock.now()
+            if now - batch[0].received.received_at > BEHIND_S:
+                self._behind_at = now
             self._link.acknowledge(batch)
             for (site, node), ids in acks.items():
                 for start in range(0, len(ids), MAX_IDS):
@@ -146,6 +154,11 @@ class Worker:
                     if not self._link.send(NodeTopics(site, node).ack, ack):
                         metrics.ACK_FAILED.inc()
             return
+
+    def _heard_since(self) -> float | None:
+        """Since when what nodes say has been stored as it came; None: it does not come."""
+        since = self._link.listening_since
+        return None if since is None else max(since, self._behind_at)
 
     def _store(self, batch: Sequence[intake.Received]) -> Mapping[tuple[str, str], list[str]]:
         """Gives the ids of the events that are stored now, by node."""
@@ -198,7 +211,7 @@ class Worker:
 
     def _do_periodic(self, first: Callable[[], object] = lambda: None) -> None:
         """One at a time, so that what waits for a slow server does not hold up the rest: another thread takes it."""
-        handlers = {kind: self._again(kind, what) for kind, what in self._periodic.items()}
+        handlers = {kind: again(kind, what, self._clock) for kind, what in self._periodic.items()}
         while not self._stop.is_set():
             first()
             if not self._attempt(lambda: run_due(self._engine, handlers, self._clock, 1, PERIODIC_LEASE_S)):
@@ -212,17 +225,6 @@ class Worker:
             self._stop.wait(TROUBLE_S)
             return 0
 
-    def _again(self, kind: str, what: Periodic) -> Handler:
-        def handle(_engine: Engine, _job: JobValues, now: float) -> None:
-            try:
-                what.work(now)
-            except Exception:  # periodic work is never given up
-                metrics.JOBS.labels(kind, "retried").inc()
-                log.exception("%s failed; again in %g s", kind, what.every_s)
-            raise Again(self._clock.now() + what.every_s)
-
-        return handle
-
     def _reconcile(self) -> None:
         """Once after each connect: either side may have lost something."""
         connection = self._link.connection
@@ -234,3 +236,21 @@ class Worker:
             log.warning("case topics are not reconciled yet: %s", error)
         else:
             self._reconciled = connection
+
+
+def again(kind: str, what: Periodic, clock: Clock) -> Handler:
+    """Does `what` as a job that is never done, and never given up."""
+
+    def handle(_engine: Engine, _job: JobValues, now: float) -> None:
+        try:
+            what.work(now)
+        except Retry as error:
+            metrics.JOBS.labels(kind, "retried").inc()
+            log.warning("%s: %s; again in %g s", kind, error, error.at - now)
+            raise Again(error.at) from error
+        except Exception:
+            metrics.JOBS.labels(kind, "retried").inc()
+            log.exception("%s failed; again in %g s", kind, what.every_s)
+        raise Again(clock.now() + what.every_s)
+
+    return handle

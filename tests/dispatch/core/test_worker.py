@@ -16,13 +16,13 @@ from sqlalchemy import Engine, select
 
 from broker.dispatch import desk
 from broker.dispatch.cases import FalseAlarm
-from broker.dispatch.clock import SystemClock
+from broker.dispatch.clock import Clock, ManualClock, SystemClock
 from broker.dispatch.database import migrate, open_engine, reading, transaction
 from broker.dispatch.link import Link
 from broker.dispatch.settings import Mqtt
-from broker.dispatch.tables import Case, Event, Refused
+from broker.dispatch.tables import Case, Event, Job, Node, Refused
 from broker.dispatch.worker import Worker
-from broker.messages import case_topic
+from broker.messages import Health, NodeTopics, case_topic
 from tests.dispatch.core.builders import NODE, NOW, message
 from tests.servers import Mosquitto, Postgres
 from tests.waiting import until
@@ -80,8 +80,8 @@ def peer(broker: Mosquitto) -> Iterator[Peer]:
 
 
 @contextmanager
-def working(engine: Engine, broker: Mosquitto, name: str = "dispatch-1") -> Iterator[None]:
-    stop, clock = threading.Event(), SystemClock()
+def working(engine: Engine, broker: Mosquitto, name: str = "dispatch-1", clock: Clock | None = None) -> Iterator[None]:
+    stop, clock = threading.Event(), clock or SystemClock()
     settings = Mqtt(host="127.0.0.1", port=broker.port, tls=False, client_id=name)
     worker = Worker(engine, Link(settings, clock), clock, {}, {})
     thread = threading.Thread(target=worker.run, args=(stop,))
@@ -165,4 +165,51 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_nothing_lost(bro
             server.start()
             until(lambda: len(peer.acked) == 8)
             assert len(rows(engine, Event)) == 8
+        engine.dispose()
+
+
+def say(peer: Peer, node: str) -> None:
+    health = Health(at=NOW, period_s=30, uptime_s=1, fps=5, journal_depth=0)
+    peer.send(NodeTopics("north-yard", node).health, health.to_payload(), retain=True)
+
+
+def test_every_worker_hears_every_node_while_another_one_is_away(tmp_path: Path, broker: Mosquitto, peer: Peer) -> None:
+    """The broker keeps the share of the one that is away for it: of alarms, which their nodes send again."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'dispatch.db'}")
+    migrate(engine)
+    with working(engine, broker, "dispatch-2"):
+        with working(engine, broker, "dispatch-1"):
+            pass
+        for node in ("gate-01", "gate-02", "gate-03", "gate-04"):
+            say(peer, node)
+        until(lambda: len(rows(engine, Node)) == 4)
+    engine.dispose()
+
+
+def test_no_node_is_silent_because_the_database_was_away(
+    broker: Mosquitto, peer: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    with Postgres() as server:
+        engine = open_engine(server.database())
+        migrate(engine)
+
+        def looked() -> float:
+            return max(float(job.due) for job in rows(engine, Job) if job.kind == "silence")
+
+        with working(engine, broker, clock=clock):
+            say(peer, NODE.node)
+            until(lambda: rows(engine, Node) != [])
+            server.kill()
+            peer.alarm()
+            clock.advance(600)
+            caplog.clear()
+            until(lambda: "does not store" in caplog.text)
+            server.start()
+            until(lambda: peer.acked == ["e1"])
+            until(lambda: looked() >= clock.now())
+            assert [case.rule for case in rows(engine, Case)] == ["helmet"]
+            clock.advance(91)
+            until(lambda: looked() >= clock.now())
+            assert sorted(case.rule for case in rows(engine, Case)) == ["helmet", "node_health"]
         engine.dispose()
