@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -17,6 +17,7 @@ from uuid6 import uuid7
 from broker.dispatch import metrics
 from broker.dispatch.database import reading, table_of, transaction
 from broker.dispatch.desk import NOT_OVER
+from broker.dispatch.jobs import Retry
 from broker.dispatch.norm.review import REVIEW_S
 from broker.dispatch.points import state_line
 from broker.dispatch.settings import Influx
@@ -27,28 +28,40 @@ log = logging.getLogger(__name__)
 BATCH: Final = 2000
 MAX_WAITING: Final = 1_000_000
 """Points kept while InfluxDB is away; then the oldest go, loudly."""
-TIMEOUT_MS: Final = 10_000
+TIMEOUT_S: Final = 10.0
+PAUSE_S: Final = (2.0, 60.0)
+"""After the first failure, doubled each time up to the second."""
+MAX_PAUSE_S: Final = 3600.0
+"""Whatever InfluxDB asks for."""
 _DAY_S = 86_400.0
-_REFUSED: Final = frozenset({400, 413, 422})
-"""Answers that mean the lines, not the server or the token."""
+_BUCKET: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+_LINES: Final = ("unable to parse", "partial write", "field type conflict", "line protocol")
+"""What InfluxDB 1, 2 and 3 say of lines that they do not take."""
 
 _CASE, _POINT = table_of(Case), table_of(Point)
 
 
-class InfluxError(Exception):
+class _WaitsError(Exception):
     """InfluxDB did not take the points; they wait. The text has no secrets."""
+
+    def __init__(self, why: str, *, bucket_only: bool = False, after_s: float | None = None) -> None:
+        super().__init__(why)
+        self.bucket_only = bucket_only
+        self.after_s = after_s
 
 
 class Writer:
     """One connection."""
 
-    def __init__(self, settings: Influx) -> None:
+    def __init__(self, settings: Influx, timeout_s: float = TIMEOUT_S) -> None:
         self._bucket = settings.bucket
+        self._failures = 0
         self._client = InfluxDBClient(
             url=settings.url,
             token=settings.token.get_secret_value(),
             org=settings.org,
-            timeout=TIMEOUT_MS,
+            timeout=round(timeout_s * 1000),
+            enable_gzip=True,
             ssl_ca_cert=str(settings.ca) if settings.ca is not None else None,
         )
         self._api = self._client.write_api(write_options=SYNCHRONOUS)
@@ -56,36 +69,68 @@ class Writer:
     def close(self) -> None:
         self._client.close()  # type: ignore[no-untyped-call]
 
-    def drain(self, engine: Engine) -> int:
-        """Write what waits, at most BATCH, and delete it; gives how many. Raises InfluxError."""
+    def drain(self, engine: Engine, now: float) -> int:
+        """Write what waits, at most BATCH of each site, and delete it; gives how many were taken.
+
+        Raises Retry: points wait, and InfluxDB is to be left alone until then. A bucket that is not there, or not ours,
+        holds up no other.
+        """
         with reading(engine) as session:
-            rows = session.execute(select(_POINT).order_by(_POINT.c.id).limit(BATCH)).all()
-        by_site: dict[str, list[Row[Any]]] = defaultdict(list)
-        for row in rows:
-            by_site[row.site].append(row)
-        for site, points in by_site.items():
-            self._write(engine, self._bucket.replace("{site}", site), points)
-        return len(rows)
+            sites = session.scalars(select(_POINT.c.site).distinct().order_by(_POINT.c.site)).all()
+        done, refused = 0, []
+        for site in sites:
+            with reading(engine) as session:
+                waiting = select(_POINT).where(_POINT.c.site == site).order_by(_POINT.c.id).limit(BATCH)
+                points = session.execute(waiting).all()
+            try:
+                self._write(engine, self._bucket.replace("{site}", site), points)
+            except _WaitsError as error:
+                refused.append(error)
+                if not error.bucket_only:
+                    break
+            else:
+                done += len(points)
+        if not refused:
+            self._failures = 0
+            return done
+        first, longest = PAUSE_S
+        pause = min(first * 2**self._failures, longest)
+        self._failures = min(self._failures + 1, 10)
+        asked = max((error.after_s for error in refused if error.after_s is not None), default=0.0)
+        raise Retry(now + max(pause, min(asked, MAX_PAUSE_S)), "; ".join(map(str, refused)))
 
     def _write(self, engine: Engine, bucket: str, points: Sequence[Row[Any]]) -> None:
         outcome = "written"
         try:
             self._api.write(bucket=bucket, record=[p.line for p in points])
         except ApiException as error:
-            if error.status not in _REFUSED:
-                raise InfluxError(f"{bucket}: {error.status} {error.reason}") from error
+            if not _means_the_lines(error):
+                after = (error.headers or {}).get("Retry-After", "")
+                raise _WaitsError(
+                    f"{bucket}: {error.status} {error.reason}",
+                    bucket_only=error.status in _BUCKET,
+                    after_s=float(after) if after.isdecimal() else None,
+                ) from error
             if len(points) > 1:  # one of them is wrong: the others must get through
                 half = len(points) // 2
                 self._write(engine, bucket, points[:half])
                 self._write(engine, bucket, points[half:])
                 return
-            log.error("InfluxDB does not take this point, it is dropped: %s: %s", points[0].line, error.message)  # noqa: TRY400
+            log.error("InfluxDB does not take this point, it is dropped: %s: %.300r", points[0].line, error.message)  # noqa: TRY400
             outcome = "dropped"
         except (HTTPError, OSError) as error:
-            raise InfluxError(f"{bucket}: {type(error).__name__}") from error
+            raise _WaitsError(f"{bucket}: {type(error).__name__}") from error
         with transaction(engine, durable=False) as session:
             session.execute(_POINT.delete().where(_POINT.c.id.in_([p.id for p in points])))
         metrics.POINTS.labels(outcome).inc(len(points))
+
+
+def _means_the_lines(error: ApiException) -> bool:
+    """Whether a line is wrong. Nothing is lost by a wrong address, organisation, or something on the way."""
+    return error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (
+        error.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
+        and any(words in str(error.message) for words in _LINES)
+    )
 
 
 def note_state(engine: Engine, now: float) -> None:

@@ -1,0 +1,139 @@
+"""A real influxd (1.x) behind the write interface of InfluxDB 2, for tests.
+
+The shim adds what 1.x lacks: the address `/api/v2/write`, a token, and trouble on demand. What is written and asked is
+influxd's own doing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+from broker.embedded import free_port
+from tests.conftest import need
+from tests.servers import HOST, START_S, wait_until_listening
+
+TOKEN = "a-token-of-the-test"  # noqa: S105
+ORG = "banksman"
+
+
+class Influx:
+    """Configuration, data and log are in `folder`. url: of the shim."""
+
+    def __init__(self, folder: Path) -> None:
+        self._binary = shutil.which("influxd")
+        need(self._binary, "influxd is not installed (apt-get install influxdb)")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._port = free_port()
+        self.trouble: deque[tuple[int, dict[str, str]]] = deque()
+        """Answers to the next writes, instead of influxd's: status and headers."""
+        self.answering = threading.Event()
+        """Cleared: writes wait, and get no answer."""
+        self.answering.set()
+        self.bodies: list[tuple[str, bytes]] = []
+        """What came: encoding, and the text."""
+        self._shim = ThreadingHTTPServer((HOST, 0), self._handler())
+        self.url = f"http://{HOST}:{self._shim.server_port}"
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                path, _, query = self.path.partition("?")
+                status, headers, answer = outer.answer(path, dict(urllib.parse.parse_qsl(query)), self.headers, body)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                if status != 204:
+                    self.wfile.write(answer)
+
+            do_GET = do_POST  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                """No noise."""
+
+        return Handler
+
+    def answer(self, path: str, asked: dict[str, str], headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """One request: status, headers, body."""
+        if headers.get("Authorization") != f"Token {TOKEN}":
+            return 401, {}, b'{"code":"unauthorized","message":"unauthorized access"}'
+        if path == "/query":
+            return self._ask(f"/query?{urllib.parse.urlencode(asked)}", {}, body)
+        if path != "/api/v2/write":
+            return 404, {}, b'{"code":"not found","message":"path not found"}'
+        encoding = headers.get("Content-Encoding", "identity")
+        self.bodies.append((encoding, gzip.decompress(body) if encoding == "gzip" else body))
+        self.answering.wait(START_S)
+        if self.trouble:
+            status, more = self.trouble.popleft()
+            return status, more, b'{"code":"trouble","message":"of the test"}'
+        if asked.get("org") != ORG or not asked.get("bucket"):
+            return 400, {}, b'{"code":"invalid","message":"org or bucket missing"}'
+        precision = {"ns": "n", "us": "u"}.get(asked.get("precision", "ns"), asked.get("precision", "ns"))
+        to = urllib.parse.urlencode({"db": asked["bucket"], "precision": precision})
+        status, more, said = self._ask(f"/write?{to}", {"Content-Encoding": encoding}, body)
+        if status >= 300:
+            said = json.dumps({"code": "invalid", "message": json.loads(said)["error"]}).encode()
+        return status, more, said
+
+    def _ask(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        request = urllib.request.Request(f"http://{HOST}:{self._port}{path}", body, headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=START_S) as answer:  # noqa: S310
+                return answer.status, {}, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, {}, error.read()
+
+    def query(self, database: str, text: str) -> list[dict[str, Any]]:
+        """Rows of an InfluxQL query; `time` in nanoseconds."""
+        form = urllib.parse.urlencode({"db": database, "epoch": "ns", "q": text})
+        status, _, answer = self._ask(f"/query?{form}", {}, b"")
+        assert status == 200, answer
+        (result,) = json.loads(answer)["results"]
+        assert "error" not in result, result
+        return [
+            dict(zip(series["columns"], row, strict=True))
+            for series in result.get("series", ())
+            for row in series["values"]
+        ]
+
+    def create(self, database: str) -> None:
+        self.query(database, f'CREATE DATABASE "{database}"')
+
+    def __enter__(self) -> Self:
+        data = self._folder / "data"
+        config = self._folder / "influxdb.conf"
+        config.write_text(
+            f'reporting-enabled = false\nbind-address = "{HOST}:{free_port()}"\n'
+            f'[meta]\ndir = "{data}/meta"\n[data]\ndir = "{data}/data"\nwal-dir = "{data}/wal"\n'
+            f'[http]\nbind-address = "{HOST}:{self._port}"\nlog-enabled = false\n[monitor]\nstore-enabled = false\n'
+        )
+        log = self._folder / "log"
+        with log.open("ab") as out:
+            self._process = subprocess.Popen([str(self._binary), "-config", str(config)], stdout=out, stderr=out)
+        wait_until_listening(self._port, self._process, log)
+        threading.Thread(target=self._shim.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.answering.set()
+        self._shim.shutdown()
+        self._shim.server_close()
+        self._process.terminate()
+        self._process.wait(START_S)
