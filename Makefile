@@ -60,9 +60,10 @@ tools:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
+# Not compiled: Python does that for the few modules that are imported, and pip took longer for all than for the rest.
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml requirements.txt
-	@echo "Installing node and dispatch (about NNN MB to fetch)…"
-	$(PIP) install $(PINNED) -e '.[demo]'
+	@echo "Installing node and dispatch (about 185 MB to fetch)…"
+	$(PIP) install --no-compile $(PINNED) -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.txt
