@@ -18,6 +18,10 @@ ACK_FAILED = Counter("dispatch_acks_unsent", "Acks to nodes that the broker did 
 JOBS = Counter("dispatch_jobs", "Jobs by kind and outcome: done, retried, given_up.", ["kind", "outcome"])
 PUBLISHED = Counter("dispatch_cases_published", "Retained case topics written or emptied.")
 POINTS = Counter("dispatch_points", "Points for InfluxDB: written, dropped.", ["outcome"])
+CERTIFICATES = Gauge(
+    "dispatch_certificates_expiring",
+    "Certificates that end within 30 days and are no node's: server, services, authority.",
+)
 SILENT = Gauge("dispatch_nodes_silent", "Nodes that are silent.")
 MESSAGES = Counter(
     "dispatch_messages", "Messages to people by channel and outcome: sent, failed, given_up.", ["channel", "outcome"]

@@ -139,6 +139,9 @@ class Settings(_Section):
     mqtt: Mqtt
     web: Web
     upload: Upload | None = None
+    pki: LocalPath | None = Field(
+        None, description="The authority's folder, best a copy without keys: what runs out is told 30 days ahead."
+    )
     influx: Influx | None = None
     metrics: Metrics | None = None
 

@@ -5,20 +5,29 @@ A silent node is a case of its own, with source `-`, which no camera can be call
 
 from __future__ import annotations
 
+import datetime as dt
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
+from uuid import NAMESPACE_URL, uuid5
 
 from sqlalchemy import Engine, func, select, tuple_
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from broker.dispatch import desk, metrics
-from broker.dispatch.cases import NODE_HEALTH, EventValues, mark_unverified, on_event
+from broker.dispatch.cases import CERTIFICATE, NODE_HEALTH, CaseValues, EventValues, mark_unverified, on_event
 from broker.dispatch.database import insert, table_of, transaction
 from broker.dispatch.intake import Outcome, Report
 from broker.dispatch.tables import AlarmState, Case, Node
 from broker.messages import Health, Status
+from broker.pki.authority import Pki
+from broker.pki.check import expiring
+from broker.pki.names import Kind
+
+log = logging.getLogger(__name__)
 
 MISSED: Final = 3
 """Periods without a word after which a node is silent."""
@@ -28,8 +37,6 @@ PERIOD_S: Final = 60.0
 """Of health, until the node has said its own."""
 PERIODS_S: Final = (1.0, 3600.0)
 """What a node may say; beyond them these count. No node can hide behind a long one, or stop the look at all others."""
-LINK, CERTIFICATE = "-", "certificate"
-"""Places of a node's own cases."""
 
 _CASE, _NODE = table_of(Case), table_of(Node)
 
@@ -58,7 +65,7 @@ def take(session: Session, reports: Sequence[Report], now: float) -> Outcome:
                     _fell_silent(session, pages, node, "last_will", now)
         if node.online and node.silent:
             node.silent = False
-            _say(session, pages, node, LINK, None, now)
+            _clear(pages, _open_case(session, pages, node), now)
     pages.write(session)
     return Outcome(stored=len(reports))
 
@@ -98,51 +105,84 @@ def silence(engine: Engine, now: float, listening_since: float | None) -> None:
         metrics.SILENT.set(session.scalar(select(func.count()).select_from(_NODE).where(_NODE.c.silent)) or 0)
 
 
-def certificates(engine: Engine, now: float) -> None:
-    """Find the nodes whose certificate runs out soon, and those that have a new one."""
+def certificates(engine: Engine, now: float, folder: Path) -> None:
+    """Tell which nodes' certificates run out soon, each once, and which nodes have a new one.
+
+    folder: of the authority (`broker.pki`); its keys are not read. What is no node's goes into log and metrics.
+    Raises PkiError.
+    """
+    ends = {e.subject.name: e.not_after for e in Pki(folder).current(now) if e.subject.kind is Kind.NODE}
+    others = [e for e in expiring(folder, now, CERTIFICATE_S) if e.kind != Kind.NODE]
+    for one in others:
+        day = dt.datetime.fromtimestamp(one.not_after, dt.UTC).date()
+        log.error("the certificate of %s %s ends on %s; see docs/broker.md", one.kind, one.name, day)
+    metrics.CERTIFICATES.set(len(others))
     with transaction(engine) as session:
         pages = desk.Pages(now)
-        known = select(Node).where(Node.certificate_expires.is_not(None)).order_by(Node.site, Node.id)
-        for node in session.scalars(known).all():
-            soon = (node.certificate_expires or 0.0) - now < CERTIFICATE_S
-            _say(session, pages, node, CERTIFICATE, "certificate_expires" if soon else None, now)
+        nodes = session.scalars(select(Node).order_by(Node.site, Node.id).with_for_update()).all()
+        cases = {(c.site, c.node): c for c in desk.locked(session, _CASE.c.rule == CERTIFICATE, desk.NOT_OVER)}
+        lasting = _CASE.c.alarm_state != AlarmState.CLEARED
+        told = set(session.scalars(select(_CASE.c.alarm).where(_CASE.c.rule == CERTIFICATE, lasting)))
+        for node in nodes:
+            name = f"{node.site}/{node.id}"
+            node.certificate_expires = expires = ends.get(name)
+            case = cases.get((node.site, node.id))
+            if expires is None or expires - now >= CERTIFICATE_S:
+                _clear(pages, case, now)
+                continue
+            # One certificate is one alarm: it is not raised again when somebody has closed its case.
+            alarm = str(uuid5(NAMESPACE_URL, f"certificate:{name}:{expires:.0f}"))
+            if alarm in told:
+                continue
+            event = _event(node, CERTIFICATE, "certificate_expires", "warning", alarm, now)
+            pages.add(on_event(case, replace(event, seq=case.alarm_seq + 1 if case else 1), now, str(uuid7())))
         pages.write(session)
 
 
 def _fell_silent(session: Session, pages: desk.Pages, node: Node, why: str, now: float) -> None:
     node.silent = True
-    _say(session, pages, node, LINK, why, now)
+    case = _open_case(session, pages, node)
+    if case is None or case.alarm_state is AlarmState.CLEARED:
+        event = _event(node, NODE_HEALTH, why, "critical", str(uuid7()), now)
+        pages.add(on_event(case, event, now, str(uuid7())))
     for case in desk.locked(session, _CASE.c.site == node.site, _CASE.c.node == node.id, desk.NOT_OVER):
         pages.add(mark_unverified(pages.latest(case), why))
 
 
-def _say(  # noqa: PLR0917
-    session: Session, pages: desk.Pages, node: Node, place: str, why: str | None, now: float
-) -> None:
-    """Of a node that something is wrong (`why`), or is so no longer. What is known already is not said again."""
-    event = EventValues(
+def _open_case(session: Session, pages: desk.Pages, node: Node) -> CaseValues | None:
+    """That the node is silent."""
+    identity = _event(node, NODE_HEALTH, "", "", "", 0.0).identity
+    return pages.of(identity) or desk.open_cases(session, [identity]).get(identity)
+
+
+def _clear(pages: desk.Pages, case: CaseValues | None, now: float) -> None:
+    """It is no longer so; what is known already is not said again."""
+    if case is not None and case.alarm_state is not AlarmState.CLEARED:
+        event = _event(case, case.rule, "in_order", case.severity, case.alarm, now)
+        event = replace(event, event="cleared", verdict="ok", seq=case.alarm_seq + 1)
+        pages.add(on_event(case, event, now))
+
+
+def _event(  # noqa: PLR0917
+    of: Node | CaseValues, rule: str, reason: str, severity: str, alarm: str, now: float
+) -> EventValues:
+    """Dispatch's own, of a node."""
+    return EventValues(
         id=str(uuid7()),
-        site=node.site,
-        node=node.id,
+        site=of.site,
+        node=of.id if isinstance(of, Node) else of.node,
         source="-",
-        place=place,
-        rule=NODE_HEALTH,
-        alarm=str(uuid7()),
+        place="-",
+        rule=rule,
+        alarm=alarm,
         seq=1,
         event="raised",
-        severity="critical" if place == LINK else "warning",
+        severity=severity,
         verdict="violation",
-        reason=why or "in_order",
+        reason=reason,
         subjects=1,
         at=now,
         received_at=now,
         first_seen=now,
         last_seen=now,
     )
-    case = pages.of(event.identity) or desk.open_cases(session, [event.identity]).get(event.identity)
-    wrong = case is not None and case.alarm_state is not AlarmState.CLEARED
-    if why is not None and not wrong:
-        pages.add(on_event(case, event, now, str(uuid7())))
-    elif why is None and wrong and case is not None:
-        cleared = replace(event, event="cleared", verdict="ok", alarm=case.alarm, seq=case.alarm_seq + 1)
-        pages.add(on_event(case, cleared, now))

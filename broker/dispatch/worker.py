@@ -61,6 +61,8 @@ def housekeeping(settings: Settings, engine: Engine) -> dict[str, Periodic]:
         "ledger_day": Periodic(600.0, lambda now: _close_yesterday(engine, now)),
         "retention": Periodic(3600.0, lambda now: _expire(engine, store, now)),
     }
+    if (pki := settings.pki) is not None:
+        tasks["certificates"] = Periodic(3600.0, lambda now: watch.certificates(engine, now, pki))
     if settings.influx is None:
         return tasks | {"points": Periodic(60.0, lambda _: influx.trim(engine, 0))}
     writer = influx.Writer(settings.influx)
@@ -106,7 +108,6 @@ class Worker:
             **periodic,
             "publish": Periodic(0.25, lambda _: publish.publish(engine, link)),
             "silence": Periodic(5.0, lambda now: watch.silence(engine, now, self._heard_since())),
-            "certificates": Periodic(3600.0, lambda now: watch.certificates(engine, now)),
             "refused": Periodic(3600.0, lambda _: intake.trim(engine)),
         }
         self._stop = threading.Event()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
@@ -13,10 +15,15 @@ from broker.dispatch.database import reading, transaction
 from broker.dispatch.intake import Received, Report, read
 from broker.dispatch.tables import Case, Node
 from broker.messages import Health, Message, NodeTopics, Status
+from broker.pki import names
+from broker.pki.authority import Pki, Reason
+from broker.pki.certificates import PRIVATE
+from broker.pki.names import PkiError
 from tests.dispatch.core.builders import NODE, NOW, message
 
 PERIOD = 30.0
 OTHER = NodeTopics("north-yard", "gate-04")
+NAME = names.node(f"{NODE.site}/{NODE.node}")
 
 
 def status(state: str, *, by_itself: bool = False) -> Status:
@@ -163,18 +170,80 @@ def test_other_nodes_and_what_is_over_or_cleared_are_left_alone(both: Engine) ->
         assert {n.id: n.silent for n in session.scalars(select(Node))} == {"gate-03": True, "gate-04": False}
 
 
-def test_a_certificate_that_runs_out_is_a_case_until_there_is_a_new_one(both: Engine) -> None:
+DAY = 86_400.0
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Pki:
+    """An authority with a certificate of the node that ends 100 days after NOW. Who reads it needs no key."""
+    made = Pki.create(tmp_path / "pki", "Test", PRIVATE, NOW)
+    made.issue(NAME, NOW, days=100)
+    return made
+
+
+def look(engine: Engine, pki: Pki, day: float) -> dict[str, tuple[str, bool]]:
+    copy = pki.folder.with_name("copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(pki.folder, copy, ignore=shutil.ignore_patterns("*.key", ".lock"))
+    watch.certificates(engine, NOW + day * DAY, copy)
+    return cases(engine)
+
+
+def test_a_certificate_that_runs_out_is_a_case_until_there_is_a_new_one(both: Engine, pki: Pki) -> None:
     tell(both, (0, health()))
+    assert look(both, pki, 69) == {}
+    assert node(both).certificate_expires == NOW + 100 * DAY
+    for day in (71, 71.1, 99, 101):
+        assert look(both, pki, day) == {"certificate": ("active", False)}
+    pki.renew(NAME, NOW + 101 * DAY, days=100)
+    assert look(both, pki, 101) == {"certificate": ("cleared", False)}
+    assert look(both, pki, 170) == {"certificate": ("cleared", False)}
+    assert look(both, pki, 172) == {"certificate": ("active", False)}
+    with reading(both) as session:
+        (case,) = session.scalars(select(Case))
+        assert (case.alarms, case.severity, case.node, case.reason) == (2, "warning", NODE.node, "certificate_expires")
 
-    def expires(at: float) -> None:
-        with transaction(both) as session:
-            session.scalars(select(Node)).one().certificate_expires = at
-        watch.certificates(both, NOW)
 
-    expires(NOW + 31 * 86_400)
-    assert cases(both) == {}
-    expires(NOW + 29 * 86_400)
-    expires(NOW + 28 * 86_400)
-    assert cases(both) == {"node_health": ("active", False)}
-    expires(NOW + 365 * 86_400)
-    assert cases(both) == {"node_health": ("cleared", False)}
+def test_each_certificate_is_told_once_even_if_its_case_is_closed(both: Engine, pki: Pki) -> None:
+    tell(both, (0, health()))
+    look(both, pki, 71)
+    with transaction(both) as session:
+        desk.do(session, session.scalars(select(Case.id)).one(), FalseAlarm("it is on its way"), "ann", NOW + 72 * DAY)
+    look(both, pki, 73)
+    assert len(rows(both)) == 1
+    pki.renew(NAME, NOW + 74 * DAY, days=100)
+    look(both, pki, 75)
+    assert [case.state for case in rows(both)] == ["false_alarm"]
+    look(both, pki, 145)
+    assert sorted(case.state for case in rows(both)) == ["false_alarm", "open"]
+
+
+def test_what_is_revoked_is_not_missed(both: Engine, pki: Pki) -> None:
+    tell(both, (0, health()))
+    look(both, pki, 71)
+    pki.revoke(NAME, Reason.CESSATION, NOW + 72 * DAY)
+    assert look(both, pki, 73) == {"certificate": ("cleared", False)}
+    assert node(both).certificate_expires is None
+
+
+def test_of_certificates_of_others_the_log_tells(both: Engine, pki: Pki, caplog: pytest.LogCaptureFixture) -> None:
+    tell(both, (0, health()))
+    pki.issue(names.service("dispatch"), NOW, days=40)
+    pki.issue(names.server("broker.local"), NOW, days=41)
+    look(both, pki, 9)
+    assert caplog.messages == []
+    assert look(both, pki, 12) == {}
+    assert [" ".join(message.split(";")[0].split()[3:]) for message in caplog.messages] == [
+        "service -/dispatch ends on 2026-10-31",
+        "server broker.local ends on 2026-11-01",
+    ]
+
+
+def test_a_folder_that_is_no_authority_s_says_so(both: Engine, tmp_path: Path) -> None:
+    with pytest.raises(PkiError, match="no authority there"):
+        watch.certificates(both, NOW, tmp_path)
+
+
+def rows(engine: Engine) -> Sequence[Case]:
+    with reading(engine) as session:
+        return session.scalars(select(Case)).all()
