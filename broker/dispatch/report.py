@@ -33,7 +33,7 @@ def gather(session: Session, site_id: str, shift: ShiftAt, now: float) -> Handov
     """
     people = roster.read(session, site_id)
     site = session.get_one(Site, site_id)
-    names = dict(session.execute(select(Person.id, Person.name)).tuples().all())
+    names = dict(session.execute(select(Person.id, Person.name)).all())
     next_up = [person for s in people.calendar.running(shift.end) for person in people.calendar.people(s)]
     line = None if next_up else people.in_line(shift.end, rule="")
     crews = Crews(
@@ -72,7 +72,7 @@ def _cases(session: Session, shift: ShiftAt, site_id: str, names: Mapping[str, s
             Ledger.at < shift.end,
         )
         .order_by(Case.id, Ledger.n)
-    ).tuples()
+    )
     return [case_at(case, [line for _, line in lines], names) for case, lines in groupby(rows, key=lambda row: row[0])]
 
 

@@ -338,13 +338,13 @@ class LedgerDay(Base):
 
 
 class Audit(Base):
-    """What people changed of sites, people, shifts and the like, without secrets; rows are only ever added."""
+    """What people changed of sites, people, shifts and the like, and log-ins; no secrets. Rows are only ever added."""
 
     __tablename__ = "audit"
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
     at: Mapped[float] = mapped_column(index=True)
     actor: Mapped[str] = mapped_column(String(ID))
-    """Person id, or `dispatch` for what is done on the command line."""
+    """Person id, `dispatch` for itself and what is done on the command line, empty for who failed to log in."""
     action: Mapped[str] = mapped_column(String(32))
     site: Mapped[str] = mapped_column(String(IDENT), index=True)
     """`*`: of no site in particular."""

@@ -1,4 +1,4 @@
-"""What people change of sites, people and the like is written down, without secrets."""
+"""What people change of sites, people and the like is written down, and who logged in or tried to; without secrets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from uuid6 import uuid7
 
 from broker.dispatch.tables import Audit
 from broker.dispatch.web.rights import EVERYWHERE
+
+UNKNOWN = ""
+"""Actor of what nobody known has done."""
 
 
 def note(

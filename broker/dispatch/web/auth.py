@@ -91,6 +91,12 @@ class Attempts:
             db.add(Attempt(id=str(uuid7()), who=who, at=now))
         return 0.0
 
+    def spent(self, db: Transaction, name: str, address: str) -> list[str]:
+        """Which of `name` and `address` has no attempt left for now."""
+        count = select(func.count()).select_from(Attempt)
+        keys = (("name", _named(name), PER_NAME), ("address", _from(address), PER_ADDRESS))
+        return [what for what, who, limit in keys if (db.scalar(count.where(Attempt.who == who)) or 0) >= limit]
+
     def succeeded(self, db: Transaction, name: str, address: str) -> None:
         """The name's failures are forgotten, the address's are not: who knows one password may not guess others."""
         db.execute(delete(Attempt).where(Attempt.who == _named(name)))

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.tables import Case, Person
+from broker.dispatch.web import audit
 from broker.dispatch.web.auth import roles_of
 from broker.dispatch.web.guard import local_path
 from broker.dispatch.web.links import LinkError
@@ -154,14 +155,24 @@ def sign_in(web: Web, request: Request, name: str, password: str) -> tuple[str |
     with transaction(web.engine) as db:
         wait = web.attempts.begin(db, name, address, now)
         row = db.execute(
-            select(Person.id, Person.password).where(func.lower(Person.login) == name.lower(), Person.active)
+            select(Person.id, Person.login, Person.password, Person.active).where(
+                func.lower(Person.login) == name.lower()
+            )
         ).first()
     if wait:
         return None, wait
     # Outside of any transaction: argon2 takes its time.
-    if not web.passwords.right(row.password if row else None, password) or row is None:
+    kept = row.password if row is not None and row.active else None
+    if not web.passwords.right(kept, password) or row is None:
+        with transaction(web.engine) as db:
+            # Of names that nobody has none is written: it may be a password in the wrong field.
+            login = row.login if row is not None else ""
+            audit.note(db, now, audit.UNKNOWN, "login_failed", login, address=address)
+            for what in web.attempts.spent(db, name, address):
+                audit.note(db, now, "dispatch", "login_limited", login if what == "name" else address)
         return None, 0.0
     with transaction(web.engine) as db:
+        audit.note(db, now, row.id, "login", row.login, address=address)
         web.attempts.succeeded(db, name, address)
         web.sessions.close(db, request.cookies.get(web.cookie))  # whatever the browser had before the log-in
         return web.sessions.open(db, row.id, now), 0.0

@@ -10,7 +10,7 @@ from argon2 import Type, extract_parameters
 from sqlalchemy import select, update
 
 from broker.dispatch.database import reading, transaction
-from broker.dispatch.tables import Person, Session
+from broker.dispatch.tables import Audit, Person, Session
 from broker.dispatch.web.auth import (
     ABSOLUTE_S,
     IDLE_S,
@@ -89,6 +89,58 @@ def test_an_address_in_a_header_is_not_believed(bench: Bench) -> None:
         guesser.headers["X-Forwarded-For"] = f"10.0.0.{n}"
         guesser.log_in(f"name-{n}", "guess")
     assert guesser.log_in("wang").status_code == 429
+
+
+# -- what is written down ----------------------------------------------------------------------------------------------
+
+
+def written(bench: Bench) -> list[tuple[str, str, str]]:
+    """Actor, action and subject of the log-ins in the audit."""
+    with reading(bench.engine) as db:
+        rows = db.execute(select(Audit.actor, Audit.action, Audit.subject).order_by(Audit.at, Audit.id))
+        return [(actor, action, subject) for actor, action, subject in rows if action.startswith("login")]
+
+
+def test_log_ins_are_written_down_with_name_and_address(bench: Bench) -> None:
+    stranger = bench.reader()
+    stranger.log_in("WANG", "wrong")
+    stranger.log_in("wang")
+    stranger.post("/api/login", json={"name": "li", "password": "wrong"})
+    assert written(bench) == [
+        ("", "login_failed", "wang"),
+        (bench.foreman, "login", "wang"),
+        ("", "login_failed", "li"),
+    ]
+    with reading(bench.engine) as db:
+        assert {detail["address"] for detail in db.scalars(select(Audit.detail))} == {"127.0.0.1"}
+    page = bench.logged_in("root").get("/admin/audit").text
+    assert "Failed to log in" in page
+    assert "127.0.0.1" in page
+    assert "Failed to log in" not in bench.logged_in("chen").get("/admin/audit").text
+
+
+def test_what_nobody_is_called_is_not_written_down_for_it_may_be_a_password(bench: Bench) -> None:
+    for name in (PASSWORD, "<script>", "x" * 5000, "", "\0"):
+        bench.reader().log_in(name, PASSWORD)
+    assert written(bench) == [("", "login_failed", "")] * 5
+    assert PASSWORD not in str(bench.rows()["audit"])
+
+
+def test_somebody_who_left_is_written_down_as_failing(bench: Bench) -> None:
+    _deactivate(bench)
+    assert bench.reader().log_in("wang").status_code == 403
+    assert written(bench) == [("", "login_failed", "wang")]
+
+
+def test_being_slowed_down_is_written_down_once(bench: Bench) -> None:
+    for n in range(PER_NAME + 5):
+        bench.reader().log_in("wang", f"guess {n}")
+    expected = [("", "login_failed", "wang")] * PER_NAME + [("dispatch", "login_limited", "wang")]
+    assert written(bench) == expected
+    for n in range(PER_ADDRESS):
+        bench.reader().log_in(f"name-{n}", "guess")
+    expected += [("", "login_failed", "")] * (PER_ADDRESS - PER_NAME) + [("dispatch", "login_limited", "127.0.0.1")]
+    assert written(bench) == expected
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
