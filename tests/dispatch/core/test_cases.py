@@ -262,6 +262,13 @@ def test_an_alarm_that_was_left_comes_back_only_where_its_number_agrees(*, left:
     assert bool(change) == joins
 
 
+def test_a_clear_that_lay_at_the_broker_hides_no_later_alarm() -> None:
+    """It is dated to when it came, after the next alarm; the alarm's number is the higher one all the same."""
+    cleared = on_event(case(), event(event="cleared", verdict="ok", seq=2, received_at=NOW + 15), NOW + 15).case
+    after = on_event(cleared, event(alarm="a2", seq=3, received_at=NOW + 10), NOW + 15).case
+    assert (after.alarm, after.alarm_state) == ("a2", AlarmState.ACTIVE)
+
+
 @pytest.mark.parametrize("state", [CLOSED, FALSE])
 def test_a_case_that_is_over_keeps_up_with_its_alarm_and_tells_nobody(state: CaseState) -> None:
     change = on_event(case(state=state), event(event="cleared", verdict="ok", seq=2), NOW)
