@@ -21,6 +21,7 @@ from tests.conftest import need
 from tests.detect.conftest import EXPORTED, Photos
 from tests.detect.shipped import CHECKPOINT, SHIPPED
 
+pytestmark = pytest.mark.timeout(900)  # ultralytics itself looks at more than a hundred photos
 NAMES = ("person", "helmet")
 Row = tuple[float, float, float, float, float, int]
 
