@@ -222,15 +222,15 @@ def on_event(
     case: None opens one under `case_id`, whatever the event is: a clear that comes alone is to be looked at, too.
     left: the case was in this event's alarm before it went on to another.
 
-    An event older than what the case knows changes nothing. Within an alarm `seq` says what is older; between alarms,
-    of which a replaced node counts anew, the time when they happened does. A message that lay at the broker, for a
-    worker that died, is dated too late: an alarm that was left comes back only where its `seq` agrees.
+    An event older than what the case knows changes nothing. `seq` says what is older. A replaced node counts anew: an
+    alarm that the case was never in is newer in spite of a lower `seq` where it happened later. A message that lay at
+    the broker, for a worker that died, is dated too late; therefore time alone makes nothing old.
     """
     if case is None:
         return _open(event, now, case_id)
     if event.alarm == case.alarm:
         return _go_on(case, event) if event.seq > case.alarm_seq else Change(case)
-    if case.state.over or event.at < case.alarm_at or (left and event.seq < case.alarm_seq):
+    if case.state.over or (event.seq < case.alarm_seq and (left or event.at < case.alarm_at)):
         return Change(case)
     return _join(case, event, now)
 
