@@ -97,6 +97,7 @@ def _add_case(app: FastAPI, web: Web) -> None:
             leads = visitor.may(Right.LEAD, row.site)
             values: dict[str, Any] = {
                 "case": words.case(row),
+                "quick": words.quick(row.rule),
                 "result": row.result or "",
                 "answer": row.answer or "",
                 "false_alarm_reason": row.false_alarm_reason or "",

@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from sqlalchemy import ColumnElement, and_, func, select, true
+from sqlalchemy import ColumnElement, and_, func, or_, select, true
 from sqlalchemy.orm import Session as Transaction
 
 from broker.dispatch import report, roster
 from broker.dispatch.database import reading
 from broker.dispatch.norm.calendar import ShiftAt, SiteCalendar
+from broker.dispatch.norm.review import REVIEW_S
 from broker.dispatch.tables import Case, CaseState, Membership, Person, Site
 from broker.dispatch.web import export
 from broker.dispatch.web.pages import PER_PAGE, FormError, Known, Web, overdue_at, visible
@@ -31,7 +32,10 @@ _one_workbook = threading.Semaphore(1)  # they take a while, and a core
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What of the ledger is wanted; empty: all. Days are those of the site chosen, else of the first one."""
+    """What of the ledger is wanted; empty: all. Days are those of the site chosen, else of the first one.
+
+    overdue: not taken in the norm's five minutes, whether it is by now or not.
+    """
 
     site: str = ""
     rule: str = ""
@@ -73,7 +77,7 @@ def wanted(chosen: Filters, zone: ZoneInfo, now: float) -> ColumnElement[bool]:
         Case.site == chosen.site if chosen.site else true(),
         Case.rule == chosen.rule if chosen.rule else true(),
         Case.state == chosen.state if chosen.state else true(),
-        overdue_at(now) if chosen.overdue else true(),
+        or_(overdue_at(now), Case.assigned_at > Case.review_from + REVIEW_S) if chosen.overdue else true(),
         Case.owner == chosen.person if chosen.person else true(),
         Case.opened_at >= _midnight(chosen.start, zone) if chosen.start else true(),
         Case.opened_at < _midnight(chosen.end, zone, later=1) if chosen.end else true(),

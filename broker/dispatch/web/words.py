@@ -12,6 +12,7 @@ from broker.dispatch.tables import AlarmState, Case, CaseState, Evidence, Ledger
 from broker.dispatch.text import Catalogue
 
 WHOLE_PICTURE = "-"
+_QUICK = ("answer", "close", "false_alarm")  # what is said there does not depend on the rule
 _FIELDS = ("result", "answer", "text", "reason")  # of a ledger line, those that people wrote
 
 
@@ -128,6 +129,12 @@ class Words:
         """A text of a rule; of one that a newer node knows and this version does not, its id."""
         key = f"rule.{rule}.{what}"
         return self.text(key) if key in self.text else self.text(f"rule.other.{what}", rule=rule)
+
+    def quick(self, rule: str) -> dict[str, list[str]]:
+        """By step, what is said most of a case of this rule."""
+        done = [self.text(f"quick.done.{name}") for name in (rule, "other") if f"quick.done.{name}" in self.text]
+        texts = self.text.texts.items()
+        return {"done": done} | {s: [said for key, said in texts if key.startswith(f"quick.{s}.")] for s in _QUICK}
 
     def reason(self, reason: str) -> str:
         key = f"notify.reason.{reason}"

@@ -201,7 +201,7 @@ def test_everything_a_foreman_does_works_without_script(visit: Visit, bench: Ben
     page.get_by_label("Photo").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": jpeg(2000, 1000)})
     page.get_by_role("button", name="Done").click()
     page.locator("summary", has_text="Answered").click()
-    page.get_by_label("What was whoever reported it told?").fill("told")
+    page.get_by_label("Who was told of it, and what?").fill("told")
     page.get_by_role("button", name="Answered").click()
     page.locator("summary", has_text="Close").click()
     page.get_by_label("Why can the case be closed").fill("seen myself")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import select
 
 from broker.dispatch.database import reading
 from broker.dispatch.tables import Evidence
+from broker.dispatch.text import LANGUAGES, catalogue
 from tests.dispatch.web.builders import Bench, clip, jpeg
 
 
@@ -150,6 +152,33 @@ def test_a_result_is_a_text(bench: Bench, text: str) -> None:
     foreman.submit(f"/cases/{case}/take")
     assert foreman.submit(f"/cases/{case}/done", {"text": text}).status_code == 422
     assert bench.now(case).state == "assigned"
+
+
+@pytest.mark.parametrize(
+    ("step", "said"), [("done", "已戴好安全帽"), ("false_alarm", "画面认错了"), ("answer", "电话告知了反映人")]
+)
+def test_what_is_said_most_takes_one_tap(bench: Bench, step: str, said: str) -> None:
+    case = bench.case()
+    foreman = bench.logged_in("wang")
+    foreman.submit(f"/cases/{case}/take")
+    if step == "answer":
+        foreman.submit(f"/cases/{case}/done", {"text": "helmets handed out"})
+    page = foreman.get(f"/cases/{case}?lang=zh-CN").text
+    form = re.search(rf'<form class="quick" method="post" action="/cases/{case}/{step}">.*?</form>', page, re.DOTALL)
+    assert form is not None
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form[0]))
+    assert f'<button name="text" value="{said}">' in form[0]
+    assert foreman.post(f"/cases/{case}/{step}", data=fields | {"text": said}).status_code == 303
+    now = bench.now(case)
+    assert said in (now.result, now.false_alarm_reason, now.answer)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_rule_says_what_was_done_in_a_tap(language: str) -> None:
+    text = catalogue(language)
+    rules = {key.split(".")[1] for key in text.texts if key.startswith("rule.")}
+    assert {key.removeprefix("quick.done.") for key in text.texts if key.startswith("quick.done.")} == rules
+    assert len({text(f"quick.done.{rule}") for rule in rules}) == len(rules)
 
 
 @pytest.mark.parametrize("after", ["-1", "2147483648", "99999999999999999999", "x"])

@@ -44,6 +44,16 @@ def test_filters_narrow_the_ledger_down(bench: Bench) -> None:
         assert found(bench, query, cases) == expected, query
 
 
+def test_what_was_taken_too_late_stays_found(bench: Bench) -> None:
+    cases = {"in-time": bench.case(), "late": bench.case(), "never": bench.case()}
+    foreman = bench.logged_in("wang")
+    bench.clock.advance(300)
+    foreman.submit(f"/cases/{cases['in-time']}/take")
+    bench.clock.advance(1)
+    foreman.submit(f"/cases/{cases['late']}/take")
+    assert found(bench, "overdue=1", cases) == {"late", "never"}
+
+
 @pytest.mark.parametrize("query", ["start=yesterday", "state=lost", "end=2026-13-01", "site=%27--", "page=0", "page=x"])
 def test_a_filter_that_makes_no_sense_is_told(bench: Bench, query: str) -> None:
     assert bench.logged_in("chen").get(f"/ledger?{query}").status_code == 422
