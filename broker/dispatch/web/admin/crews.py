@@ -1,0 +1,136 @@
+"""Who belongs to a site and when: members, shifts, duties, the escalation chain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import FastAPI, Form, Response
+from sqlalchemy import Delete, delete, func, select
+from sqlalchemy.orm import Session as Transaction
+
+from broker.dispatch.tables import ChainStep, Duty, Membership, Person, Role, Shift
+from broker.dispatch.web.admin.desks import SiteDesk
+from broker.dispatch.web.admin.fields import LONGEST_NAME, Key, Line, RowId, day_of, minute_of, number, one_of
+from broker.dispatch.web.pages import Changing, FormError, Ident, Web, cleaned
+from broker.dispatch.web.rights import EVERYWHERE
+
+_RULE = re.compile(r"[a-z0-9_]{1,64}")
+
+
+def add(app: FastAPI, web: Web) -> None:
+    _add_rows(app, web)
+    _add_removal(app, web)
+
+
+def _add_rows(app: FastAPI, web: Web) -> None:
+    desk = SiteDesk(web)
+
+    @app.post("/admin/sites/{site}/members", include_in_schema=False)
+    def add_member(visitor: Changing, site: Ident, login: Key, role: Key) -> Response:
+        one_of(role, list(Role))
+
+        def do(db: Transaction) -> None:
+            person = db.scalar(select(Person.id).where(Person.login == login.strip().lower()))
+            if person is None:
+                raise FormError("web.error.login")
+            db.merge(Membership(person=person, site=site, role=role))
+
+        return desk.change(visitor, site, "member_added", login, do, role=role)
+
+    @app.post("/admin/sites/{site}/members/remove", include_in_schema=False)
+    def remove_member(visitor: Changing, site: Ident, person: Key, role: Key) -> Response:
+        def do(db: Transaction) -> None:
+            mine = (Membership.person == person, Membership.site == site, Membership.role == role)
+            db.execute(delete(Membership).where(*mine))
+
+        return desk.change(visitor, site, "member_removed", person, do, role=role)
+
+    @app.post("/admin/sites/{site}/shifts", include_in_schema=False)
+    def add_shift(
+        *, visitor: Changing, site: Ident, id: RowId, name: Line, start: Key, end: Key,  # noqa: A002 the field's name
+        weekdays: Annotated[list[str], Form()] = [], on_holidays: Key = "",  # noqa: B006 FastAPI copies it
+    ) -> Response:  # fmt: skip
+        bits = sum(1 << day for day in {number(d, 0, 6) for d in weekdays[:14]})
+        row = Shift(
+            id=id, site=site, name=cleaned(name, LONGEST_NAME, lines=False), start=minute_of(start),
+            end=minute_of(end), weekdays=bits, on_holidays=on_holidays == "1",
+        )  # fmt: skip
+        return desk.change(
+            visitor, site, "shift_added", row.name, lambda db: _once(db, row), start=start, end=end, weekdays=bits
+        )
+
+    @app.post("/admin/sites/{site}/duties", include_in_schema=False)
+    def add_duty(
+        *, visitor: Changing, site: Ident, id: RowId, shift: Key, person: Key, rule: Key = "",  # noqa: A002
+        position: Key = "0", from_day: Key = "", to_day: Key = "",
+    ) -> Response:  # fmt: skip
+        if rule and not _RULE.fullmatch(rule):
+            raise FormError("web.error.choice")
+        row = Duty(
+            id=id, shift=shift, person=person, rule=rule or None, position=number(position, 0, 99),
+            from_day=day_of(from_day) if from_day else None, to_day=day_of(to_day) if to_day else None,
+        )  # fmt: skip
+
+        def do(db: Transaction) -> None:
+            of_site = db.scalar(select(Shift.site).where(Shift.id == shift))
+            if of_site != site:
+                raise FormError("web.error.choice")
+            _member(db, person, site)
+            _once(db, row)
+
+        return desk.change(visitor, site, "duty_added", person, do, shift=shift, rule=rule, from_day=from_day,
+                           to_day=to_day)  # fmt: skip
+
+    @app.post("/admin/sites/{site}/chain", include_in_schema=False)
+    def add_step(
+        *, visitor: Changing, site: Ident, id: RowId, after_min: Key, person: Key = "", role: Key = "",  # noqa: A002
+    ) -> Response:  # fmt: skip
+        if bool(person) == bool(role):
+            raise FormError("web.error.person_or_role")
+        if role:
+            one_of(role, list(Role))
+        row = ChainStep(
+            id=id, site=site, after_s=number(after_min, 5, 10_080) * 60, person=person or None, role=role or None
+        )
+
+        def do(db: Transaction) -> None:
+            if person:
+                _member(db, person, site)
+            _once(db, row)
+
+        return desk.change(visitor, site, "step_added", person or role, do, after_s=row.after_s)
+
+
+def _add_removal(app: FastAPI, web: Web) -> None:
+    desk = SiteDesk(web)
+
+    def add_route(what: str, gone: Callable[[str, str], Delete]) -> None:
+        @app.post(f"/admin/sites/{{site}}/{what}/remove", include_in_schema=False)
+        def remove(visitor: Changing, site: Ident, id: Key) -> Response:  # noqa: A002 the field's name
+            def do(db: Transaction) -> None:
+                db.execute(gone(site, id))
+
+            return desk.change(visitor, site, f"{what}_removed", id, do)
+
+    add_route("shifts", lambda site, key: delete(Shift).where(Shift.id == key, Shift.site == site))
+    add_route("chain", lambda site, key: delete(ChainStep).where(ChainStep.id == key, ChainStep.site == site))
+    of_site = select(Shift.id)
+    add_route(
+        "duties",
+        lambda site, key: delete(Duty).where(Duty.id == key, Duty.shift.in_(of_site.where(Shift.site == site))),
+    )
+
+
+def _once(db: Transaction, row: Shift | Duty | ChainStep) -> None:
+    """Add a row, unless this very form has done so already. An id that exists stays what it is, whoever's it is."""
+    if db.get(type(row), row.id) is None:
+        db.add(row)
+
+
+def _member(db: Transaction, person: str, site: str) -> None:
+    """Raises FormError for somebody who does not belong to the site."""
+    of_site = (Membership.person == person, Membership.site.in_([site, EVERYWHERE]))
+    if db.scalar(select(func.count()).select_from(Membership).where(*of_site)) == 0:
+        raise FormError("web.error.member")
