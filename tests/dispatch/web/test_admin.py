@@ -211,3 +211,17 @@ def test_no_log_in_comes_with_the_installation(bench: Bench) -> None:
         for password in ("", "admin", "password", "banksman", "changeme"):
             if name != "root":
                 assert bench.reader().log_in(name, password).status_code in (403, 429)
+
+
+def test_days_and_members_are_removed_each_by_its_own_route(bench: Bench) -> None:
+    admin = bench.logged_in("root")
+    assert admin.submit(f"{NORTH}/holidays", {"day": "2026-10-01", "name": "国庆节"}, page=NORTH).status_code == 303
+    for what, fields in (
+        ("holidays", {"day": "2026-10-01"}),
+        ("members", {"person": bench.second, "role": "foreman"}),
+    ):
+        assert admin.submit(f"{NORTH}/{what}/remove", fields, page=NORTH).status_code == 303
+    with reading(bench.engine) as db:
+        assert db.scalars(select(Holiday)).all() == []
+        assert db.scalars(select(Membership).where(Membership.person == bench.second)).all() == []
+    assert admin.submit(f"{NORTH}/cases/remove", {"id": "1"}, page=NORTH).status_code == 404
