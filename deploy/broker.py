@@ -43,15 +43,19 @@ def _told() -> Iterator[None]:
 @app.command()
 def init(
     folder: Folder,
+    *,
     pki: Authority,
     host: Annotated[list[str], typer.Option(help="A name or address that clients reach the broker by; repeatable.")],
     siren: Annotated[list[str] | None, typer.Option(help="A site whose siren follows its cases; repeatable.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65_535)] = 8883,
+    workers: Annotated[
+        int, typer.Option(min=1, max=100, help="Dispatch workers; each has a certificate of its own.")
+    ] = 1,
 ) -> None:
     """Settings, configuration, access list and certificates of a broker; run with `mosquitto -c DIR/mosquitto.conf`."""
     with _told():
         authority = Pki(pki)
-        create(folder, tuple(host), tuple(siren or ()), port)
+        create(folder, tuple(host), tuple(siren or ()), port, workers)
         _update(folder, authority)
 
 

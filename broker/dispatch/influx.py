@@ -105,7 +105,7 @@ class Writer:
             self._api.write(bucket=bucket, record=[p.line for p in points])
         except ApiException as error:
             if not _means_the_lines(error):
-                after = (error.headers or {}).get("Retry-After", "")
+                after = error.headers.get("Retry-After", "") if error.headers else ""
                 raise _WaitsError(
                     f"{bucket}: {error.status} {error.reason}",
                     bucket_only=error.status in _BUCKET,

@@ -11,6 +11,7 @@ import logging
 import queue
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Link:
         client.max_queued_messages_set(MAX_UNSENT)
         client.reconnect_delay_set(min_delay=1, max_delay=30)
         client.on_connect = self._on_connect
-        client.on_connect_fail = lambda *_: self._troubled("cannot be reached")
+        client.on_connect_fail = lambda *_: self._troubled(f"cannot be reached: {sys.exception()}")
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish

@@ -126,12 +126,16 @@ def load(folder: Path) -> BrokerSettings:
         raise BrokerError("\n".join(f"{path}: {line}" for line in lines)) from error
 
 
-def create(folder: Path, hosts: tuple[str, ...], sirens: tuple[str, ...], port: int) -> None:
-    """A first settings file. Raises BrokerError where there is one, or where it would not be valid."""
+def create(folder: Path, hosts: tuple[str, ...], sirens: tuple[str, ...], port: int, workers: int = 1) -> None:
+    """A first settings file. workers: of dispatch.
+
+    Raises BrokerError where there is one, or where it would not be valid.
+    """
     path = folder / FILE
     if path.exists():
         raise BrokerError(f"{path} is there already; change it, then run `banksman broker update {folder}`")
-    services = [("dispatch", "dispatch", ""), ("grafana", "viewer", "")]
+    services = [(f"dispatch-{n}" if n > 1 else "dispatch", "dispatch", "") for n in range(1, workers + 1)]
+    services.append(("grafana", "viewer", ""))
     services += [(f"siren-{site}"[:32].rstrip("-"), "siren", site) for site in sirens]
     text = _HEAD.format(
         hosts=", ".join(f'"{one}"' for one in hosts), port=port, group=f"dispatch-{secrets.token_hex(16)}"

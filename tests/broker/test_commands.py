@@ -37,8 +37,12 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_from_nothing_to_a_checked_broker_and_a_node(pki: Path, tmp_path: Path) -> None:
     broker = tmp_path / "broker"
     said = banksman("broker", "init", broker, "--pki", pki, "--host", "broker.works.example", "--host", "127.0.0.1",
-                    "--siren", "north-yard", "--port", str(free_port()))  # fmt: skip
-    assert "services/dispatch.pem" in said
+                    "--siren", "north-yard", "--port", str(free_port()), "--workers", "3")  # fmt: skip
+    for name in ("dispatch", "dispatch-2", "dispatch-3"):
+        assert f"services/{name}.pem" in said
+        assert (
+            f"user -/{name}\ntopic read banksman/1/#\ntopic write banksman/1/+/+/ack\n" in (broker / "acl").read_text()
+        )
     assert banksman("broker", "check", broker) == ""
     assert banksman("broker", "update", broker, "--pki", pki) == "nothing has changed\n"
 

@@ -113,7 +113,7 @@ def test_the_way_of_a_case() -> None:
     """Taken, done, answered, closed: times, texts, ledger, points."""
     now, opened = case(), on_event(None, event(), NOW, "c1")
     seen = [(line.action, [m.event for m in opened.marks]) for line in opened.lines]
-    steps = (Take(), Done("  hat on "), Answer("told"), Close("seen by me"))
+    steps: tuple[Action, ...] = (Take(), Done("  hat on "), Answer("told"), Close("seen by me"))
     for n, action in enumerate(steps, start=1):
         change = act(now, action, "ann", NOW + 10 * n)
         now = change.case
