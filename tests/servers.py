@@ -28,13 +28,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from broker.embedded import free_port
 from tests.conftest import need
+from tests.waiting import until
 
 HOST = "127.0.0.1"
 START_S = 20.0
 
 
-def wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_S
+def wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path, patience_s: float = START_S) -> None:
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {log.read_text()[-2000:]}")
@@ -44,7 +45,7 @@ def wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path)
             time.sleep(0.02)
         else:
             return
-    raise RuntimeError(f"{process.args!r} does not listen on {port} after {START_S} s: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"{process.args!r} does not listen on {port} after {patience_s} s: {log.read_text()[-2000:]}")
 
 
 # -- certificates --------------------------------------------------------------------------------------------------
@@ -146,6 +147,13 @@ class BrokerTls:
     client_certificates: bool = True
 
 
+def mosquitto_binary() -> str:
+    """The test skips where there is none."""
+    binary = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    need(binary, "mosquitto is not installed (apt-get install mosquitto)")
+    return str(binary)
+
+
 class Mosquitto:
     """A real broker. Configuration, database and log are in `folder`; it keeps its port over restarts.
 
@@ -162,8 +170,7 @@ class Mosquitto:
         tls: BrokerTls | None = None,
         more: str = "",
     ) -> None:
-        binary = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        need(binary, "mosquitto is not installed (apt-get install mosquitto)")
+        binary = mosquitto_binary()
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._log = folder / "mosquitto.log"
@@ -199,7 +206,7 @@ class Mosquitto:
                 lines += ["require_certificate true", "use_identity_as_username true"]
         self._config = folder / "mosquitto.conf"
         self._config.write_text("\n".join(lines) + "\n")
-        self._command = [str(binary), "-c", str(self._config)]
+        self._command = [binary, "-c", str(self._config)]
 
     @property
     def pid(self) -> int:
@@ -290,6 +297,11 @@ class Postgres:
             command = [*self._as, str(self._bin / "postgres"), "-D", str(data), *options]
             self._process = subprocess.Popen(command, stdout=out, stderr=out, cwd="/")
         wait_until_listening(self.port, self._process, log)
+        until(self._ready, f"PostgreSQL is not ready, see {log}")  # it listens while it recovers
+
+    def _ready(self) -> bool:
+        asked = [str(self._bin / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
+        return subprocess.run(asked, check=False, cwd="/").returncode == 0
 
     def database(self, template: str = "template1") -> str:
         """The URL of a new database: empty, or a copy of the one whose URL `template` is."""

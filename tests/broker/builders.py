@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import shutil
 import signal
@@ -29,8 +28,7 @@ from broker.pki import names
 from broker.pki.authority import Pki
 from broker.pki.certificates import PRIVATE
 from broker.pki.names import Subject
-from tests.conftest import need
-from tests.servers import HOST, START_S, wait_until_listening
+from tests.servers import HOST, START_S, mosquitto_binary, wait_until_listening
 from tests.waiting import WAIT_S
 
 SITE, OTHER_SITE = "north-yard", "south-yard"
@@ -54,8 +52,7 @@ class Installation:
 
     def __init__(self, folder: Path, *changes: tuple[str, str]) -> None:
         """changes: to broker.toml, old text and new."""
-        self._binary = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        need(self._binary, "mosquitto is not installed (apt-get install mosquitto)")
+        self._binary = mosquitto_binary()
         self.pki = Pki.create(folder / "pki", "Test", PRIVATE, time.time())
         self.folder = folder / "broker"
         self.port = free_port()
@@ -103,7 +100,7 @@ class Installation:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            command = [str(self._binary), "-c", str(self.folder / "mosquitto.conf")]
+            command = [self._binary, "-c", str(self.folder / "mosquitto.conf")]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_until_listening(self.port, self._process, self._log)
 

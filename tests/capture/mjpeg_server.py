@@ -27,6 +27,7 @@ def _jpeg(picture: Any) -> bytes:
 class _Handler(BaseHTTPRequestHandler):
     ended: ClassVar[Event]
     resumed: ClassVar[Event]
+    shown: ClassVar[list[Any]]
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """The test's output stays readable."""
@@ -47,7 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
         size = f"Content-Length: {len(data)}\r\n" if length else ""
         self.wfile.write(b"--yard\r\nContent-Type: image/jpeg\r\n" + size.encode() + b"\r\n" + data + b"\r\n")
 
-    def _stream(self, picture: Any, pictures: int = 100_000, *, length: bool = True) -> None:
+    def _stream(
+        self, picture: Any, pictures: int = 100_000, *, length: bool = True, period_s: float = _PERIOD_S
+    ) -> None:
         """`picture(n)` gives the n-th picture: an image, or the bytes to send for one."""
         self._begin()
         for n in range(pictures):
@@ -56,11 +59,21 @@ class _Handler(BaseHTTPRequestHandler):
                 self._part(made if isinstance(made, bytes) else _jpeg(made), length)
             except OSError:
                 return
-            if self.ended.wait(_PERIOD_S):
+            if self.ended.wait(period_s):
                 return
 
     def serve_live(self) -> None:
         self._stream(lambda _: scene())
+
+    def serve_shown(self) -> None:
+        """Never the same picture twice, which would be a frozen camera: there is a lamp in a corner that flickers."""
+
+        def picture(n: int) -> Any:
+            made = self.shown[0].copy()
+            made[:16, :16] = np.random.default_rng(n).integers(0, 255, 3)
+            return made
+
+        self._stream(picture, period_s=0.1)
 
     def serve_counted(self) -> None:
         self._stream(numbered)
@@ -151,7 +164,9 @@ class MjpegServer:
 
     def __init__(self) -> None:
         self.ended, self.resumed = Event(), Event()
-        handler = type("Handler", (_Handler,), {"ended": self.ended, "resumed": self.resumed})
+        self._shown = [scene()]
+        more = {"ended": self.ended, "resumed": self.resumed, "shown": self._shown}
+        handler = type("Handler", (_Handler,), more)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
 
@@ -164,6 +179,10 @@ class MjpegServer:
         self.resumed.set()
         self._server.shutdown()
         self._server.server_close()
+
+    def show(self, picture: Any) -> None:
+        """What `/shown` sends from now on."""
+        self._shown[0] = picture
 
     def url(self, path: str, login: str = "") -> str:
         return f"http://{login}127.0.0.1:{self._server.server_port}{path}"
