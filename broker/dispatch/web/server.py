@@ -102,14 +102,15 @@ class _Guest(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.guest = ""
         self._waits_for: object = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        mine = network_of(self.client[0]) if self.client else ""
-        of_mine = sum(1 for c in self.connections if c.client and network_of(c.client[0]) == mine)
-        if of_mine > PER_ADDRESS and not self.config.proxy_headers:  # behind a proxy all have one address
+        self.guest = network_of(self.client[0]) if self.client else ""
+        of_mine = [c for c in self.connections if isinstance(c, _Guest) and c.guest == self.guest]
+        if len(of_mine) > PER_ADDRESS and not self.config.proxy_headers:  # behind a proxy all have one address
             transport.abort()
             return
         self._watch()
