@@ -64,8 +64,9 @@ class Count:
 class Killing:
     """workers: how the two are started. Everything else is real: broker, database, sessions, sockets."""
 
-    def __init__(self, folder: Path, seed: int, workers: type[Workers] = Workers) -> None:
+    def __init__(self, folder: Path, seed: int, server: Postgres, workers: type[Workers] = Workers) -> None:
         self._folder = folder
+        self._server = server
         self._rng = random.Random(seed)  # noqa: S311 no secret
         self._workers = workers
         self._over = threading.Event()
@@ -76,7 +77,7 @@ class Killing:
         with ExitStack() as stack:
             more = "max_inflight_messages 200\nmax_queued_messages 100000"
             broker = stack.enter_context(Mosquitto(self._folder / "broker", more=more))
-            url = stack.enter_context(Postgres()).database()
+            url = self._server.database()
             workers = stack.enter_context(self._workers(self._folder, url, broker.port, 2))
             fleet = stack.enter_context(Fleet(broker.port, NODES, resend_s=RESEND_S))
             fleet.run(20, 20)
@@ -91,6 +92,8 @@ class Killing:
                 self._over.set()
                 killer.join()
             fleet.drain(DRAIN_S)
+            for n in range(2):
+                workers.kill(n)
             engine = open_engine(url)
             self._look(engine, fleet)
             engine.dispose()
