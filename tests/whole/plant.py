@@ -72,7 +72,11 @@ class Program:
         return self._log.read_text(errors="replace")[-4000:]
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except RuntimeError:  # it does not listen
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
