@@ -47,8 +47,8 @@ def test_from_nothing_to_a_checked_broker_and_a_node(pki: Path, tmp_path: Path) 
     assert banksman("broker", "update", broker, "--pki", pki) == "nothing has changed\n"
 
     key, request = certs.new_key(), tmp_path / "node.csr"
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "north-yard/gate-03")])
-    csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "north-yard/gate-03")])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     request.write_bytes(csr.public_bytes(serialization.Encoding.PEM))
     said = banksman("pki", "issue", pki, "node", "north-yard/gate-03", "--csr", request, "--days", "60")
     assert "secret" not in said  # no key was made here

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session as Transaction
 from broker.dispatch import cases, desk, ledger
 from broker.dispatch.cases import Action, CaseValues, NotAllowed
 from broker.dispatch.database import reading, transaction
+from broker.dispatch.evidence import EvidenceError
 from broker.dispatch.tables import Case, Ledger, Membership, Person
 from broker.dispatch.web.pages import FormError, Web, cleaned
 from broker.dispatch.web.photo import FacesError, PhotoError, anonymous
@@ -186,4 +187,8 @@ def _picture(web: Web, case_id: str, photo: bytes) -> tuple[str, int]:
         log.error("a photo of case %s was refused: %s", case_id, error)  # noqa: TRY400 the text says it all
         raise FormError("web.error.faces", status=503) from error
     sha256 = hashlib.sha256(jpeg).hexdigest()
-    return sha256, web.store.write(case_id, sha256, "photo", jpeg)
+    try:
+        return sha256, web.store.write(case_id, sha256, "photo", jpeg)
+    except EvidenceError as error:
+        log.error("a photo of case %s is not kept: %s", case_id, error)  # noqa: TRY400 the text says it all
+        raise FormError("web.error.full", status=507) from error

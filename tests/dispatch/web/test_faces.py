@@ -21,6 +21,7 @@ from PIL import Image
 from sqlalchemy import select
 
 from broker.dispatch.database import reading
+from broker.dispatch.evidence import Store
 from broker.dispatch.tables import Evidence
 from broker.dispatch.web.photo import LONGEST, FacesError, HideFaces, PhotoError, anonymous
 from deploy.pages import Faces
@@ -249,3 +250,14 @@ def test_photos_are_worked_on_one_at_a_time_by_one_detector(monkeypatch: pytest.
 def test_the_error_says_which_model_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FacesError, match=str(tmp_path / "none")):
         Faces(Detector(model=tmp_path / "none", runtime="onnx"))(Image.new("RGB", (8, 8)))
+
+
+def test_on_a_full_disk_the_result_goes_without_the_photo(idle: Bench, tmp_path: Path) -> None:
+    idle.store = Store(tmp_path / "full", reserve=1 << 60)
+    with serving(idle):
+        case, owner = taken(idle)
+        refused = send(owner, case, jpeg())
+        assert refused.status_code == 507
+        assert "no room for pictures" in refused.text
+        assert idle.now(case).state == "assigned"
+        assert owner.submit(f"/cases/{case}/done", {"text": "fixed"}).status_code == 303
