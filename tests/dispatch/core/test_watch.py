@@ -13,7 +13,9 @@ from broker.dispatch import desk, intake, ledger, watch
 from broker.dispatch.cases import FalseAlarm
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.intake import Received, Report, read
+from broker.dispatch.settings import Settings
 from broker.dispatch.tables import Case, Node
+from broker.dispatch.worker import housekeeping
 from broker.messages import Health, Message, NodeTopics, Status
 from broker.pki import names
 from broker.pki.authority import Pki, Reason
@@ -237,6 +239,14 @@ def test_of_certificates_of_others_the_log_tells(both: Engine, pki: Pki, caplog:
         "service -/dispatch ends on 2026-10-31",
         "server broker.local ends on 2026-11-01",
     ]
+
+
+def test_a_worker_looks_where_its_settings_say(both: Engine, pki: Pki) -> None:
+    tell(both, (0, health()))
+    given = {"mqtt": {"host": "localhost"}, "web": {"secret": "x" * 32}}
+    assert "certificates" not in housekeeping(Settings.model_validate(given), both)
+    housekeeping(Settings.model_validate(given | {"pki": pki.folder}), both)["certificates"].work(NOW + 71 * DAY)
+    assert cases(both) == {"certificate": ("active", False)}
 
 
 def test_a_folder_that_is_no_authority_s_says_so(both: Engine, tmp_path: Path) -> None:
