@@ -31,6 +31,7 @@ from tests.broker.builders import (
     Installation,
     watching,
 )
+from tests.waiting import until
 
 OWN, OTHERS, ABROAD = (f"{TOPIC}/{who.name}" for who in (A, B, C))
 CASE = f"{TOPIC}/{SITE}/-/case/0199"
@@ -264,7 +265,7 @@ def test_without_a_good_certificate_nobody_gets_in(place: Installation, tmp_path
     client = place.client(card, password=(A.name, "secret"))
     assert client.open() != "Success"
     assert "Success" not in {client.events.get()[1] for _ in range(client.events.qsize())}
-    assert says in place.log()[before:]
+    until(lambda: says in place.log()[before:], says)
 
 
 def test_tls_1_2_is_refused(place: Installation) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, FloatRect, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, FloatRect, Locator, Page, expect
 
 from broker.embedded import free_port
 from edge.page.app import create_app
@@ -23,7 +22,6 @@ from edge.site.model import Page as PageSettings
 from edge.site.model import Zone
 from edge.text import LANGUAGES, catalogue
 from edge.values import CameraCause, CameraState, Image, Instance, Reason, Verdict
-from tests.conftest import need
 from tests.page.builders import (
     FENCE,
     HEIGHT,
@@ -40,28 +38,12 @@ from tests.page.builders import (
 )
 from tests.page.conftest import Stand
 
-CHROMIUM = shutil.which("chromium")
 SIZES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
     "desk": {"viewport": {"width": 1366, "height": 900}},
 }
 TAP_PX = 44
 PATHS = ("/", "/zones/gate", "/alarms", "/alarms/{alarm}", "/compliance", "/health", "/nothing")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    need(CHROMIUM, "chromium is not installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            ],
-        )  # fmt: skip
-        yield browser
-        browser.close()
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +12,13 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from broker.dispatch import ledger
 from broker.dispatch.database import reading
 from broker.dispatch.tables import Case, Event, Ledger
 from broker.dispatch.text import catalogue
 from broker.messages import case_topic
-from tests.conftest import need
 from tests.kill.harness import waiting_in
 from tests.waiting import until
 from tests.whole.plant import NODE, SITE, Plant
@@ -41,24 +39,17 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
 
 
 @pytest.fixture
-def phone() -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    need(chromium, "chromium is not installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        context = browser.new_context(
-            viewport={"width": 360, "height": 740},
-            has_touch=True,
-            is_mobile=True,
-            ignore_https_errors=True,
-            locale="en",
-        )
-        context.set_default_timeout(PATIENCE_S * 1000)
-        yield context.new_page()
-        browser.close()
+def phone(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740},
+        has_touch=True,
+        is_mobile=True,
+        ignore_https_errors=True,
+        locale="en",
+    )
+    context.set_default_timeout(PATIENCE_S * 1000)
+    yield context.new_page()
+    context.close()
 
 
 def open_case(plant: Plant, **columns: object) -> Case:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select, update
 
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.tables import Evidence, Holiday, Person, Role, Shift, Site
 from broker.dispatch.text import LANGUAGES
 from broker.dispatch.web.auth import Sessions
-from tests.conftest import need
 from tests.dispatch.web.builders import PASSWORD, START, Bench, clip, jpeg
 
-CHROMIUM = shutil.which("chromium")
 SIZES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True},
     "desk": {"viewport": {"width": 1280, "height": 900}},
@@ -59,21 +56,6 @@ FAINT_TEXTS = """() => {
   }
   return faint;
 }"""
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    need(CHROMIUM, "chromium is not installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            ],
-        )  # fmt: skip
-        yield browser
-        browser.close()
 
 
 @dataclass
