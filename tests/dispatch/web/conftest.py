@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from broker.dispatch.clock import ManualClock
 from broker.dispatch.database import migrate, open_engine
@@ -35,3 +37,13 @@ def idle(tmp_path: Path, migrated: Path) -> Iterator[Bench]:
 def bench(idle: Bench) -> Iterator[Bench]:
     with serving(idle):
         yield idle
+
+
+@pytest.fixture(autouse=True)
+def own_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ultralytics, which other tests load into this process, puts an `Image.open` of its own into Pillow, and that asks
+    for a package on what is no photo. Dispatch never loads it.
+    """
+    patches = sys.modules.get("ultralytics.utils.patches")
+    if patches is not None:
+        monkeypatch.setattr(Image, "open", patches._image_open)
