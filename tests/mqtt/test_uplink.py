@@ -424,7 +424,7 @@ def test_a_wrong_password_is_named_and_never_shown(
 
 @pytest.mark.parametrize(
     ("host", "cause"),
-    [("127.0.0.1", "refused"), ("no-such-host.invalid", "dns"), ("a..b", "dns"), ("0.0.0.1", "unreachable")],
+    [("127.0.0.1", "refused"), ("no-such-host.invalid", "dns"), ("a..b", "dns"), ("224.0.0.1", "unreachable")],
 )
 def test_a_broker_that_is_not_there_has_a_named_cause(tmp_path: Path, host: str, cause: str) -> None:
     mqtt = settings(free_port()).model_copy(update={"host": host})
