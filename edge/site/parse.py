@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,11 @@ def parse(data: bytes, path: Path, known_rules: Collection[str], language: str =
 
 def decode(data: bytes) -> tuple[str, int | None]:
     """The text of a file, and the byte from where on it is no UTF-8."""
+    content = data.removeprefix(BOM_UTF8)
     try:
-        return data.decode("utf-8-sig"), None
+        return content.decode(), None
     except UnicodeDecodeError as error:
-        return data[: error.start].decode("utf-8-sig"), error.start
+        return content[: error.start].decode(), len(data) - len(content) + error.start
 
 
 def tree(data: bytes, path: Path, say: Catalogue) -> tuple[Node | None, list[Problem]]:

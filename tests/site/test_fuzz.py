@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 import jsonschema
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edge.site.schema import schema_text
@@ -161,6 +161,8 @@ anything = st.one_of(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     database=None,
 )
+@example(data=b"\xef\x80", language="en")  # part of a byte order mark
+@example(data=b"\xef\xbb\xbf\xe9: 1", language="en")
 @given(data=anything, language=st.sampled_from(["en", "zh-CN"]))
 def test_any_file_is_a_site_file_or_named_problems(data: bytes, language: str) -> None:
     told = problems(data, language)
