@@ -17,7 +17,7 @@ from edge.track import Tracker, persons
 
 
 def hider(settings: Detector) -> HideFaces:
-    """Loads the detector. What it gives is not for two threads at once. Raises FacesError, now and then."""
+    """Loads the detector. What it gives is for one thread at a time. Both raise FacesError."""
     try:
         detector = load_detector(find_model(settings.model, Path()), settings.runtime, settings.threads)
     except ModelError as error:

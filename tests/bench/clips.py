@@ -72,7 +72,7 @@ def judge(clip: Path, out: Path, clock: Clock, when: str) -> list[tuple[str, ...
     keeper = SiteFileKeeper(path, RULES)
     keeper.poll()
     with open_node(path, keeper, InForce(keeper.current, keeper.hash), clock, threading.Event()) as node:
-        node.run()
+        node.run(once=True)
         # The journal is closed with the node; its pictures are on disk then.
         alarms = sorted(node.alarms(200), key=lambda e: e.first_seen.mono)
         compliance = node.compliance(24)

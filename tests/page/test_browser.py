@@ -22,6 +22,7 @@ from edge.site.model import Page as PageSettings
 from edge.site.model import Zone
 from edge.text import LANGUAGES, catalogue
 from edge.values import CameraCause, CameraState, Image, Instance, Reason, Verdict
+from tests.browser import FAINT_TEXTS
 from tests.page.builders import (
     FENCE,
     HEIGHT,
@@ -109,30 +110,7 @@ SMALL_TARGETS = """(least) => [...document.querySelectorAll("a, button, input, s
   .filter(([, r]) => r.width < least - 0.5 || r.height < least - 0.5)
   .map(([e, r]) => `${e.outerHTML.slice(0, 90)} ${r.width.toFixed(0)}x${r.height.toFixed(0)}`)"""
 
-# Contrast as WCAG 2.1 defines it (relative luminance; 1.4.3), grounds composed through all ancestors.
-FAINT_TEXTS = """() => {
-  const rgba = (c) => { const n = c.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
-  const over = (a, b) => [0, 1, 2].map((i) => a[i] * a[3] + b[i] * (1 - a[3])).concat(1);
-  const linear = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const light = (c) => 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
-  const ground = (e) =>
-    e ? over(rgba(getComputedStyle(e).backgroundColor), ground(e.parentElement)) : [255, 255, 255, 1];
-  const left_out = "script, noscript, svg, :disabled, .skip, .hidden";
-  const faint = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-    const e = node.parentElement;
-    if (!node.data.trim() || !e.checkVisibility() || e.closest(left_out)) continue;
-    const style = getComputedStyle(e);
-    const under = ground(e);
-    const [a, b] = [light(over(rgba(style.color), under)), light(under)].sort((x, y) => y - x);
-    const size = parseFloat(style.fontSize);
-    const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < (large ? 3 : 4.5)) faint.push(`${node.data.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
-  }
-  return faint;
-}"""
+UNREAD = "script, noscript, svg, :disabled, .skip, .hidden"
 
 
 @everywhere
@@ -147,7 +125,7 @@ def test_every_page_fits_can_be_read_and_be_tapped(visit: Visit, node: BenchNode
         assert page.evaluate("document.documentElement.lang") == language, path
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
-            assert page.evaluate(FAINT_TEXTS) == [], f"{path} {scheme}"
+            assert page.evaluate(FAINT_TEXTS, UNREAD) == [], f"{path} {scheme}"
         if size == "phone":
             assert page.evaluate(SMALL_TARGETS, TAP_PX) == [], path
     assert PATHS[-1] == "/nothing"
@@ -649,7 +627,7 @@ def test_login_on_the_phone(browser: Browser, locked_url: str, size: str) -> Non
     assert "/login" in page.url
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        assert page.evaluate(FAINT_TEXTS) == []
+        assert page.evaluate(FAINT_TEXTS, UNREAD) == []
     assert page.evaluate(SMALL_TARGETS, TAP_PX) == []
     page.locator("[name=password]").fill("something else")
     page.keyboard.press("Enter")
