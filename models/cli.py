@@ -21,6 +21,7 @@ COMMANDS = {
     "eval": ("models.eval.command", "Measure a model on held-out photos and as a whole node; JSON and a report."),
     "runtimes": ("models.eval.runtimes", "Compare the runtimes of a model: mAP50, speed, size."),
     "harvest": ("models.harvest", "Make a queue of labels out of false alarms."),
+    "release": ("models.release", "Ship what was trained: export, int8, everything measured anew, the model card."),
     "card": ("models.card", "Write the model card out of what was measured."),
 }
 """By name the module, which has a Typer `app` or a `main`, and what the command does."""

@@ -36,6 +36,8 @@ from models.errors import CommandError
 
 RECIPE = "recipe.json"
 CLASS_TABLE = "classes.csv"
+SOURCE_SIZE = 640
+"""Longer side of the photos that windows are cut out of, pixels; the photos of `data/` have no more."""
 _THREADS = torch.get_num_threads()  # as torch found it: one for each core that this program may use
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -61,6 +63,8 @@ class Recipe:
     street: photos that are labelled for barriers are drawn so many times as often.
     rare_background: weight of background for classes that hardly any unlabelled photo shows (`RARE`), 0 to 1.
     hard, distant: shares of the photos that are made hard, far.
+    near: share of the photos that are shown as a window of the photo at `SOURCE_SIZE` pixels, so that small things are
+        as large as a network with that input sees them.
     mosaic: share of the samples that become a mosaic; none in the last `plain_epochs`.
     precision: of the forward pass. `auto` is bf16 where the processor itself computes with it; elsewhere that is seven
         times as slow as fp32.
@@ -84,6 +88,7 @@ class Recipe:
     rare_background: float = 0.0
     hard: float = 0.3
     distant: float = 0.1
+    near: float = 0.0
     mosaic: float = 0.6
     plain_epochs: int = 3
     precision: Precision = "auto"
@@ -149,6 +154,8 @@ class SiteTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics is not
             masked=self._recipe.unlabelled == "mask",
             hard=self._recipe.hard if training else 0.0,
             distant=self._recipe.distant if training else 0.0,
+            near=self._recipe.near if training else 0.0,
+            source_size=SOURCE_SIZE if training and self._recipe.near else None,
         )
 
     def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
@@ -350,6 +357,7 @@ def main(
     rare_background: Annotated[float, typer.Option(help="Weight of rare classes as background, unlabelled.")] = 0.0,
     hard: Annotated[float, typer.Option(help="Share of photos made hard (night, rain, ...).")] = 0.3,
     distant: Annotated[float, typer.Option(help="Share of photos made small.")] = 0.1,
+    near: Annotated[float, typer.Option(help="Share of photos shown as a window at 640 px.")] = 0.0,
     mosaic: Annotated[float, typer.Option(help="Share of samples that become a mosaic.")] = 0.6,
     plain_epochs: Annotated[int, typer.Option(help="Last epochs without mosaics.")] = 3,
     precision: Annotated[Precision, typer.Option(help="auto, fp32 or bf16.")] = "auto",
@@ -376,6 +384,7 @@ def main(
         rare_background=rare_background,
         hard=hard,
         distant=distant,
+        near=near,
         mosaic=mosaic,
         plain_epochs=plain_epochs,
         precision=precision,

@@ -13,17 +13,19 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from ultralytics.data.augment import Compose, Mosaic
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils.loss import v8DetectionLoss
 
-from models.data.hard import far, harden, more_lamps
+from models.data.hard import far, harden, more_lamps, near
 from models.data.labels import CLASS_ID, CLASSES, Boxes, DataError, Photo
 from models.data.labelset import sources_of
 from models.data.pictures import Pixels, pixels_of
@@ -35,6 +37,8 @@ FILLER = 255
 KEY = "semantic_mask"
 """Under which ultralytics' transforms carry a map along with the picture."""
 
+
+Numbers: TypeAlias = NDArray[np.uint8]
 
 ALL = frozenset(CLASSES)
 
@@ -68,7 +72,7 @@ class Palette:
             table[number, list(unknown)] = True
         return table
 
-    def paint(self, photo: Photo, height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def paint(self, photo: Photo, height: int, width: int) -> Numbers:
         """The map of one photo, (height, width)."""
         base = frozenset(number for number, name in enumerate(CLASSES) if name not in photo.complete)
         sets = {self.number(base): base}
@@ -161,6 +165,7 @@ class MaskedDataset(YOLODataset):  # type: ignore[misc]
     masked: whether classes that a photo is not complete for are unknown; otherwise they are background, to compare.
     hard, distant: shares of the training photos that are made hard, far. A set for validation keeps only boxes of
     classes that the photo is complete for, because `MaskedValidator` counts no others.
+    near: share of them of which only a window is shown, at the scale that they have at `source_size` pixels.
     """
 
     def __init__(
@@ -172,11 +177,17 @@ class MaskedDataset(YOLODataset):  # type: ignore[misc]
         masked: bool,
         hard: float,
         distant: float,
+        near: float = 0.0,
+        source_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         self._photos = photos if masked else {f: replace(p, complete=ALL) for f, p in photos.items()}
         self._labelled = photos
-        self._palette, self._hard, self._distant = palette, hard, distant
+        self._palette, self._hard, self._distant, self._near = palette, hard, distant, near
+        self._side: int = kwargs["imgsz"]
+        if source_size is not None:
+            kwargs["imgsz"] = source_size  # photos are read, and kept in memory, as large as the windows need them
+        self.imgsz: int
         super().__init__(*args, **kwargs)
         for file in self.im_files:  # the palette must be complete before the loss asks for its table
             palette.paint(self._photos[file], self.imgsz, self.imgsz)
@@ -198,11 +209,19 @@ class MaskedDataset(YOLODataset):  # type: ignore[misc]
     def update_labels_info(self, label: dict[str, Any]) -> dict[str, Any]:
         """Where ultralytics lets a data set change a photo that was just read, before any transform."""
         photo = self._photos[label["im_file"]]
-        picture, (left, top, right, bottom) = label["img"], (0, 0, label["img"].shape[1], label["img"].shape[0])
+        picture = label["img"]
+        painted = self._palette.paint(photo, *picture.shape[:2])
         label["ready_mosaic"] = ready_mosaic(photo)
         if self.augment:
             dice = np.random.default_rng(random.getrandbits(64))  # ultralytics seeds `random`
             labelled = Boxes(label["cls"][:, 0].astype(np.int64), label["bboxes"].astype(np.float64))
+            if self._side != self.imgsz:
+                if dice.random() < self._near:
+                    picture, labelled, (left, top, right, bottom) = near(picture, labelled, self._side, dice)
+                    painted = painted[top:bottom, left:right]
+                else:
+                    picture = _fitted(picture, self._side)
+                painted = _stretched(painted, picture.shape[1], picture.shape[0])
             if dice.random() < (_LAMPS if len(labelled.of("barrier")) else _LAMPS / 5):
                 picture, labelled = more_lamps(picture, labelled, self._lamps, dice)
             picture, labelled = harden(picture, labelled, dice, self._hard)
@@ -211,19 +230,23 @@ class MaskedDataset(YOLODataset):  # type: ignore[misc]
             if dice.random() < self._distant and not label["ready_mosaic"]:
                 picture, boxes, (left, top, right, bottom) = far(picture, label["bboxes"], dice)
                 label["bboxes"] = boxes.astype(np.float32)
-        label["img"] = picture
-        label[KEY] = np.full(picture.shape[:2], FILLER, np.uint8)
-        label[KEY][top:bottom, left:right] = self._palette.paint(photo, bottom - top, right - left)
+                whole = np.full(picture.shape[:2], FILLER, np.uint8)
+                whole[top:bottom, left:right] = _stretched(painted, right - left, bottom - top)
+                painted = whole
+        label["img"], label["resized_shape"] = picture, picture.shape[:2]
+        label[KEY] = painted
         result: dict[str, Any] = super().update_labels_info(label)
         return result
 
     def build_transforms(self, hyp: Any) -> Compose:
+        read, self.imgsz = self.imgsz, self._side  # what ultralytics makes its pictures from, and how large
         transforms = super().build_transforms(hyp)
+        self.imgsz = read
         if self.augment:
             geometry = transforms.transforms[0]
             if not isinstance(geometry.transforms[0], Mosaic):
                 raise TypeError("ultralytics no longer begins its transforms with a mosaic; see requirements.txt")
-            geometry.transforms[0] = OwnMosaic(self, imgsz=self.imgsz, p=hyp.mosaic)
+            geometry.transforms[0] = OwnMosaic(self, imgsz=self._side, p=hyp.mosaic)
         transforms.append(_as_tensor)
         return transforms
 
@@ -243,6 +266,18 @@ class MaskedValidator(DetectionValidator):  # type: ignore[misc]
             kept = complete.to(found["cls"].device)[found["cls"].long()]
             known.append({key: value[kept] for key, value in found.items()})
         super().update_metrics(known, batch)
+
+
+def _fitted(picture: Pixels, side: int) -> Pixels:
+    """The picture, its longer side `side` pixels."""
+    height, width = picture.shape[:2]
+    size = max(1, round(width * side / max(height, width))), max(1, round(height * side / max(height, width)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _stretched(painted: Numbers, width: int, height: int) -> Numbers:
+    """A map at another size; its numbers are names, so that none may be mixed."""
+    return np.asarray(cv2.resize(painted, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def lamps_of(photo: Photo) -> list[Pixels]:

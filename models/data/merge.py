@@ -1,4 +1,4 @@
-"""All sources of a data folder as one set: twins joined, a `val` split made out of `train`."""
+"""All sources of a data folder as one set: twins joined, a `val` split made out of `train`, own labels added."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.data import street
 from models.data.labels import CLASS_ID, Boxes, Photo
 from models.data.labelset import sources_of
 from models.data.sources import SOURCES, read_index, read_photos
@@ -18,13 +19,16 @@ SEED = 20
 
 
 def merge(folder: Path, *, val_share: float = VAL_SHARE, seed: int = SEED) -> list[Photo]:
-    """Read the data folder (`images.tsv`, a folder a source), join twins, and split. Raises `DataError`."""
+    """Read the data folder (`images.tsv`, a folder a source), join twins, split, and add the labels of `street.tsv`.
+
+    These come last, so that `val` stays as it is when more is labelled. Raises `DataError`.
+    """
     entries = read_index(folder)
     photos = {photo.name: photo for photo in read_photos(folder, entries)}
     for entry in entries:
         if entry.twin:
             photos[entry.twin] = join(photos[entry.twin], photos.pop(entry.name))
-    return split(list(photos.values()), val_share=val_share, seed=seed)
+    return street.add(split(list(photos.values()), val_share=val_share, seed=seed), street.read())
 
 
 def join(photo: Photo, twin: Photo) -> Photo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +22,55 @@ from models.data.pseudo import add_pseudo_labels, taught
 from models.data.report import count, table
 from models.data.review import COLOURS, drawn, review
 from models.data.sources import SOURCES, HeadBox
+from models.data.street import add, read
 from tests.models.command import model
 from tests.models.photos import boxes, data_folder, photo, picture
 
 
 def same(one: Boxes, other: Boxes, within: float = 2e-6) -> bool:
     return one.classes.tolist() == other.classes.tolist() and np.allclose(one.xywh, other.xywh, rtol=0, atol=within)
+
+
+# Labels of the project itself
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name\tboxes\n", "expected ['photo', 'boxes']"),
+        ("photo\tboxes\na\n", ":2: 1 columns"),
+        ("photo\tboxes\na\t\na\t\n", ":3: photo a comes twice"),
+        ("photo\tboxes\na\tcone 0.1 0.1 x 0.2\n", ":2: 'cone 0.1 0.1 x 0.2' is not"),
+        ("photo\tboxes\na\tcone 0.1 0.1 0.2\n", "left < right"),
+        ("photo\tboxes\na\tcone 0.3 0.1 0.2 0.2\n", "left < right"),
+        ("photo\tboxes\na\tcone 0.1 0.1 1.2 0.2\n", "from 0 to 1"),
+        ("photo\tboxes\na\thelmet 0.1 0.1 0.2 0.2\n", "class 'helmet'"),
+    ],
+)
+def test_a_bad_row_of_own_labels_is_named(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "street.tsv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(told)):
+        read(tmp_path / "street.tsv")
+
+
+def test_own_labels_complete_a_training_photo(tmp_path: Path) -> None:
+    (tmp_path / "street.tsv").write_text("photo\tboxes\na\tcone 0.1 0.1 0.3 0.5;sign 0 0 1 1\nb\t\n", encoding="utf-8")
+    one = photo(tmp_path / "a", [("helmet", 0.5, 0.5, 0.1, 0.1), ("cone", 0.9, 0.9, 0.1, 0.1)], complete=("helmet",))
+    two, three = photo(tmp_path / "b"), photo(tmp_path / "c")
+    made = add([one, two, three], read(tmp_path / "street.tsv"))
+    assert same(
+        made[0].boxes,
+        boxes(("helmet", 0.5, 0.5, 0.1, 0.1), ("cone", 0.2, 0.3, 0.2, 0.4), ("sign", 0.5, 0.5, 1, 1)),
+    )
+    street = {"barrier", "cone", "warning_light", "sign"}
+    assert [set(one.complete) for one in made] == [street | {"helmet"}, street, set()]
+    assert [one.source for one in made] == ["here+street", "here+street", "here"]
+
+
+@pytest.mark.parametrize("measures", ["val", "test"])
+def test_own_labels_are_never_of_what_measures(tmp_path: Path, measures: str) -> None:
+    with pytest.raises(DataError, match=f"photo a is in the {measures} split"):
+        add([photo(tmp_path / "a", split=measures)], {"a": Boxes()})
 
 
 # YOLO text

@@ -21,6 +21,7 @@ from models.data.hard import (
     harden,
     hidden_faces,
     more_lamps,
+    near,
     orange_shirt,
 )
 from models.data.labels import Boxes
@@ -228,3 +229,31 @@ def test_none_is_made_hard_where_none_is_wanted(scene: Pixels) -> None:
     assert all(harden(scene, some, dice(seed), 0.0) == (scene, some) for seed in range(20))
     changed = sum(not (harden(scene, some, dice(seed), 0.5)[0] == scene).all() for seed in range(200))
     assert 95 < changed < 140  # 1 - 0.5 * 5 / 6 of 200 is 117: a lone shirt can turn orange, and be made hard
+
+
+@given(seed=st.integers(0, 10_000), side=st.sampled_from([64, 96, 160]))
+def test_a_window_shows_its_objects_where_they_are(seed: int, side: int) -> None:
+    painted = np.zeros((120, 160, 3), np.uint8)
+    painted[30:60, 40:80] = 255
+    made, seen, (left, top, right, bottom) = near(
+        painted, boxes(("cone", 60 / 160, 45 / 120, 0.25, 0.25)), side, dice(seed)
+    )
+    assert max(made.shape[:2]) == side
+    assert 0 <= left < right <= 160
+    assert 0 <= top < bottom <= 120
+    shown = np.clip(np.array([40, 30, 80, 60]) - [left, top, left, top], 0, [right - left, bottom - top] * 2)
+    share = (shown[2:] - shown[:2]).prod() / 1200
+    assert len(seen) == (1 if share >= 1 / 6 else 0)
+    if len(seen):
+        height, width = made.shape[:2]
+        a, b, c, d = np.rint(seen.xyxy[0] * [width, height, width, height]).astype(int).tolist()
+        assert made[b:d, a:c].mean() > 150  # the object fills its box but for its rim
+        outside = made.astype(float).sum() - made[b:d, a:c].astype(float).sum()
+        assert outside <= 0.25 * made.astype(float).sum()
+
+
+def test_what_stands_on_the_street_is_looked_at_more_often(scene: Pixels) -> None:
+    two = boxes(("person", 0.1, 0.5, 0.1, 0.2), ("warning_light", 0.9, 0.5, 0.1, 0.2))
+    shown = [near(scene, two, 64, dice(seed))[1].classes.tolist() for seed in range(200)]
+    lamps, people = (sum(kind in one for one in shown) for kind in (7, 0))
+    assert lamps > 2.5 * people > 0

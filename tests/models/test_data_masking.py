@@ -209,14 +209,15 @@ def unknown(palette: Palette, number: int) -> set[str]:
     return {CLASSES[kind] for kind in torch.nonzero(palette.table()[number]).flatten().tolist()}
 
 
-def test_the_map_goes_through_mosaic_crop_and_flip_with_the_picture(listing: Path) -> None:
+@pytest.mark.parametrize("windows", [{}, {"near": 0.7, "source_size": 2 * SIDE}])
+def test_the_map_goes_through_mosaic_crop_and_flip_with_the_picture(listing: Path, windows: dict[str, Any]) -> None:
     """Each photo in a colour of its own: wherever its colour is, its map is, up to the blend at the seams."""
     palette = Palette()
     for number, one in enumerate(read_set(listing)):
         one.path.unlink()
         picture(one.path, width=80, height=60)
         assert cv2.imwrite(str(one.path), np.full((60, 80, 3), 60 * number, np.uint8))
-    data = dataset(listing, "train", palette=palette, hyp={"hsv_h": 0, "hsv_s": 0, "hsv_v": 0})
+    data = dataset(listing, "train", palette=palette, hyp={"hsv_h": 0, "hsv_s": 0, "hsv_v": 0}, **windows)
     names = [Path(file).stem for file in data.im_files]
     shades = {name: 60 * number for number, name in enumerate(["a", "b", "c", "v"])}
     expected = {
@@ -232,7 +233,8 @@ def test_the_map_goes_through_mosaic_crop_and_flip_with_the_picture(listing: Pat
             grey, maps = made["img"][0].numpy(), made[KEY].numpy()
             assert maps.shape == (SIDE, SIDE)
             for shade, classes in expected.items():
-                inside = np.argwhere(grey == shade)
+                # Not at a rim, where the shades of two photos may mix to that of a third.
+                inside = np.argwhere(cv2.erode((grey == shade).astype(np.uint8), np.ones((3, 3), np.uint8)))
                 wrong = sum(unknown(palette, int(maps[y, x])) != classes for y, x in inside[::17])
                 assert wrong <= 0.1 * len(inside[::17]) + 1, (shade, wrong)
                 seen.update([shade] * bool(len(inside)))

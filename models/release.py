@@ -1,0 +1,124 @@
+"""From a training run to the shipped weights, with all that is said of them measured anew.
+
+    banksman model release var/runs/a/weights/best.pt var/labelled site-v1 --version 2 --source "YOLO26n, …" \\
+        --about models/weights/site-v1 --run var/runs/a --clips ../shared/data/clips
+
+In `models/`: `checkpoints/NAME.pt`, `weights/NAME`, `weights/NAME-int8`, `results/NAME`, `CARD.md`. Six to ten minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import models
+from models.card import card, recipe_of
+from models.data.labels import DataError
+from models.data.labelset import in_split, read_set
+from models.eval.command import JSON, evaluate
+from models.eval.network import read_manifest
+from models.eval.runtimes import compared
+from models.export import export
+from models.quantize import quantise
+
+HOME = Path(models.__path__[0])
+_TASK = "detect"
+
+
+def checkpoint(trained: Path, out: Path) -> Path:
+    """The averaged weights of a training run in half precision, without its optimizer or any path; returns `out`."""
+    import torch  # noqa: PLC0415 - the help of the command is shown without it
+
+    found = torch.load(trained, map_location="cpu", weights_only=False)
+    network = (found.get("ema") or found["model"]).half().eval().requires_grad_(requires_grad=False)
+    size = int(found["train_args"]["imgsz"])
+    network.criterion = None  # the loss, which is not needed any more and holds classes of this project
+    network.args = {"task": _TASK, "imgsz": size}
+    network.yaml["yaml_file"] = Path(str(network.yaml.get("yaml_file", ""))).name
+    vars(network).pop("pt_path", None)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    kept = {key: found.get(key) for key in ("version", "license")}
+    torch.save({"model": network, "ema": None, "epoch": -1, "train_args": {"task": _TASK, "imgsz": size}} | kept, out)
+    return out
+
+
+def release(
+    trained: Path,
+    labelled: Path,
+    name: str,
+    *,
+    about: dict[str, Any],
+    home: Path = HOME,
+    clips: Path | None = None,
+    before: Sequence[Path] = (),
+    runs: Sequence[Path] = (),
+    threads: int = 2,
+    every: int = 1,
+) -> Path:
+    """Write everything under `home`; returns the card's path.
+
+    about: see `models.export.ABOUT`; its metrics are made here. before, runs, clips: see `models.eval`, `models.card`.
+    every: only each so many-th test photo, to try it out. Raises `DataError` and `ExportError`.
+    """
+    weights, small, results = home / "weights" / name, home / "weights" / f"{name}-int8", home / "results" / name
+    photos = read_set(labelled)
+    if not in_split(photos, "test"):
+        raise DataError(f"{labelled}: no photo is in the test split, so nothing can be said of the weights")
+    recipe = "\n\n".join(recipe_of(run) for run in runs)
+    small_enough = checkpoint(trained, home / "checkpoints" / f"{name}.pt")
+    export(small_enough, weights, about=about)
+    quantise(weights, photos, small)
+    report = evaluate(
+        weights, labelled, labelled.parent / "report", clips=clips, before=before, threads=threads, every=every
+    )
+    told = json.loads(report.with_name(JSON).read_text(encoding="utf-8"))
+    runtimes = compared(weights, in_split(photos, "test")[::every], pt=small_enough, int8=small, threads=threads)
+    manifest = read_manifest(weights) | {"metrics": metrics(told)}
+    _write(weights / "manifest.json", manifest, indent=2)
+    results.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(report.with_name(JSON), results / JSON)
+    _write(results / "runtimes.json", runtimes, indent=1)
+    out = home / "CARD.md"
+    out.write_text(card(manifest, told, runtimes, recipe or None), encoding="utf-8")
+    return out
+
+
+def metrics(told: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest says of the weights, out of `eval.json`."""
+    classes = told["photos"]["classes"]
+    return {
+        "measured_on": f"the {told['photos']['photos']} photos of the {told['split']} split, "
+        f"ONNX at {told['image_size']} px",
+        "map50": {kind: round(one["ap50"], 3) for kind, one in classes.items() if one["ap50"] is not None},
+        "caveat": "Photos of a few public sets; single classes have few boxes, see the intervals in the model card.",
+    }
+
+
+def _write(path: Path, told: Any, *, indent: int) -> None:
+    path.write_text(json.dumps(told, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main(
+    trained: Annotated[Path, typer.Argument(help="What training wrote: weights/best.pt of a run.")],
+    labelled: Annotated[Path, typer.Argument(help="Folder of the labelled set.", metavar="SET")],
+    name: Annotated[str, typer.Argument(help="Of the model.")],
+    *,
+    source: Annotated[str, typer.Option(help="One line for the manifest: how it was trained.")],
+    about: Annotated[Path, typer.Option(help="Model folder whose licence and data these weights share.")],
+    version: Annotated[str, typer.Option(help="Of the weights; never an earlier one.")],
+    clips: Annotated[Path | None, typer.Option(help="Folder of the clips with known truth.")] = None,
+    before: Annotated[list[Path] | None, typer.Option(help="Another model whose alarms stand beside.")] = None,
+    run: Annotated[list[Path] | None, typer.Option(help="Folder of a training run, the first one first.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of the network.")] = 2,
+) -> None:
+    """Ship what was trained: checkpoint, export, int8, evaluation, comparison of runtimes, card."""
+    told = read_manifest(about) | {"source": source, "version": version}
+    out = release(
+        trained, labelled, name, about=told, clips=clips, before=before or (), runs=run or (), threads=threads
+    )
+    typer.echo(f"wrote {out}")
