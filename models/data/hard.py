@@ -183,36 +183,42 @@ def carried_helmet(picture: Pixels, boxes: Boxes, random: Random) -> tuple[Pixel
 
 
 def more_lamps(picture: Pixels, boxes: Boxes, lamps: Sequence[Pixels], random: Random) -> tuple[Pixels, Boxes]:
-    """One to three lamps of other photos, on top of barriers where there are any; they are labelled.
+    """One to three lamps, half of them of other photos and half drawn, on top of barriers, cones, vehicles and machines
+    where there are any; they are labelled.
 
     Lamps are on one training photo in a hundred; pasting rare objects teaches them (Ghiasi et al., "Simple Copy-Paste
     is a Strong Data Augmentation Method", 2021). lamps: cut out along their boxes.
     """
     height, width = picture.shape[:2]
     result, added = picture.copy(), []
-    barriers, taken = _corners(boxes.of("barrier"), picture), _corners(boxes, picture)
-    for _ in range(random.integers(1, 4) if lamps else 0):
-        lamp = lamps[int(random.integers(len(lamps)))]
-        down = random.uniform(12, 40)
-        if barriers:
-            left, top, right, bottom = barriers[random.integers(len(barriers))]
-            down = np.clip(random.uniform(0.15, 0.5) * (bottom - top), 10, 60)
-        down = min(down, 2.0 * lamp.shape[0])  # more would be a blur
-        across, down = max(4, round(lamp.shape[1] * down / lamp.shape[0])), round(down)
-        if barriers:
+    stands, taken = _corners(boxes.of("barrier", "cone", "vehicle", "machinery"), picture), _corners(boxes, picture)
+    for _ in range(random.integers(1, 4)):
+        if lamps and random.random() < 0.5:
+            lamp, weight = lamps[int(random.integers(len(lamps)))].astype(np.float64), None
+        else:
+            lamp, weight = drawn_lamp(random)
+        down = random.uniform(8, 40)
+        if stands:
+            left, top, right, bottom = stands[random.integers(len(stands))]
+            down = np.clip(random.uniform(0.15, 0.5) * (bottom - top), 7, 60)
+        down /= max(1.0, lamp.shape[1] / lamp.shape[0])  # a light bar is flat
+        if weight is None:
+            down = min(down, 2.0 * lamp.shape[0])  # more would be a blur
+        across, down = max(4, round(lamp.shape[1] * down / lamp.shape[0])), max(4, round(down))
+        if stands:
             x, y = round(random.uniform(left, right) - across / 2), round(top - random.uniform(0.7, 1.0) * down)
         else:
             x, y = (int(random.integers(0, max(1, size))) for size in (width - across, height - down))
         new = [x, y, x + across, y + down]
-        hides = any(
-            a < new[2] and x < c and b < new[3] and y < d for a, b, c, d in taken if [a, b, c, d] not in barriers
-        )
+        hides = any(a < new[2] and x < c and b < new[3] and y < d for a, b, c, d in taken if [a, b, c, d] not in stands)
         if x < 0 or y < 0 or new[2] > width or new[3] > height or hides:
             continue
-        small = cv2.resize(lamp, (across, down), interpolation=cv2.INTER_AREA).astype(np.float64)
+        small = cv2.resize(lamp, (across, down), interpolation=cv2.INTER_AREA)
+        if weight is None:
+            weight = _ellipse(down, across) ** 0.5  # lamps are rounder than their boxes, but not much
+        weight = cv2.resize(weight, (across, down), interpolation=cv2.INTER_AREA)[..., None]
         if random.random() < 0.5:
-            small = small[:, ::-1]
-        weight = _ellipse(down, across)[..., None] ** 0.5  # lamps are rounder than their boxes, but not much
+            small, weight = small[:, ::-1], weight[:, ::-1]
         patch = result[y : new[3], x : new[2]]
         result[y : new[3], x : new[2]] = _bytes(patch * (1 - weight) + small * random.uniform(0.7, 1.2) * weight)
         taken.append(new)
@@ -222,6 +228,53 @@ def more_lamps(picture: Pixels, boxes: Boxes, lamps: Sequence[Pixels], random: R
     kinds = np.full(len(added), CLASS_ID["warning_light"], boxes.classes.dtype)
     new_boxes = Boxes.of_xyxy(kinds, np.array(added) / [width, height, width, height])
     return result, Boxes(np.append(boxes.classes, new_boxes.classes), np.concatenate((boxes.xywh, new_boxes.xywh)))
+
+
+def drawn_lamp(random: Random) -> tuple[Floats, Floats]:
+    """A flasher on its battery box, a beacon, or a light bar, lit or not: picture (height, width, 3), weight of each
+    pixel (height, width). Amber mostly, as on street works; light bars have other colours too.
+    """
+    kind = str(random.choice(["flasher", "beacon", "bar"], p=[0.5, 0.3, 0.2]))
+    height, width = {"flasher": (72, 48), "beacon": (56, 48), "bar": (32, 120)}[kind]
+    lens = np.array([random.uniform(0, 60), random.uniform(90, 190), random.uniform(200, 255)])
+    if random.random() < 0.25:
+        lens = np.array([[40, 40, 220], [220, 90, 40], [210, 215, 220]][random.integers(3)], np.float64)
+    base = np.array([[40, 190, 220], [40, 40, 190], [60, 60, 60], [200, 200, 200]][random.integers(4)], np.float64)
+    made, weight = np.zeros((height, width, 3)), np.zeros((height, width))
+    if kind == "flasher":
+        foot = random.uniform(0.0, 0.4) * height
+        middle, radius = (width // 2, round((height - foot) / 2)), min(width, round(height - foot)) // 2 - 1
+        side = max(2, round(radius * random.uniform(0.35, 1.0)))  # seen from the front or aslant
+        cv2.rectangle(weight, (width // 5, middle[1]), (4 * width // 5, height - 1), 1.0, -1)
+        made[weight > 0] = base
+        for part, shade in ((1.0, 0.75), (0.85, 1.0), (0.5, 1.12)):
+            axes = (max(1, round(side * part)), max(1, round(radius * part)))
+            cv2.ellipse(made, middle, axes, 0, 0, 360, (lens * shade).tolist(), -1)
+        cv2.ellipse(weight, middle, (side, radius), 0, 0, 360, 1.0, -1)
+    elif kind == "beacon":
+        foot = round(height * random.uniform(0.05, 0.25))
+        cv2.rectangle(weight, (2, height - foot - 1), (width - 3, height - 1), 1.0, -1)
+        made[weight > 0] = base
+        inset = round(width * random.uniform(0.05, 0.2))
+        cv2.rectangle(made, (inset, height // 3), (width - 1 - inset, height - foot - 1), lens.tolist(), -1)
+        cv2.rectangle(weight, (inset, height // 3), (width - 1 - inset, height - foot - 1), 1.0, -1)
+        axes = (width // 2 - inset, height // 3)
+        cv2.ellipse(made, (width // 2, height // 3), axes, 0, 180, 360, lens.tolist(), -1)
+        cv2.ellipse(weight, (width // 2, height // 3), axes, 0, 180, 360, 1.0, -1)
+        stripe = round(width * random.uniform(0.3, 0.6))
+        made[height // 4 : height - foot - 1, stripe : stripe + 5] *= 1.25
+    else:
+        weight[4:-4, 2:-2] = 1.0
+        made[4:-4, 2:-2] = lens
+        for edge in range(0, width, int(random.integers(20, 50))):
+            made[4:-4, edge : edge + 4] = lens * 0.6
+        if random.random() < 0.5:
+            made[4:-4, 45:75] = base
+    if random.random() < 0.4:  # lit: white in the middle
+        y, x = np.mgrid[:height, :width]
+        glow = np.exp(-(((x - width / 2) / (0.3 * width)) ** 2) - ((y - height * 0.4) / (0.3 * height)) ** 2)[..., None]
+        made = made * (1 - glow) + np.array([190.0, 240.0, 255.0]) * glow
+    return np.clip(made, 0, 255), cv2.GaussianBlur(weight, (5, 5), 0).astype(np.float64)
 
 
 def hidden_faces(picture: Pixels, boxes: Boxes, random: Random) -> Pixels:

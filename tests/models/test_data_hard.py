@@ -17,6 +17,7 @@ from models.data.hard import (
     bucket,
     cap,
     carried_helmet,
+    drawn_lamp,
     far,
     harden,
     hidden_faces,
@@ -183,7 +184,25 @@ def test_more_lamps_stand_on_barriers_and_are_labelled(scene: Pixels) -> None:
         assert new[:, 1].min() * 120 - 1 <= top < bottom <= new[:, 3].max() * 120 + 1
         assert (np.abs(new[:, 3] - 0.65) < 0.05).all()  # the barrier's top
         assert (made[36:84, 16:48] == scene[36:84, 16:48]).all()  # the person
-    assert more_lamps(scene, before, [], dice()) == (scene, before)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_drawn_lamp_fills_its_box(seed: int) -> None:
+    made, weight = drawn_lamp(dice(seed))
+    assert made.shape == (*weight.shape, 3)
+    assert made.min() >= 0
+    assert made.max() <= 255
+    assert weight.min() >= 0
+    assert weight.max() == pytest.approx(1.0)
+    down, across = np.nonzero(weight > 0.5)
+    assert np.ptp(down) > 0.7 * len(weight)
+    assert np.ptp(across) > 0.5 * weight.shape[1]
+
+
+def test_lamps_are_drawn_where_no_photo_has_one(scene: Pixels) -> None:
+    before = boxes(("barrier", 0.5, 0.8, 0.8, 0.3))
+    added = [len(more_lamps(scene, before, [], dice(seed))[1]) - 1 for seed in range(20)]
+    assert 20 <= sum(added) <= 60
 
 
 @pytest.mark.parametrize(("name", "brow"), [("helmet", 0.55), ("no_helmet", 0.4)])
