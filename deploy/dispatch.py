@@ -13,9 +13,9 @@ from prometheus_client import start_http_server
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from broker.dispatch import jobs
+from broker.dispatch import jobs, ledger
 from broker.dispatch.clock import Clock, SystemClock
-from broker.dispatch.database import DatabaseError, migrate, open_engine, transaction
+from broker.dispatch.database import DatabaseError, migrate, open_engine, reading, transaction
 from broker.dispatch.evidence import Store
 from broker.dispatch.link import Link, LinkError
 from broker.dispatch.notify import asking, channels, deliver
@@ -104,6 +104,32 @@ def admin(
             typer.echo(str(error), err=True)
             raise typer.Exit(2) from error
     typer.echo(f"{login.strip().lower()} {'is an administrator now' if new else 'has a new password'}")
+
+
+@app.command()
+def verify(
+    file: File,
+    case: Annotated[str, typer.Option(help="Only the ledger of this case; without it all cases and all days.")] = "",
+) -> None:
+    """Look whether the audit ledger is as it was written. Ends with 1, and says which case or day, where it is not.
+
+    Compare the last day's hash with the one of the log or wherever it was written down.
+    """
+    with _told(), reading(_engine(load(file))) as session:
+        if case:
+            problems = [f"case {case}: {what}" for what in ledger.verify(session, case)]
+            sound = f"case {case}: all lines are as they were written"
+        else:
+            found = ledger.verify_all(session)
+            problems = [f"case {c}: {what}" for c, whats in found.problems.items() for what in whats]
+            problems += [f"day: {what}" for what in found.days]
+            last = f"; {found.last_day} has {found.last_hash}" if found.last_day else "; no day is closed yet"
+            sound = f"{found.cases} cases with {found.lines} lines are as they were written{last}"
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(sound)
 
 
 def _engine(settings: Settings) -> Engine:

@@ -511,7 +511,8 @@ def act(case: CaseValues, action: Action, actor: str, now: float) -> Change:  # 
         case Done(result):
             result = _text(result)
             after = replace(case, state=CaseState.RESOLVED, result=result, resolved_at=now, unverified=False)
-            return Change(after, (Line(actor, "done", {"result": result}),), (), (Mark("resolved"),))
+            job = Wanted("answer_due", case.id, now, {}, case.id)
+            return Change(after, (Line(actor, "done", {"result": result}),), (job,), (Mark("resolved"),))
         case Answer(text):
             text = _text(text)
             after = replace(case, state=CaseState.ANSWERED, answer=text, answered_at=now)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Row, exists, func, select, true
 from sqlalchemy.orm import Session
 
 from broker.dispatch.database import table_of
@@ -22,6 +24,7 @@ _CASE, _LEDGER, _DAY = table_of(Case), table_of(Ledger), table_of(LedgerDay)
 
 
 _HASHED = ("previous", "case", "n", "at", "actor", "action", "detail")
+_BATCH = 2000
 
 
 def line_hash(line: Mapping[str, Any]) -> str:
@@ -52,24 +55,83 @@ def append(  # noqa: PLR0917 a line has these columns
 
 def verify(session: Session, case_id: str) -> list[str]:
     """What is wrong with the chain of a case, in words; empty: nothing."""
+    held = session.execute(select(_CASE.c.ledger_n, _CASE.c.ledger_head).where(_CASE.c.id == case_id)).one_or_none()
+    lines = session.execute(select(_LEDGER).where(_LEDGER.c.case == case_id).order_by(_LEDGER.c.n))
+    problems, n, head = _chain(lines)
+    if held is None:
+        return [*problems, "the case is missing"]
+    return problems + _end(n, head, held.ledger_n, held.ledger_head)
+
+
+def _chain(lines: Iterable[Row[Any]]) -> tuple[list[str], int, str]:
+    """What is wrong with the lines of a case; number and hash of the last one."""
     problems = []
     n, head = 0, ""
-    for row in session.execute(select(_LEDGER).where(_LEDGER.c.case == case_id).order_by(_LEDGER.c.n)):
+    for row in lines:
         n += 1
         if row.n != n:
             problems.append(f"line {n} is missing")
             n = row.n
         if row.previous != head:
             problems.append(f"line {n} does not follow the line before it")
-        if row.hash != line_hash(dict(row._mapping)):
+        if row.hash != line_hash(row._mapping):
             problems.append(f"line {n} was changed")
         head = row.hash
-    held = session.execute(select(_CASE.c.ledger_n, _CASE.c.ledger_head).where(_CASE.c.id == case_id)).one_or_none()
-    if held is None:
-        problems.append("the case is missing")
-    elif (held.ledger_n, held.ledger_head) != (n, head):
-        problems.append(f"the case knows {held.ledger_n} lines; the ledger has {n}, or ends otherwise")
-    return problems
+    return problems, n, head
+
+
+def _end(n: int, head: str, held_n: int, held_head: str) -> list[str]:
+    whole = (held_n, held_head) == (n, head)
+    return [] if whole else [f"the case knows {held_n} lines; the ledger has {n}, or ends otherwise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a look at whole ledgers found. problems: by case, in words. days: what is wrong with the days' hashes.
+
+    last_day, last_hash: the newest day that is closed; empty where none is. Days that were cut off at the end leave no
+    trace here: the hash is to be compared with what was written down outside.
+    """
+
+    cases: int
+    lines: int
+    problems: Mapping[str, list[str]]
+    days: list[str]
+    last_day: str
+    last_hash: str
+
+    @property
+    def sound(self) -> bool:
+        return not self.problems and not self.days
+
+
+def verify_all(session: Session, which: ColumnElement[bool] | None = None) -> Checked:
+    """Every chain of the cases that fulfil `which` (None: all), in one pass, and the hashes of all days."""
+    cases = lines = 0
+    problems: dict[str, list[str]] = {}
+    both = select(_CASE.c.id, _CASE.c.ledger_n, _CASE.c.ledger_head, _LEDGER).join(
+        _LEDGER, _LEDGER.c.case == _CASE.c.id, isouter=True
+    )
+    rows = session.execute(
+        both.where(true() if which is None else which).order_by(_CASE.c.id, _LEDGER.c.n),
+        execution_options={"yield_per": _BATCH},
+    )
+    for case, (first, rest) in _by_case(rows):
+        found, n, head = _chain(row for row in (first, *rest) if row.n is not None)
+        found += _end(n, head, first.ledger_n, first.ledger_head)
+        cases, lines = cases + 1, lines + n
+        if found:
+            problems[case] = found
+    if which is None:
+        orphans = select(_LEDGER.c.case).where(~exists().where(_CASE.c.id == _LEDGER.c.case)).distinct()
+        problems |= {case: ["the case is missing"] for case in session.scalars(orphans)}
+    last = session.execute(select(_DAY).order_by(_DAY.c.day.desc()).limit(1)).one_or_none()
+    return Checked(cases, lines, problems, verify_days(session), last.day if last else "", last.hash if last else "")
+
+
+def _by_case(rows: Iterable[Row[Any]]) -> Iterator[tuple[str, tuple[Row[Any], Iterator[Row[Any]]]]]:
+    for case, group in groupby(rows, key=lambda row: str(row.id)):
+        yield case, (next(group), group)
 
 
 def _bounds(day: dt.date) -> tuple[float, float]:

@@ -9,6 +9,7 @@ Holidays change nothing. The clauses speak of the next day, not of the next work
 from __future__ import annotations
 
 from datetime import timedelta
+from math import inf, nextafter
 
 from broker.dispatch.norm.calendar import SiteCalendar
 
@@ -36,3 +37,13 @@ def feedback_due(ready_at: float, calendar: SiteCalendar) -> float:
     at = feedback_at(ready_at, calendar)
     day = calendar.local(at).date()
     return calendar.instant(day if at > ready_at else day + timedelta(days=1), EVENING_DUE)
+
+
+def overdue_before(now: float, calendar: SiteCalendar) -> float:
+    """What was ready before this, and is not told by now, is overdue: `feedback_due` of it is over.
+
+    For questions to a database, where each case's own time cannot be asked for.
+    """
+    today = calendar.local(now).date()
+    edges = [edge for back in range(-1, 5) for edge in calendar.window(today - timedelta(days=back), OPENS, CLOSES)]
+    return max(edge for edge in edges if feedback_due(nextafter(edge, -inf), calendar) < now)

@@ -18,7 +18,7 @@ from broker.dispatch.cases import DISPATCH, CaseValues, Wanted, tells_nobody
 from broker.dispatch.database import transaction
 from broker.dispatch.jobs import Again, JobError, JobValues
 from broker.dispatch.norm import NormError
-from broker.dispatch.norm.feedback import feedback_at
+from broker.dispatch.norm.feedback import feedback_at, feedback_due
 from broker.dispatch.norm.repeat import repeats
 from broker.dispatch.norm.review import escalation
 from broker.dispatch.notify.message import About
@@ -188,6 +188,23 @@ def feedback(engine: Engine, job: JobValues, now: float) -> None:
         outside = [p for p in heard if p not in people.members and hours > now]
     if outside:
         raise Again(hours)
+
+
+def answer_due(engine: Engine, job: JobValues, now: float) -> None:
+    """Tell owner and chain, once, that nobody was told what was done by the time that the norm gives."""
+    with transaction(engine) as session:
+        case = _case(session, job)
+        if case.state != CaseState.RESOLVED or case.resolved_at is None:  # answered, or opened again
+            return
+        people = roster_of(session, case.site)
+        due = feedback_due(case.resolved_at, people.calendar)
+        if due < now:
+            lead = next((step.people for step in people.chain if step.people), ())
+            told = dict.fromkeys([*([case.owner] if case.owner else []), *lead])
+            ask(session, [(case, About.UNANSWERED, told)], now)
+            ledger.append(session, case.id, now, DISPATCH, "answer_overdue", {"people": list(told)})
+            return
+    raise Again(due + 1.0)
 
 
 EVERY_SITE = "*"

@@ -19,5 +19,6 @@ def handlers(channels: Mapping[str, Channel], links: Links, pictures: Pictures) 
         "escalate": asking.escalate,
         "late_digest": asking.late_digest,
         "feedback": asking.feedback,
+        "answer_due": asking.answer_due,
         "handover": asking.handover,
     }

@@ -29,7 +29,7 @@ Pictures = Callable[[Session, str], Path | None]
 """The newest picture of a case, faces made unrecognisable."""
 
 _CALM = {About.CLEARED, About.FEEDBACK}
-_OWN_HEADING = _CALM | {About.ESCALATION, About.REPEAT, About.REOPENED}
+_OWN_HEADING = _CALM | {About.UNANSWERED, About.ESCALATION, About.REPEAT, About.REOPENED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Desk:
         about = About(row.about)
         if case is None:
             return Waiting(id=row.id, case=None, site=row.site, about=about, since=row.at)
-        severity = "info" if about in _CALM else case.severity
+        severity = "info" if about in _CALM | {About.UNANSWERED} else case.severity
         people = self._rosters[row.site]
         waiting = Waiting(
             id=row.id,
@@ -136,6 +136,7 @@ class Desk:
             over=CaseState(case.state).over,
             cleared=case.alarm_state == AlarmState.CLEARED,
             taken=case.assigned_at is not None,
+            answered=case.state != CaseState.RESOLVED,
         )
         if waiting.urgent and waiting.ready_at > self.now:  # only then a picture would let it go
             return replace(waiting, picture=self.pictures(self.session, case.id) is not None)
@@ -159,7 +160,7 @@ class Desk:
             now=self.now,
             sections=_sections(parcel, items),
             link=self.links(worst_first[0].id if len(cases) == 1 else None, self.reader.id, self.now),
-            picture=None if parcel.about in _CALM else next(filter(None, pictures), None),
+            picture=None if parcel.about in _CALM | {About.UNANSWERED} else next(filter(None, pictures), None),
         )
 
     def _item(self, case: Case) -> Item:

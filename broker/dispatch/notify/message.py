@@ -38,6 +38,7 @@ class About(StrEnum):
     CLEARED = "cleared"
     LATE = "late"
     FEEDBACK = "feedback"
+    UNANSWERED = "unanswered"
     HANDOVER = "handover"
     DIGEST = "digest"
 
@@ -199,9 +200,11 @@ class _Writer:
             place = self.t("notify.places.place", place=self._place(item), source=harmless(item.source))
             where = self.t("notify.places.one", site=self._sites(), place=place)
             lines.append(self.t("notify.line.where", where=where))
-        if about is About.FEEDBACK:
+        if about in {About.FEEDBACK, About.UNANSWERED}:
             if item.result:
                 lines.append(self.t("notify.line.result", result=harmless(item.result, MAX_RESULT)))
+            if about is About.UNANSWERED:
+                lines.append(self.t("notify.line.unanswered"))
             return Block("", tuple(lines))
         if about is About.CLEARED and item.cleared_at is not None:
             age = self._age(item.cleared_at - item.since)
@@ -250,7 +253,7 @@ class _Writer:
     def _lists(self) -> tuple[Block, ...]:
         blocks = [self._list(s) for s in self.m.sections]
         rules = {i.rule: i for i in self.m.items}
-        if len(rules) == 1 and self.m.about not in {About.CLEARED, About.FEEDBACK}:
+        if len(rules) == 1 and self.m.about not in {About.CLEARED, About.FEEDBACK, About.UNANSWERED}:
             blocks.append(Block("", (self._clause(next(iter(rules.values()))),)))
         return tuple(blocks)
 

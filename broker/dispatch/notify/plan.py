@@ -31,7 +31,7 @@ RAISING = (
     About.REPEAT,
 )
 """What tells that something is wrong. Of several about one case the first in this order is told."""
-_AT_ONCE = {About.GIVEN, About.HANDOVER, About.LATE, About.FEEDBACK}
+_AT_ONCE = {About.GIVEN, About.HANDOVER, About.LATE, About.FEEDBACK, About.UNANSWERED}
 """The picture is no matter, and what is alike comes together."""
 
 
@@ -50,6 +50,7 @@ class Dropped(StrEnum):
 
     OVER = "over"  # the case is closed or a false alarm
     TAKEN = "taken"  # somebody has it: nothing to urge
+    ANSWERED = "answered"  # somebody was told what was done, or it was opened again
     MERGED = "merged"  # another message of the same case says it
     NOT_TOLD = "not_told"  # cleared, but this person never heard that it was raised
     LASTS = "lasts"  # cleared, but raised again since
@@ -77,6 +78,7 @@ class Waiting:
     over: bool = False
     cleared: bool = False
     taken: bool = False
+    answered: bool = False
     picture: bool = False
 
     @property
@@ -150,6 +152,11 @@ def settle(waiting: Iterable[Waiting]) -> tuple[list[Waiting], dict[str, Dropped
             alive.append(row)
         elif row.over:
             drop[row.id] = Dropped.OVER
+        elif row.about is About.UNANSWERED:
+            if row.answered:
+                drop[row.id] = Dropped.ANSWERED
+            else:
+                alive.append(row)
         elif row.taken and row.about in {About.REPEAT, About.ESCALATION}:
             drop[row.id] = Dropped.TAKEN
         else:

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from broker.dispatch.clock import Clock
 from broker.dispatch.evidence import Store
-from broker.dispatch.web import admin, api, entry, foreman, officer
+from broker.dispatch.web import admin, api, chains, entry, foreman, officer
 from broker.dispatch.web.auth import Passwords
 from broker.dispatch.web.guard import Guard
 from broker.dispatch.web.links import Links
@@ -44,6 +44,6 @@ def create(
         hide_faces=hide_faces,
         passwords=passwords or Passwords(),
     )
-    for part in (entry, api, officer, admin, foreman):
+    for part in (entry, api, officer, chains, admin, foreman):
         part.add(app, web)
     return app

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, RedirectResponse
-from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy.orm import Session as Transaction
 
-from broker.dispatch import ledger
+from broker.dispatch import ledger, roster
 from broker.dispatch.database import reading
 from broker.dispatch.evidence import MEDIA_TYPES
-from broker.dispatch.tables import AlarmState, Case, Delivery, Evidence, Ledger
+from broker.dispatch.norm import NormError
+from broker.dispatch.tables import AlarmState, Case, Delivery, Evidence, Ledger, Site
 from broker.dispatch.web.pages import (
     OVER,
     PER_PAGE,
@@ -22,12 +26,15 @@ from broker.dispatch.web.pages import (
     Sha256,
     Web,
     overdue_at,
+    unanswered_at,
     visible,
 )
 from broker.dispatch.web.photo import PhotoError, thumbnail
 from broker.dispatch.web.rights import Right, Visitor
 from broker.dispatch.web.steps import STEPS, offered, receivers, take_step
 from broker.dispatch.web.words import file_words
+
+log = logging.getLogger(__name__)
 
 _HISTORY = 200
 _WORST_FIRST = case((Case.severity == "critical", 0), (Case.severity == "warning", 1), else_=2)
@@ -44,12 +51,14 @@ def add(app: FastAPI, web: Web) -> None:
 
 
 def _add_lists(app: FastAPI, web: Web) -> None:
-    def listed(request: Request, visitor: Visitor, name: str, which: ColumnElement[bool], page: int) -> Response:
+    def listed(
+        request: Request, visitor: Visitor, name: str, which: Callable[[Transaction], ColumnElement[bool]], page: int
+    ) -> Response:
         if visitor.case is not None:
             return RedirectResponse(f"/cases/{visitor.case}", 303)
         t = web.text(request, visitor)
-        where = and_(which, Case.state.not_in(OVER), visible(visitor))
         with reading(web.engine) as db:
+            where = and_(which(db), Case.state.not_in(OVER), visible(visitor))
             total = db.scalar(select(func.count()).select_from(Case).where(where)) or 0
             rows = db.scalars(
                 select(Case)
@@ -64,15 +73,16 @@ def _add_lists(app: FastAPI, web: Web) -> None:
 
     @app.get("/", include_in_schema=False)
     def mine(request: Request, visitor: Known, page: Page = 1) -> Response:
-        return listed(request, visitor, "mine", Case.owner == visitor.id, page)
+        return listed(request, visitor, "mine", lambda _: Case.owner == visitor.id, page)
 
     @app.get("/overdue", include_in_schema=False)
     def overdue(request: Request, visitor: Known, page: Page = 1) -> Response:
-        return listed(request, visitor, "overdue", overdue_at(web.clock.now()), page)
+        now = web.clock.now()
+        return listed(request, visitor, "overdue", lambda db: or_(overdue_at(now), unanswered_at(db, now)), page)
 
     @app.get("/open", include_in_schema=False)
     def still_open(request: Request, visitor: Known, page: Page = 1) -> Response:
-        return listed(request, visitor, "open", Case.state.not_in(OVER), page)
+        return listed(request, visitor, "open", lambda _: Case.state.not_in(OVER), page)
 
 
 def _add_case(app: FastAPI, web: Web) -> None:
@@ -97,6 +107,8 @@ def _add_case(app: FastAPI, web: Web) -> None:
             leads = visitor.may(Right.LEAD, row.site)
             values: dict[str, Any] = {
                 "case": words.case(row),
+                "received": words.time(row.opened_at, row.site),
+                "shift": shift_of(db, row),
                 "quick": words.quick(row.rule),
                 "result": row.result or "",
                 "answer": row.answer or "",
@@ -138,6 +150,19 @@ def _add_case(app: FastAPI, web: Web) -> None:
         content = photo.file.read() if photo is not None and step == "done" else None
         take_step(web, visitor, case_id, step, {"text": text, "person": person, "on": on}, after=after, photo=content)
         return RedirectResponse(f"/cases/{case_id}", 303)
+
+
+def shift_of(db: Transaction, row: Case) -> str:
+    """The shift in charge when a case was received; empty where there was none, or nobody has entered the site."""
+    site = db.get(Site, row.site)
+    if site is None:
+        return ""
+    try:
+        shift = roster.calendar_of(db, site).shift_at(row.opened_at)
+    except NormError as error:
+        log.warning("site %s: its roster cannot be used: %s", row.site, error)
+        return ""
+    return shift.shift.name if shift else ""
 
 
 def _add_files(app: FastAPI, web: Web) -> None:

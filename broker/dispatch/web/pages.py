@@ -14,12 +14,14 @@ import jinja2
 from fastapi import Depends, Form, HTTPException, Request, Response
 from fastapi import Path as PathParam
 from fastapi.responses import HTMLResponse
-from sqlalchemy import ColumnElement, Engine, and_, func, select, true
+from sqlalchemy import ColumnElement, Engine, and_, false, func, or_, select, true
 from sqlalchemy.orm import Session as Transaction
 
 from broker.dispatch.clock import Clock
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.evidence import Store
+from broker.dispatch.norm.calendar import SiteCalendar
+from broker.dispatch.norm.feedback import overdue_before
 from broker.dispatch.norm.review import REVIEW_S
 from broker.dispatch.tables import Case, CaseState, Evidence, Person, Site
 from broker.dispatch.text import LANGUAGES, Catalogue, catalogue
@@ -101,6 +103,18 @@ def cleaned(text: str, longest: int = LONGEST_TEXT, *, lines: bool = True) -> st
 def overdue_at(now: float) -> ColumnElement[bool]:
     """Cases that nobody has taken within the norm's five minutes."""
     return and_(Case.state.not_in(OVER), Case.assigned_at.is_(None), Case.review_from < now - REVIEW_S)
+
+
+def unanswered_at(db: Transaction, now: float) -> ColumnElement[bool]:
+    """Cases with a result of which nobody was told by the time that the norm gives (`norm.feedback`)."""
+    zones: dict[str, list[str]] = {}
+    for site, zone in db.execute(select(Site.id, Site.time_zone)):
+        zones.setdefault(zone, []).append(site)
+    of_zone = [
+        and_(Case.site.in_(sites), Case.resolved_at < overdue_before(now, SiteCalendar(zone)))
+        for zone, sites in zones.items()
+    ]
+    return and_(Case.state == CaseState.RESOLVED.value, or_(false(), *of_zone))
 
 
 def visible(visitor: Visitor) -> ColumnElement[bool]:
@@ -204,7 +218,8 @@ class Web:
     def counts(self, db: Transaction, visitor: Visitor) -> dict[str, int]:
         """For the navigation: what is mine, what is overdue."""
         mine = and_(Case.owner == visitor.id, Case.state.not_in(OVER), visible(visitor))
-        late = and_(overdue_at(self.clock.now()), visible(visitor))
+        now = self.clock.now()
+        late = and_(or_(overdue_at(now), unanswered_at(db, now)), visible(visitor))
         return {
             name: db.scalar(select(func.count()).select_from(Case).where(which)) or 0
             for name, which in (("mine", mine), ("overdue", late))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from broker.dispatch.norm.calendar import SiteCalendar
+from broker.dispatch.norm.feedback import feedback_due
 from broker.dispatch.norm.review import overdue, review_due
 from broker.dispatch.tables import AlarmState, Case, CaseState, Evidence, Ledger, Site
 from broker.dispatch.text import Catalogue
@@ -148,7 +150,7 @@ class Words:
 
     # -- cases ---------------------------------------------------------------------------------------------------------
 
-    def clock(self, case: Case) -> ClockWords:
+    def clock(self, case: Case) -> ClockWords:  # noqa: PLR0911 a table
         """What the norm's clock says of a case."""
         if overdue(case.review_from, case.assigned_at, self.now) and not CaseState(case.state).over:
             late = self.duration(self.now - review_due(case.review_from))
@@ -161,6 +163,9 @@ class Words:
                 lasted = self.duration(self.now - (case.assigned_at or self.now))
                 return ClockWords(self.text("web.clock.assigned", who=self.person(case.owner), lasted=lasted), "")
             case CaseState.RESOLVED:
+                due = self._answer_due(case)
+                if due < self.now:
+                    return ClockWords(self.text("web.clock.unanswered", lasted=self.duration(self.now - due)), "bad")
                 lasted = self.duration(self.now - (case.resolved_at or self.now))
                 return ClockWords(self.text("web.clock.resolved", lasted=lasted), "wait")
             case CaseState.ANSWERED:
@@ -169,6 +174,11 @@ class Words:
                 at = self.time(case.closed_at or self.now, case.site)
                 return ClockWords(self.text(f"web.clock.{case.state}", at=at), "good")
 
+    def _answer_due(self, case: Case) -> float:
+        """By when whoever reported it is to be told what was done."""
+        known = self.sites.get(case.site)
+        return feedback_due(case.resolved_at or self.now, SiteCalendar(known.time_zone if known else "UTC"))
+
     def place(self, case: Case) -> str:
         where = self.text("web.whole_picture") if case.place == WHOLE_PICTURE else case.place
         return self.text("web.place", site=self.site(case.site), source=case.source, place=where)
@@ -176,6 +186,7 @@ class Words:
     def case(self, case: Case, picture: str = "") -> CaseWords:
         """picture: address of a thumbnail."""
         alarm = AlarmState(case.alarm_state)
+        clock = self.clock(case)
         ended = case.cleared_at if alarm is AlarmState.CLEARED and case.cleared_at else self.now
         notes = [self.text(f"web.note.{n}") for n in ("unverified", "late", "hold", "important") if getattr(case, n)]
         if case.reopened:
@@ -199,8 +210,8 @@ class Words:
             since_iso=self._local(case.first_seen, case.site).isoformat(timespec="seconds"),
             lasted=self.duration(ended - case.first_seen),
             owner=self.person(case.owner),
-            clock=self.clock(case),
-            overdue=overdue(case.review_from, case.assigned_at, self.now) and not CaseState(case.state).over,
+            clock=clock,
+            overdue=clock.kind == "bad",
             notes=tuple(notes),
             picture=picture,
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from broker.dispatch.norm.calendar import SiteCalendar
-from broker.dispatch.norm.feedback import feedback_at, feedback_due
+from broker.dispatch.norm.feedback import feedback_at, feedback_due, overdue_before
 from tests.dispatch.norm.builders import BERLIN, SHANGHAI, at, calendar, local, moments, zones
 
 
@@ -63,3 +64,22 @@ def test_never_before_it_is_ready_always_within_the_hours_and_before_it_is_due(
     if told > ready:
         assert (site.local(told).hour, site.local(told).minute) == (8, 30)
         assert (site.local(due).date(), site.local(due).hour) == (site.local(told).date(), 10)
+
+
+@given(zones.map(SiteCalendar), moments, st.floats(-4 * 86_400, 86_400))
+@example(SiteCalendar("Pacific/Apia"), at("2011-12-31 05:00", "Pacific/Apia"), -31 * 3600.0)
+def test_what_is_overdue_is_what_was_ready_before_a_moment(site: SiteCalendar, now: float, since: float) -> None:
+    ready = now + since
+    assert (ready < overdue_before(now, site)) == (feedback_due(ready, site) < now)
+
+
+@pytest.mark.parametrize(
+    ("now", "before"),
+    [
+        ("2026-06-02 10:00", "2026-06-01 08:30+08:00"),  # the last second is in time
+        ("2026-06-02 10:01", "2026-06-02 08:30+08:00"),
+        ("2026-06-03 09:59", "2026-06-02 08:30+08:00"),
+    ],
+)
+def test_at_ten_the_answers_of_the_day_before_are_overdue(now: str, before: str) -> None:
+    assert local(overdue_before(at(now), calendar())) == before

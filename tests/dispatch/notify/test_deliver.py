@@ -561,3 +561,27 @@ def test_a_job_whose_turn_comes_late_is_left_to_whoever_claims_it_next(yard: Yar
     assert tried == ["job-0", "job-1"]
     jobs.run_due(yard.engine, {"slow": slow}, yard.clock, 20)
     assert sorted(tried) == ["job-0", "job-1", "job-2", "job-3"]
+
+
+def test_owner_and_chain_are_told_once_that_an_answer_is_overdue(yard: Yard) -> None:
+    case = yard.event()  # 21:05
+    yard.do(case, Take(), "li")
+    yard.do(case, Done("戴好了"), "li")
+    yard.run(12 * 3600)  # 09:05
+    yard.told()
+    yard.run(3600)
+    title = ["【答复逾期】未戴安全帽 1人｜东门工地 pit-1".replace(" 1人", "")]
+    assert {who: told for who, told in yard.told().items() if who in {"li", "chen"}} == {"li": title, "chen": title}
+    assert ("answer_overdue", {"people": ["li", "chen"]}) in yard.ledger(case)
+    yard.run(24 * 3600)
+    assert not any("答复逾期" in told for titles in yard.told().values() for told in titles)
+
+
+def test_an_answer_in_time_tells_nobody_that_it_is_overdue(yard: Yard) -> None:
+    case = yard.event()
+    yard.do(case, Take(), "li")
+    yard.do(case, Done("戴好了"), "li")
+    yard.run(3600)
+    yard.do(case, TellReporter("told"), "li")
+    yard.run(24 * 3600)
+    assert not any("答复逾期" in told for titles in yard.told().values() for told in titles)

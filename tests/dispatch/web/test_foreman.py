@@ -11,8 +11,8 @@ from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 from sqlalchemy import select
 
-from broker.dispatch.database import reading
-from broker.dispatch.tables import Evidence
+from broker.dispatch.database import reading, transaction
+from broker.dispatch.tables import Evidence, Shift
 from broker.dispatch.text import LANGUAGES, catalogue
 from tests.dispatch.web.builders import Bench, clip, jpeg
 
@@ -262,3 +262,29 @@ def test_the_name_of_a_photo_is_not_used(bench: Bench) -> None:
     _, answer = done(bench, phone_photo(), name="../../../etc/passwd\x00.jpg")
     assert answer.status_code == 303
     assert "passwd" not in str(bench.rows())
+
+
+def test_an_answer_that_is_overdue_is_seen_in_the_list_and_on_the_case(bench: Bench) -> None:
+    case = bench.case()  # Monday, 22:13 in Shanghai
+    foreman = bench.logged_in("wang")
+    foreman.submit(f"/cases/{case}/take")
+    foreman.submit(f"/cases/{case}/done", {"text": "helmets handed out"})
+    bench.clock.advance(11 * 3600)  # 09:13
+    assert case not in foreman.get("/overdue").text
+    assert "To be answered" in foreman.get(f"/cases/{case}").text
+    bench.clock.advance(3600)  # 10:13
+    page = foreman.get("/overdue").text
+    assert case in page
+    assert 'class="bad">1<' in page
+    assert "Not answered in time, 13 min 20 s late" in foreman.get(f"/cases/{case}").text
+    foreman.submit(f"/cases/{case}/answer", {"text": "told the caller"})
+    assert case not in foreman.get("/overdue").text
+
+
+def test_a_case_names_the_shift_in_charge_when_it_was_received(bench: Bench) -> None:
+    with transaction(bench.engine) as db:
+        db.add(Shift(id="day", site="north", name="白班", start=480, end=1200))
+        db.add(Shift(id="night", site="north", name="夜班", start=1200, end=480))
+    night, none = bench.case(), bench.case("south", "pump-1")
+    assert "22:13:20 · 夜班" in bench.logged_in("wang").get(f"/cases/{night}").text
+    assert "夜班" not in bench.logged_in("smith").get(f"/cases/{none}").text

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import date
 
 import pytest
 from openpyxl import load_workbook
 from sqlalchemy import update
 
+from broker.dispatch import ledger
 from broker.dispatch.database import transaction
-from broker.dispatch.tables import Ledger, Role, Shift
+from broker.dispatch.tables import Ledger, LedgerDay, Role, Shift
 from broker.dispatch.web import export
 from tests.dispatch.web.builders import Bench, clip, jpeg
 
@@ -230,3 +232,26 @@ def test_an_alarm_of_the_same_id_from_another_node_shows_nothing_of_the_first(be
     page = bench.logged_in("smith").get("/open").text
     assert "/cases/" in page
     assert "/evidence/" not in page
+
+
+@pytest.mark.parametrize(("login", "code"), [("chen", 200), ("root", 200), ("wang", 403), ("zhao", 403)])
+def test_who_may_have_the_whole_ledger_checked(bench: Bench, login: str, code: int) -> None:
+    bench.case()
+    answer = bench.logged_in(login).get("/ledger/check")
+    assert answer.status_code == code
+    assert ("1 cases with 1 lines" in answer.text) == (code == 200)
+
+
+def test_the_page_names_broken_cases_of_ones_own_sites_and_broken_days(bench: Bench) -> None:
+    cases = {"north": bench.case(), "south": bench.case("south", "pump-1")}
+    bench.person("only-south", "Jones", ("south", Role.OFFICER))
+    with transaction(bench.engine) as db:
+        ledger.close_day(db, date(2026, 9, 21))
+        db.execute(update(Ledger).values(actor="bo"))
+        db.execute(update(LedgerDay).values(cases=7))
+    for login, named in {"root": {"north", "south"}, "only-south": {"south"}}.items():
+        page = bench.logged_in(login).get("/ledger/check").text
+        assert {name for name, case in cases.items() if case in page} == named
+        assert "the ledger of 2026-09-21 is not what it was" in page
+    for login, path in (("root", "/admin/audit"), ("chen", "/ledger")):
+        assert 'href="/ledger/check"' in bench.logged_in(login).get(path).text
