@@ -119,6 +119,22 @@ def orange_shirt(picture: Pixels, boxes: Boxes, random: Random) -> Pixels:
     return result
 
 
+def painted_hat(picture: Pixels, boxes: Boxes, random: Random) -> Pixels:
+    """Coloured helmets take another colour: on most photos they are yellow, white, red or blue, and a green one far
+    away was taken for hair. White and grey ones stay what they are.
+    """
+    result = picture.copy()
+    for left, top, right, bottom in _corners(boxes.of("helmet"), picture):
+        if right - left < 4 or bottom - top < 3 or random.random() < 0.5:
+            continue
+        patch = result[top:bottom, left:right]
+        hsv = cv2.cvtColor(patch, cv2.COLOR_BGR2HSV)
+        weight = _ellipse(*patch.shape[:2])[..., None] * (hsv[..., 1:2] > 60)
+        hsv[..., 0] = random.integers(0, 180)
+        result[top:bottom, left:right] = _bytes(patch * (1 - weight) + cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR) * weight)
+    return result
+
+
 def cap(picture: Pixels, boxes: Boxes, random: Random) -> Pixels:
     """Bare heads wear a cap or a hood of some colour: a coloured crown makes no helmet."""
     result = picture.copy()
@@ -363,7 +379,13 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
 
 
 DRESSED: Mapping[str, Callable[[Pixels, Boxes, Random], Pixels]] = MappingProxyType(
-    {"orange_shirt": orange_shirt, "cap": cap, "bucket": bucket, "hidden_faces": hidden_faces}
+    {
+        "orange_shirt": orange_shirt,
+        "painted_hat": painted_hat,
+        "cap": cap,
+        "bucket": bucket,
+        "hidden_faces": hidden_faces,
+    }
 )
 
 

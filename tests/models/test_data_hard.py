@@ -24,6 +24,7 @@ from models.data.hard import (
     more_lamps,
     near,
     orange_shirt,
+    painted_hat,
 )
 from models.data.labels import Boxes
 from models.data.pictures import Pixels
@@ -135,6 +136,17 @@ def changed(made: Pixels, was: Pixels) -> tuple[int, int, int, int]:
 
 
 HEAD = ("no_helmet", 0.5, 0.5, 0.2, 0.4)  # 64..96 across, 36..84 down in the scene
+
+
+def test_a_coloured_hat_takes_another_colour_a_grey_one_does_not(scene: Pixels) -> None:
+    red, grey = ("helmet", 0.25, 0.33, 0.25, 0.33), ("helmet", 0.9, 0.8, 0.1, 0.2)
+    hues = set()
+    for seed in range(20):
+        made = painted_hat(scene, boxes(red, grey), dice(seed))
+        hues.add(hue(made, 40, 40))
+        assert (made[:, 65:] == scene[:, 65:]).all()
+    assert len(hues) > 5
+    assert min(abs(one - 60) for one in hues) < 15  # green too
 
 
 def test_a_cap_covers_the_crown_and_not_the_face(scene: Pixels) -> None:
