@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +24,7 @@ from broker.dispatch.evidence import Store
 from broker.dispatch.link import Link, LinkError
 from broker.dispatch.notify import asking, channels, deliver
 from broker.dispatch.notify.channels.base import Channel
+from broker.dispatch.runner import Periodic, Runner
 from broker.dispatch.settings import Settings, SettingsError, load
 from broker.dispatch.web.links import Links
 from broker.dispatch.worker import Worker, housekeeping
@@ -27,6 +32,9 @@ from broker.dispatch.worker import Worker, housekeeping
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
+
+JOBS_NICE = 10
+"""Niceness: the intake goes first. What is stored is told late at worst; what is not fills its node's journal."""
 
 File = Annotated[Path, typer.Argument(metavar="DISPATCH.yaml", help="The settings file.")]
 
@@ -54,7 +62,7 @@ def run(file: File) -> None:
         migrate(engine)
         clock = SystemClock()
         with serving(settings, engine, clock):
-            _work(settings, engine, clock)
+            _work(file, settings, engine, clock)
 
 
 @app.command()
@@ -62,7 +70,23 @@ def worker(file: File) -> None:
     """A worker: messages and jobs. Several share the work; each has a settings file with its own certificate."""
     with _told():
         settings = load(file)
-        _work(settings, _engine(settings), SystemClock())
+        _work(file, settings, _engine(settings), SystemClock())
+
+
+@app.command(name="jobs", hidden=True)
+def jobs_command(file: File) -> None:
+    """The jobs of a worker that has started this; ends with its standard input."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # those are for the worker
+        signal.signal(number, signal.SIG_IGN)
+    with _told():
+        settings = load(file)
+        engine, clock, stop = _engine(settings), SystemClock(), threading.Event()
+        _serve_metrics(settings, 1)
+        runner = Runner(engine, clock, *_jobs(settings, engine, clock, channels.standard()))
+        runner.start(stop)
+        sys.stdin.buffer.read()
+        stop.set()
+        runner.join()
 
 
 @app.command()
@@ -136,23 +160,56 @@ def _engine(settings: Settings) -> Engine:
     return open_engine(settings.database.get_secret_value())
 
 
-def _work(settings: Settings, engine: Engine, clock: Clock) -> None:
+def _serve_metrics(settings: Settings, beside: int = 0) -> None:
+    if settings.metrics is not None:
+        start_http_server(settings.metrics.port + beside, settings.metrics.host)
+
+
+def _work(file: Path, settings: Settings, engine: Engine, clock: Clock) -> None:
     from deploy.cli import stop_on_signals  # noqa: PLC0415 the front door knows this file
 
-    if settings.metrics is not None:
-        start_http_server(settings.metrics.port, settings.metrics.host)
-    work(settings, engine, clock, channels.standard(), stop_on_signals())
+    _serve_metrics(settings)
+    stop = stop_on_signals()
+    link = Link(settings.mqtt, clock)
+    with _jobs_apart(file, stop):
+        Worker(engine, link, clock, {}, {}).run(stop)
+
+
+@contextmanager
+def _jobs_apart(file: Path, stop: threading.Event) -> Iterator[None]:
+    """Jobs in a process of their own: here they would take the lock of Python, and the processor, from the intake.
+
+    The process ends when this one does, however that ends, and this one ends when the process does.
+    """
+    program = [sys.executable, "-c", "from deploy.cli import main; main()", "dispatch", "jobs", str(file)]
+    # Leaving closes its input, and waits for it.
+    with subprocess.Popen(program, stdin=subprocess.PIPE) as process:  # noqa: S603 (our own program)
+        os.setpriority(os.PRIO_PROCESS, process.pid, JOBS_NICE)
+
+        def watch() -> None:
+            code = process.wait()
+            if not stop.is_set():
+                raise RuntimeError(f"the process for jobs ended with {code}")
+
+        threading.Thread(target=watch, name="jobs-watch", daemon=True).start()
+        yield
 
 
 def work(settings: Settings, engine: Engine, clock: Clock, ways: Mapping[str, Channel], stop: threading.Event) -> None:
-    """A worker, until `stop` is set. ways: channels by name. Raises LinkError."""
+    """A worker with its jobs in one process, until `stop` is set. ways: channels by name. Raises LinkError."""
+    link = Link(settings.mqtt, clock)
+    Worker(engine, link, clock, *_jobs(settings, engine, clock, ways)).run(stop)
+
+
+def _jobs(
+    settings: Settings, engine: Engine, clock: Clock, ways: Mapping[str, Channel]
+) -> tuple[Mapping[str, jobs.Handler], Mapping[str, Periodic]]:
+    """Handlers by kind, and what is periodic; all of them work without a line to the broker."""
     links = Links(settings.web.secret.get_secret_value(), settings.web.url)
 
     def address(case: str | None, person: str, now: float) -> str:
         return f"{settings.web.url}/" if case is None else links.url(case, person, now)
 
-    link = Link(settings.mqtt, clock)
-    telling = deliver.handlers(ways, address, Store(settings.evidence).picture_of)
     with transaction(engine) as session:
         jobs.add(session, "handover", asking.EVERY_SITE, clock.now(), {})
-    Worker(engine, link, clock, telling, housekeeping(settings, engine)).run(stop)
+    return deliver.handlers(ways, address, Store(settings.evidence).picture_of), housekeeping(settings, engine)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from alembic import command
@@ -114,34 +115,44 @@ def _recordset(table: Table, names: Sequence[str]) -> Any:
     return function.table_valued(*(column(n, table.c[n].type) for n in names), name="r")
 
 
-def insert_many(
-    session: Session,
-    table: Table,
-    rows: Sequence[Mapping[str, Any]],
-    upsert: Callable[[Any], Any] = lambda statement: statement,
-) -> None:
-    """Rows with the same columns. upsert: adds an ON CONFLICT to the statement."""
+Upsert = Callable[[Any], Any]
+"""Adds an ON CONFLICT to an INSERT; a function of a module, since the statement is made once for each."""
+
+
+def _as_it_is(statement: Any) -> Any:
+    return statement
+
+
+@cache  # making a statement takes longer than sending it
+def _bulk_insert(table: Table, names: tuple[str, ...], upsert: Upsert) -> Any:
+    new = _recordset(table, names)
+    return upsert(postgresql.insert(table).from_select(names, select(*(new.c[n] for n in names))))
+
+
+@cache
+def _bulk_update(table: Table, names: tuple[str, ...]) -> Any:
+    new = _recordset(table, names)
+    return table.update().where(table.c.id == new.c.id).values({n: new.c[n] for n in names if n != "id"})
+
+
+def insert_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]], upsert: Upsert = _as_it_is) -> None:
+    """Rows with the same columns."""
     if not rows:
         return
-    names = list(rows[0])
-    statement: Any = insert(session, table)
     if session.get_bind().dialect.name == "postgresql":
-        new = _recordset(table, names)
-        session.execute(upsert(statement.from_select(names, select(*(new.c[n] for n in names)))), {"rows": rows})
+        session.execute(_bulk_insert(table, tuple(rows[0]), upsert), {"rows": rows})
     else:
-        session.execute(upsert(statement), rows)
+        session.execute(upsert(sqlite.insert(table)), rows)
 
 
 def update_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows with the same columns, `id` among them."""
     if not rows:
         return
-    names = [n for n in rows[0] if n != "id"]
     if session.get_bind().dialect.name == "postgresql":
-        new = _recordset(table, ["id", *names])
-        statement = table.update().where(table.c.id == new.c.id).values({n: new.c[n] for n in names})
-        session.execute(statement, {"rows": rows})
+        session.execute(_bulk_update(table, tuple(rows[0])), {"rows": rows})
     else:
+        names = [n for n in rows[0] if n != "id"]
         keyed = [{n: row[n] for n in names} | {"key": row["id"]} for row in rows]
         session.execute(table.update().where(table.c.id == bindparam("key")), keyed)
 

@@ -1,7 +1,7 @@
 """A worker: messages in, jobs done. Any number of them share the broker's messages and the database's jobs.
 
-Threads: paho's, the intake (the caller of `run`), some that do jobs, two for what is periodic. A thread that dies of a
-bug ends the program (`deploy/cli.py`), and the service manager starts it again.
+Threads: paho's, the intake (the caller of `run`), and a runner's. Jobs that need no line to the broker may be done by
+the runner of another process, which leaves the intake a Python of its own (`deploy/dispatch.py`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import logging
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Engine
@@ -23,8 +22,9 @@ from broker.dispatch.clock import Clock
 from broker.dispatch.database import transaction
 from broker.dispatch.evidence import Store
 from broker.dispatch.intake import Alarm, Report, read
-from broker.dispatch.jobs import Again, Handler, JobValues, Retry, add, run_due
+from broker.dispatch.jobs import Handler
 from broker.dispatch.link import Inbound, Link
+from broker.dispatch.runner import IDLE_S, TROUBLE_S, Periodic, Runner
 from broker.dispatch.settings import Settings
 from broker.dispatch.tables import LedgerDay
 from broker.messages import MAX_IDS, Ack, MessageError, NodeTopics
@@ -33,25 +33,11 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 300
 """Messages in a transaction: more would hold up the first ones."""
-JOB_THREADS: Final = 3
-JOBS_AT_ONCE: Final = 20
-IDLE_S: Final = 0.25
-TROUBLE_S: Final = 2.0
-"""Pause before the next try while the database is away."""
 BEHIND_S: Final = 5.0
 """A worker whose messages wait longer than this does not know what nodes say now."""
 SWITCH_S: Final = 0.0005
 """Python's lock goes on so soon: by default the intake would wait 5 ms for it after each answer of the database."""
-PERIODIC_LEASE_S: Final = 30.0
 DAY_SETTLE_S: Final = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Periodic:
-    """Something that one worker of all does again and again. every_s: after the end of the last time."""
-
-    every_s: float
-    work: Callable[[float], object]
 
 
 def housekeeping(settings: Settings, engine: Engine) -> dict[str, Periodic]:
@@ -90,7 +76,7 @@ def _expire(engine: Engine, store: Store, now: float) -> None:
 
 
 class Worker:
-    """handlers: of jobs, by kind. periodic: further ones, by kind."""
+    """handlers, periodic: of jobs beside the worker's own, by kind; none where another process does them."""
 
     def __init__(
         self,
@@ -103,13 +89,12 @@ class Worker:
         self._engine = engine
         self._link = link
         self._clock = clock
-        self._handlers = handlers
-        self._periodic = {
-            **periodic,
+        own = {
             "publish": Periodic(0.25, lambda _: publish.publish(engine, link)),
             "silence": Periodic(5.0, lambda now: watch.silence(engine, now, self._heard_since())),
             "refused": Periodic(3600.0, lambda _: intake.trim(engine)),
         }
+        self._runner = Runner(engine, clock, handlers, {**periodic, **own}, self._reconcile)
         self._stop = threading.Event()
         self._reconciled = 0
         self._behind_at = 0.0
@@ -118,19 +103,12 @@ class Worker:
         """Until `stop` is set; what is under way is finished."""
         self._stop = stop
         sys.setswitchinterval(SWITCH_S)
-        with transaction(self._engine) as session:
-            for kind in self._periodic:
-                add(session, kind, "-", self._clock.now(), {})
-        works = [self._reconcile_and_periodic, self._do_periodic, *[self._do_jobs] * JOB_THREADS]
-        threads = [threading.Thread(target=work, name=f"jobs-{n}", daemon=True) for n, work in enumerate(works)]
-        for thread in threads:
-            thread.start()
+        self._runner.start(stop)
         self._link.start()
         while not stop.is_set():
             if batch := self._link.receive(BATCH, IDLE_S):
                 self._take(batch)
-        for thread in threads:
-            thread.join()
+        self._runner.join()
         self._link.stop()
 
     # -- messages ----------------------------------------------------------------------------------------------------
@@ -200,32 +178,6 @@ class Worker:
             metrics.STORE_SECONDS.observe(done - alarm.event.received_at)
         return acks
 
-    # -- jobs --------------------------------------------------------------------------------------------------------
-
-    def _do_jobs(self) -> None:
-        while not self._stop.is_set():
-            if not self._attempt(lambda: run_due(self._engine, self._handlers, self._clock, JOBS_AT_ONCE)):
-                self._stop.wait(IDLE_S)
-
-    def _reconcile_and_periodic(self) -> None:
-        self._do_periodic(self._reconcile)
-
-    def _do_periodic(self, first: Callable[[], object] = lambda: None) -> None:
-        """One at a time, so that what waits for a slow server does not hold up the rest: another thread takes it."""
-        handlers = {kind: again(kind, what, self._clock) for kind, what in self._periodic.items()}
-        while not self._stop.is_set():
-            first()
-            if not self._attempt(lambda: run_due(self._engine, handlers, self._clock, 1, PERIODIC_LEASE_S)):
-                self._stop.wait(IDLE_S)
-
-    def _attempt(self, work: Callable[[], int]) -> int:
-        try:
-            return work()
-        except DBAPIError as error:
-            log.error("jobs wait, the database does not answer: %s", type(error.orig).__name__)  # noqa: TRY400 every 2 s
-            self._stop.wait(TROUBLE_S)
-            return 0
-
     def _reconcile(self) -> None:
         """Once after each connect: either side may have lost something."""
         connection = self._link.connection
@@ -237,21 +189,3 @@ class Worker:
             log.warning("case topics are not reconciled yet: %s", error)
         else:
             self._reconciled = connection
-
-
-def again(kind: str, what: Periodic, clock: Clock) -> Handler:
-    """Does `what` as a job that is never done, and never given up."""
-
-    def handle(_engine: Engine, _job: JobValues, now: float) -> None:
-        try:
-            what.work(now)
-        except Retry as error:
-            metrics.JOBS.labels(kind, "retried").inc()
-            log.warning("%s: %s; again in %g s", kind, error, error.at - now)
-            raise Again(error.at) from error
-        except Exception:
-            metrics.JOBS.labels(kind, "retried").inc()
-            log.exception("%s failed; again in %g s", kind, what.every_s)
-        raise Again(clock.now() + what.every_s)
-
-    return handle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -66,11 +67,11 @@ class Workers:
         real = [str(Path(sys.executable).with_name("banksman")), "dispatch", "worker"]
         command = [*([sys.executable, "-m", self.module] if self.module else real), str(self._files[n])]
         with (self._folder / f"worker-{n}.log").open("ab") as log:
-            self._processes[n] = subprocess.Popen(command, cwd=REPO, stdout=log, stderr=log)
+            self._processes[n] = subprocess.Popen(command, cwd=REPO, stdout=log, stderr=log, start_new_session=True)
 
     def kill(self, n: int) -> None:
         assert self._processes[n].poll() is None, f"worker {n} died by itself: {self.log(n)}"
-        self._processes[n].kill()
+        os.killpg(self._processes[n].pid, signal.SIGKILL)  # and its process for jobs
         self._processes[n].wait(STOP_S)
 
     def log(self, n: int) -> str:

@@ -17,8 +17,8 @@ from broker.dispatch.clock import ManualClock
 from broker.dispatch.database import migrate, open_engine, reading, transaction
 from broker.dispatch.influx import MAX_PAUSE_S, PAUSE_S, Writer
 from broker.dispatch.jobs import Retry
+from broker.dispatch.runner import Periodic, again
 from broker.dispatch.tables import Case, Job, Person, Point
-from broker.dispatch.worker import Periodic, again
 from broker.embedded import free_port
 from tests.dispatch.core.builders import NOW, message
 from tests.dispatch.core.test_intake import alarm
