@@ -31,7 +31,7 @@ def do(session: Session, case_id: str, action: Action, actor: str, now: float) -
     Raises NotAllowed (see `cases.act`; also `another_open`: the identity has a newer case) and LookupError.
     """
     case = session.execute(
-        select(Case).where(Case.id == case_id).with_for_update().execution_options(populate_existing=True)
+        select(Case).where(Case.id == case_id).with_for_update(key_share=True).execution_options(populate_existing=True)
     ).scalar_one_or_none()
     if case is None:
         raise LookupError(f"no case {case_id}")
@@ -116,8 +116,11 @@ def write(session: Session, changes: Iterable[Change], now: float) -> None:
 
 
 def locked(session: Session, *conditions: ColumnElement[bool]) -> list[CaseValues]:
-    """The cases that fulfil the conditions, locked in the order of their ids."""
-    rows = session.execute(select(_CASE).where(*conditions).order_by(_CASE.c.id).with_for_update())
+    """The cases that fulfil the conditions, locked in the order of their ids.
+
+    key_share: who only writes rows that refer to a case (deliveries, jobs) holds nobody up.
+    """
+    rows = session.execute(select(_CASE).where(*conditions).order_by(_CASE.c.id).with_for_update(key_share=True))
     return [CaseValues.of(row) for row in rows]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, exists, func, select, true
 from sqlalchemy.orm import Session
 
-from broker.dispatch.database import table_of
+from broker.dispatch.database import insert_many, table_of, update_many
 from broker.dispatch.tables import Case, Ledger, LedgerDay
 
 _CASE, _LEDGER, _DAY = table_of(Case), table_of(Ledger), table_of(LedgerDay)
@@ -43,14 +43,34 @@ def append(  # noqa: PLR0917 a line has these columns
     session: Session, case_id: str, at: float, actor: str, action: str, detail: Mapping[str, Any]
 ) -> None:
     """One line more. Locks the case; raises LookupError where there is none of that id."""
-    held = session.execute(
-        select(_CASE.c.ledger_n, _CASE.c.ledger_head).where(_CASE.c.id == case_id).with_for_update()
-    ).one_or_none()
-    if held is None:
-        raise LookupError(f"no case {case_id}")
-    line = next_line(case_id, held.ledger_n, held.ledger_head, at=at, actor=actor, action=action, detail=dict(detail))
-    session.execute(_LEDGER.insert(), line)
-    session.execute(_CASE.update().where(_CASE.c.id == case_id).values(ledger_n=line["n"], ledger_head=line["hash"]))
+    append_all(session, at, actor, action, [(case_id, detail)])
+
+
+def append_all(
+    session: Session, at: float, actor: str, action: str, details: Sequence[tuple[str, Mapping[str, Any]]]
+) -> None:
+    """A line more for each case and detail, in three statements: a case is locked until the transaction ends.
+
+    Raises LookupError where there is no case of an id.
+    """
+    wanted = sorted({case for case, _ in details})
+    rows = session.execute(
+        select(_CASE.c.id, _CASE.c.ledger_n, _CASE.c.ledger_head)
+        .where(_CASE.c.id.in_(wanted))
+        .order_by(_CASE.c.id)  # everybody locks cases in this order
+        .with_for_update(key_share=True)
+    )
+    ends = {row.id: (row.ledger_n, row.ledger_head) for row in rows}
+    if missing := [case for case in wanted if case not in ends]:
+        raise LookupError(f"no case {', '.join(missing)}")
+    lines = []
+    for case, detail in details:
+        n, head = ends[case]
+        line = next_line(case, n, head, at=at, actor=actor, action=action, detail=dict(detail))
+        ends[case] = (line["n"], line["hash"])
+        lines.append(line)
+    insert_many(session, _LEDGER, lines)
+    update_many(session, _CASE, [{"id": c, "ledger_n": n, "ledger_head": head} for c, (n, head) in ends.items()])
 
 
 def verify(session: Session, case_id: str) -> list[str]:

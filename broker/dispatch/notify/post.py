@@ -120,9 +120,9 @@ def _record(
             session.add_all([_beside(row, contact, tried) for row in rows])
     if first is not None:
         _settle(session, [r.id for r in rows], State.SENT, "ok", now, channel=first.channel, message=message)
-        for case, row in _cases_of(rows):
-            detail = {"about": row.about.value, "person": first.person, "channel": first.channel}
-            ledger.append(session, case, now, DISPATCH, "told", detail)
+        more = {"person": first.person, "channel": first.channel}
+        told = [(case, {"about": row.about.value} | more) for case, row in _cases_of(rows)]
+        ledger.append_all(session, now, DISPATCH, "told", told)
         return None
     passing = [outcome for _, outcome in outcomes if isinstance(outcome, Failed) and outcome.why.passing]
     wait = min((outcome.retry_after or 0.0 for outcome in passing), default=0.0)
@@ -144,14 +144,14 @@ def _give_up(session: Session, letter: Letter, code: str, now: float) -> None:
     metrics.MESSAGES.labels("-", State.GIVEN_UP.value).inc()
     for row in rows:
         log.error("%s (case %s, site %s) did not reach %s: %s", row.about, row.case, row.site, letter.reader, code)
-    requests: list[tuple[Case, About, Sequence[str]]] = []
-    for case_id, row in _cases_of(rows):
-        detail = {"about": row.about.value, "person": letter.reader, "code": code}
-        ledger.append(session, case_id, now, DISPATCH, "unreached", detail)
-        case = session.get_one(Case, case_id)
-        if row.about in RAISING and waits_for_somebody(case):
-            requests.append((case, About.ESCALATION, next_in_line(session, case)))
-    ask(session, requests, now)
+    of_cases = _cases_of(rows)
+    cases = {c.id: c for c in session.scalars(select(Case).where(Case.id.in_([case for case, _ in of_cases])))}
+    waiting = [cases[case] for case, row in of_cases if row.about in RAISING and waits_for_somebody(cases[case])]
+    ask(session, [(case, About.ESCALATION, next_in_line(session, case)) for case in waiting], now)
+    more = {"person": letter.reader, "code": code}
+    # At the end: the cases are locked from here on, and in a storm they are many.
+    unreached = [(case, {"about": row.about.value} | more) for case, row in of_cases]
+    ledger.append_all(session, now, DISPATCH, "unreached", unreached)
 
 
 def _cases_of(rows: Sequence[Waiting]) -> list[tuple[str, Waiting]]:
