@@ -94,7 +94,7 @@ def _chain(lines: Iterable[Row[Any]]) -> tuple[list[str], int, str]:
             n = row.n
         if row.previous != head:
             problems.append(f"line {n} does not follow the line before it")
-        if row.hash != line_hash(row._mapping):
+        if row.hash != line_hash(dict(row._mapping)):
             problems.append(f"line {n} was changed")
         head = row.hash
     return problems, n, head

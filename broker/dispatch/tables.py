@@ -473,10 +473,10 @@ class Session(Base):
 
 
 class Attempt(Base):
-    """A failed log-in, for the rate limit; old ones are deleted."""
+    """Something that may be done so often only, a failed log-in above all; old ones are deleted."""
 
     __tablename__ = "attempt"
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
     who: Mapped[str] = mapped_column(String(200), index=True)
-    """Address or log-in name, hashed."""
+    """What, and of whom (a name, a person, an address, a link), hashed."""
     at: Mapped[float]

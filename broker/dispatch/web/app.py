@@ -7,11 +7,11 @@ from sqlalchemy import Engine
 
 from broker.dispatch.clock import Clock
 from broker.dispatch.evidence import Store
-from broker.dispatch.web import admin, api, chains, entry, foreman, officer
+from broker.dispatch.web import account, admin, api, chains, entry, foreman, officer
 from broker.dispatch.web.auth import Passwords
-from broker.dispatch.web.guard import Guard
+from broker.dispatch.web.guard import Guard, LargeForms
 from broker.dispatch.web.links import Links
-from broker.dispatch.web.pages import FORM, Web
+from broker.dispatch.web.pages import FORM, PHOTO_FORM, PHOTO_PATHS, Web
 from broker.dispatch.web.photo import HideFaces
 
 
@@ -34,7 +34,6 @@ def create(
         title="Banksman dispatch", version="1", docs_url=None, redoc_url=None, openapi_url=None, max_body_size=FORM
     )
     app.router.redirect_slashes = False
-    app.add_middleware(Guard, base=base)
     web = app.state.web = Web(
         engine=engine,
         store=store,
@@ -44,6 +43,8 @@ def create(
         hide_faces=hide_faces,
         passwords=passwords or Passwords(),
     )
-    for part in (entry, api, officer, chains, admin, foreman):
+    app.add_middleware(LargeForms, paths=PHOTO_PATHS, ordinary=FORM, largest=PHOTO_FORM, known=web.known)
+    app.add_middleware(Guard, base=base)  # before everything else
+    for part in (entry, account, api, officer, chains, admin, foreman):
         part.add(app, web)
     return app

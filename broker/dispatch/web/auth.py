@@ -25,6 +25,8 @@ LINK_SESSION_S = 24 * 3600.0
 WINDOW_S = 15 * 60.0
 PER_NAME, PER_ADDRESS = 8, 40
 """Failed log-ins within `WINDOW_S`: with one name, from one address (behind which a whole site may sit)."""
+MOST = {"password": 8, "step": 300, "photo": 60, "export": 20, "link": 30, "links_of_address": 240}
+"""Of each within `WINDOW_S`: by person; of links by link, and by address (behind which a whole site may sit)."""
 SEEN_EVERY_S = 60.0
 LEAST_PASSWORD, LONGEST_PASSWORD = 12, 256
 _AT_ONCE = 2  # argon2 takes 64 MiB each
@@ -72,6 +74,30 @@ def _from(address: str) -> str:
     return _digest(f"address {network_of(address)}")
 
 
+class TooManyError(Exception):
+    """Somebody does something too often. wait: seconds until it is possible again."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"too many; again in {wait:.0f} s")
+        self.wait = wait
+
+
+def _left(db: Transaction, who: str, most: int, now: float) -> float:
+    """0: there is room for one more; else the seconds until there is. who: as counted in `Attempt`."""
+    count, oldest = db.execute(select(func.count(), func.min(Attempt.at)).where(Attempt.who == who)).one()
+    return 0.0 if count < most else float(max(1.0, oldest + WINDOW_S - now))
+
+
+def spend(db: Transaction, what: str, who: str, now: float) -> None:
+    """Count one of `MOST`. Raises TooManyError, and counts nothing, where there were too many."""
+    db.execute(delete(Attempt).where(Attempt.at <= now - WINDOW_S))
+    key = _digest(f"{what} {who}")
+    wait = _left(db, key, MOST[what], now)
+    if wait:
+        raise TooManyError(wait)
+    db.add(Attempt(id=str(uuid7()), who=key, at=now))
+
+
 class Attempts:
     """Slows guessing down, by name and by `network_of` the address. An attempt counts before it is tried: parallel ones
     count all."""
@@ -79,14 +105,10 @@ class Attempts:
     def begin(self, db: Transaction, name: str, address: str, now: float) -> float:
         """Count an attempt. 0: go ahead; else the seconds to wait, and nothing is counted."""
         db.execute(delete(Attempt).where(Attempt.at <= now - WINDOW_S))
-        keys = (
-            (_digest(f"name {name.casefold()}"), PER_NAME),
-            (_digest(f"address {network_of(address)}"), PER_ADDRESS),
-        )
+        keys = ((_named(name), PER_NAME), (_from(address), PER_ADDRESS))
         for who, limit in keys:
-            count, oldest = db.execute(select(func.count(), func.min(Attempt.at)).where(Attempt.who == who)).one()
-            if count >= limit:
-                return float(max(1.0, oldest + WINDOW_S - now))
+            if wait := _left(db, who, limit, now):
+                return wait
         for who, _ in keys:
             db.add(Attempt(id=str(uuid7()), who=who, at=now))
         return 0.0
@@ -115,13 +137,25 @@ def roles_of(db: Transaction, person: str) -> dict[str, frozenset[Role]]:
 class Sessions:
     """Sessions; the cookie's value is kept as a hash only."""
 
-    def open(self, db: Transaction, person: str, now: float, case: str | None = None) -> str:
+    def open(self, db: Transaction, person: str, now: float) -> str:
         """Gives the cookie's value; always a new one."""
         cookie = secrets.token_urlsafe(32)
         db.execute(delete(Session).where(Session.created_at <= now - ABSOLUTE_S))
+        self._add(db, cookie, person, now)
+        return cookie
+
+    def open_link(self, db: Transaction, person: str, case: str, cookie: str, now: float) -> None:
+        """The session of a signed link. cookie: the same for the same link (`Links.cookie`), so that a link that is
+        used again and again has one session, not one a tap."""
+        db.execute(delete(Session).where(Session.created_at <= now - ABSOLUTE_S))
+        if self.find(db, cookie, now) is None:
+            self.close(db, cookie)
+            self._add(db, cookie, person, now, case)
+
+    def _add(self, db: Transaction, cookie: str, person: str, now: float, case: str | None = None) -> None:
         csrf = secrets.token_urlsafe(32)
         db.add(Session(id=_digest(cookie), person=person, csrf=csrf, created_at=now, seen_at=now, case=case))
-        return cookie
+        db.flush()
 
     def find(self, db: Transaction, cookie: str | None, now: float) -> tuple[Visitor, bool] | None:
         """Who has this cookie, and whether it is time to call `seen`. None: nobody, expired, or no longer active."""
@@ -147,9 +181,9 @@ class Sessions:
         if cookie:
             db.execute(delete(Session).where(Session.id == _digest(cookie)))
 
-    def close_all(self, db: Transaction, person: str) -> None:
-        """Somebody left, or has a new password."""
-        db.execute(delete(Session).where(Session.person == person))
+    def close_all(self, db: Transaction, person: str, but: str = "") -> None:
+        """Somebody left, or has a new password. but: key of the session that stays."""
+        db.execute(delete(Session).where(Session.person == person, Session.id != but))
 
 
 def same_csrf(visitor: Visitor, given: str | None) -> bool:

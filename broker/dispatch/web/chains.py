@@ -25,6 +25,7 @@ def add(app: FastAPI, web: Web) -> None:
         sites = sorted({site for right in rights for site in visitor.among(right, visitor.roles)})
         if not sites:
             raise HTTPException(403, "for safety officers and administrators")
+        web.spend("export", visitor.id)
         t = web.text(request, visitor)
         if not _one.acquire(blocking=False):
             raise FormError("web.check.busy", status=503)

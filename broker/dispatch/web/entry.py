@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.tables import Case, Person
 from broker.dispatch.web import audit
-from broker.dispatch.web.auth import roles_of
-from broker.dispatch.web.guard import local_path
-from broker.dispatch.web.links import LinkError
+from broker.dispatch.web.auth import TooManyError, roles_of
+from broker.dispatch.web.guard import local_path, network_of
+from broker.dispatch.web.links import Link, LinkError
 from broker.dispatch.web.pages import Changing, FormError, LoginNeededError, Web, static_files
 from broker.dispatch.web.rights import Right, Visitor
 from broker.dispatch.web.steps import StepRefusedError, take_step
@@ -71,6 +71,18 @@ def _add_errors(app: FastAPI, web: Web) -> None:
         return web.render(
             request, "message.html", "", visitor, error.status, t=t, title=t("web.error.title"), told=told
         )
+
+    @app.exception_handler(TooManyError)
+    def too_many(request: Request, error: TooManyError) -> Response:
+        headers = {"Retry-After": str(int(error.wait) + 1)}
+        if is_api(request):
+            return JSONResponse({"detail": "too many", "code": "too_many"}, 429, headers=headers)
+        visitor = web.known(request)
+        t = web.text(request, visitor)
+        told = t("web.error.wait", n=int(error.wait / 60) + 1)
+        page = web.render(request, "message.html", "", visitor, 429, t=t, title=t("web.error.title"), told=told)
+        page.headers.update(headers)
+        return page
 
     @app.exception_handler(StepRefusedError)
     def refused(request: Request, error: StepRefusedError) -> Response:
@@ -179,8 +191,8 @@ def sign_in(web: Web, request: Request, name: str, password: str) -> tuple[str |
 
 
 def _add_links(app: FastAPI, web: Web) -> None:
-    def opened(token: str) -> tuple[Case, Visitor] | None:
-        """Case and person of a link, or None where it opens nothing (any more)."""
+    def opened(token: str) -> tuple[Link, Case, Visitor] | None:
+        """A link, its case and person, or None where it opens nothing (any more)."""
         try:
             link = web.links.read(token, web.clock.now())
         except LinkError:
@@ -190,7 +202,7 @@ def _add_links(app: FastAPI, web: Web) -> None:
             if person is None or not person.active or case is None:
                 return None
             visitor = Visitor(person.id, person.name, person.language, roles_of(db, person.id), case.id, "", "")
-        return (case, visitor) if visitor.sees(case.site, case.id) else None
+        return (link, case, visitor) if visitor.sees(case.site, case.id) else None
 
     def gone(request: Request) -> Response:
         t = web.text(request)
@@ -203,7 +215,7 @@ def _add_links(app: FastAPI, web: Web) -> None:
         found = opened(token)
         if found is None:
             return gone(request)
-        case, visitor = found
+        _, case, visitor = found
         already = web.known(request)
         if already is not None and already.sees(case.site, case.id):
             return RedirectResponse(f"/cases/{case.id}", 303)
@@ -217,13 +229,17 @@ def _add_links(app: FastAPI, web: Web) -> None:
 
     @app.post("/l/{token}", include_in_schema=False)
     def enter(request: Request, token: str, do: Annotated[str, Form()] = "open") -> Response:
+        web.spend("links_of_address", network_of(request.client.host if request.client else "-"))
         found = opened(token)
         if found is None:
             return gone(request)
-        case, visitor = found
+        link, case, visitor = found
+        cookie = web.links.cookie(link)
+        web.spend("link", cookie)
         with transaction(web.engine) as db:
-            web.sessions.close(db, request.cookies.get(web.cookie))
-            cookie = web.sessions.open(db, visitor.id, web.clock.now(), case.id)
+            if request.cookies.get(web.cookie) != cookie:
+                web.sessions.close(db, request.cookies.get(web.cookie))
+            web.sessions.open_link(db, visitor.id, case.id, cookie, web.clock.now())
         response = RedirectResponse(f"/cases/{case.id}", 303)
         web.set_cookie(response, cookie)
         if do == "take":

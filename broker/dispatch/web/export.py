@@ -18,14 +18,16 @@ from broker.dispatch.tables import Case
 from broker.dispatch.web.words import Words
 
 COLUMNS = (
-    "id", "site", "site_name", "node", "source", "place", "rule", "rule_name", "clause", "severity", "state",
-    "alarm_state", "reason", "subjects_peak", "alarms", "first_seen", "opened_at", "cleared_at", "assigned_at",
+    "id", "site", "site_name", "time_zone", "node", "source", "place", "rule", "rule_name", "clause", "severity",
+    "state", "alarm_state", "reason", "subjects_peak", "alarms", "first_seen", "opened_at", "cleared_at", "assigned_at",
     "review_s", "owner", "resolved_at", "result", "answered_at", "answer", "closed_at", "close_s",
     "false_alarm_reason", "reopened", "late", "unverified", "hold", "important", "ledger_lines", "ledger_head",
 )  # fmt: skip
 MOST_XLSX = 20_000
 """Rows of a workbook; CSV has no limit."""
-_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
+_LATER = re.compile(r"([;|\t\r\n]\s*)(?=[=+\-@＝＋－＠])")
+"""Where a program that takes another separator than ours would begin a cell."""
 _NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 Value = str | int | float | datetime | None
@@ -43,7 +45,7 @@ def row(case: Case, words: Words) -> list[Value]:
         return None if end is None else round(end - start)
 
     return [
-        case.id, case.site, words.site(case.site), case.node, case.source, case.place, case.rule,
+        case.id, case.site, words.site(case.site), zone.key, case.node, case.source, case.place, case.rule,
         words.rule(case.rule), ", ".join(case.clause), words.severity(case.severity), words.state(case.state),
         words.text(f"web.alarm_state.{case.alarm_state}"), words.reason(case.reason), case.subjects_peak, case.alarms,
         local(case.first_seen), local(case.opened_at), local(case.cleared_at), local(case.assigned_at),
@@ -55,11 +57,12 @@ def row(case: Case, words: Words) -> list[Value]:
 
 
 def _plain(value: Value) -> str | int | float:
-    """For CSV: a text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """For CSV: what a spreadsheet would take for a formula gets an apostrophe before it."""
     match value:
         case None:
             return ""
         case str():
+            value = _LATER.sub(r"\1'", value)
             return f"'{value}" if _FORMULA.match(value) else value
         case datetime():
             return f"{value:%Y-%m-%d %H:%M:%S}"
@@ -93,6 +96,7 @@ def as_xlsx(headings: Sequence[str], rows: Iterable[Sequence[Value]], title: str
             return value
         made = WriteOnlyCell(sheet, value=_NOT_IN_XML.sub("", value))
         made.data_type = "s"
+        made.quotePrefix = _FORMULA.match(value) is not None  # stays a text when somebody edits the cell
         return made
 
     sheet.append([cell(heading) for heading in headings])

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Form, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, RedirectResponse
 from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session as Transaction
 
-from broker.dispatch import ledger, roster
+from broker.dispatch import ledger as chains
+from broker.dispatch import roster
 from broker.dispatch.database import reading
 from broker.dispatch.evidence import MEDIA_TYPES
 from broker.dispatch.norm import NormError
 from broker.dispatch.tables import AlarmState, Case, Delivery, Evidence, Ledger, Site
+from broker.dispatch.web.officer import back_to
 from broker.dispatch.web.pages import (
     OVER,
     PER_PAGE,
@@ -42,6 +45,9 @@ _PRIVATE = "private, max-age=3600, immutable"  # an address names a hash; what i
 
 
 Page = Annotated[int, Query(ge=1, le=10_000)]
+Text = Annotated[str, Form()]
+After = Annotated[int | None, Form(ge=0, le=2**31 - 1)]
+From = Annotated[str, Form(max_length=2000)]
 
 
 def add(app: FastAPI, web: Web) -> None:
@@ -92,6 +98,7 @@ def _add_case(app: FastAPI, web: Web) -> None:
         case_id: CaseId,
         visitor: Known,
         verify: Annotated[bool, Query()] = False,
+        ledger: Annotated[str, Query(max_length=2000, description="Filters of the ledger that led here.")] = "",
     ) -> Response:
         t = web.text(request, visitor)
         with reading(web.engine) as db:
@@ -127,29 +134,38 @@ def _add_case(app: FastAPI, web: Web) -> None:
                 if leads
                 else [],
                 "officer": leads,
-                "problems": ledger.verify(db, row.id) if verify and leads else None,
+                "back": back_to(ledger) if leads else "",
+                "ledger": ledger if leads and back_to(ledger) else "",
+                "problems": chains.verify(db, row.id) if verify and leads else None,
                 "lines": row.ledger_n,
                 "head": row.ledger_head,
             }
         return web.render(request, "case.html", "", visitor, t=t, **values)
 
-    @app.post("/cases/{case_id}/{step}", include_in_schema=False, max_body_size=PHOTO_FORM)
-    def take(
-        *,
-        case_id: CaseId,
-        step: str,
-        visitor: Changing,
-        text: Annotated[str, Form()] = "",
-        person: Annotated[str, Form(max_length=64)] = "",
-        on: Annotated[str, Form(max_length=8)] = "",
-        after: Annotated[int | None, Form(ge=0, le=2**31 - 1)] = None,
+    @app.post("/cases/{case_id}/done", include_in_schema=False, max_body_size=PHOTO_FORM)
+    def done(
+        *, case_id: CaseId, visitor: Changing, text: Text = "", after: After = None, ledger: From = "",
         photo: UploadFile | None = None,
-    ) -> Response:
+    ) -> Response:  # fmt: skip
+        content = photo.file.read() if photo is not None else None
+        take_step(web, visitor, case_id, "done", {"text": text}, after=after, photo=content)
+        return RedirectResponse(address(case_id, ledger), 303)
+
+    @app.post("/cases/{case_id}/{step}", include_in_schema=False)
+    def take(
+        *, case_id: CaseId, step: str, visitor: Changing, text: Text = "",
+        person: Annotated[str, Form(max_length=64)] = "", on: Annotated[str, Form(max_length=8)] = "",
+        after: After = None, ledger: From = "",
+    ) -> Response:  # fmt: skip
         if step not in STEPS:
             raise HTTPException(404, "no such step")
-        content = photo.file.read() if photo is not None and step == "done" else None
-        take_step(web, visitor, case_id, step, {"text": text, "person": person, "on": on}, after=after, photo=content)
-        return RedirectResponse(f"/cases/{case_id}", 303)
+        take_step(web, visitor, case_id, step, {"text": text, "person": person, "on": on}, after=after)
+        return RedirectResponse(address(case_id, ledger), 303)
+
+
+def address(case_id: str, ledger: str) -> str:
+    """Of a case; ledger: the filters that led to it, which the way back keeps."""
+    return f"/cases/{case_id}?{urlencode({'ledger': ledger})}" if back_to(ledger) else f"/cases/{case_id}"
 
 
 def shift_of(db: Transaction, row: Case) -> str:

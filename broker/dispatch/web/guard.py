@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LOCAL_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")  # no scheme, no host, no backslash, no blank
@@ -43,6 +47,37 @@ def network_of(address: str) -> str:
     if ip.version == 6 and ip.ipv4_mapped is None:
         return str(ipaddress.ip_network((ip, 64), strict=False))
     return str(ip if ip.version == 4 else ip.ipv4_mapped)
+
+
+class LargeForms:
+    """ASGI middleware: the body of a request to `paths` that is larger than `ordinary` bytes, or does not say how large
+    it is, is read only of somebody who is known; others are sent to the log-in before a byte of it is read.
+
+    largest: what these paths take at most, as their routes say it.
+    """
+
+    def __init__(
+        self, app: ASGIApp, paths: re.Pattern[str], ordinary: int, largest: int, known: Callable[[Request], object]
+    ) -> None:
+        self._app = app
+        self._paths = paths
+        self._ordinary = ordinary
+        login = RedirectResponse("/login", HTTPStatus.SEE_OTHER, {"Connection": "close"})
+        # Else the limit of the application would say 413 to somebody who has only been logged out meanwhile.
+        self._login = RequestBodyLimitMiddleware(login, largest)
+        self._known = known
+
+    def _large(self, scope: Scope) -> bool:
+        if scope["type"] != "http" or scope["method"] != "POST" or not self._paths.fullmatch(scope["path"]):
+            return False
+        length = Headers(scope=scope).get("content-length", "")
+        return not length.isdigit() or int(length) > self._ordinary
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if self._large(scope) and await run_in_threadpool(self._known, Request(scope)) is None:
+            app = self._login
+        await app(scope, receive, send)
 
 
 class Guard:

@@ -13,6 +13,7 @@ from itsdangerous import BadData, URLSafeSerializer
 LINK_S = 72 * 3600.0
 """How long a link opens: a case of Friday is still answered on Monday."""
 _SALT = "banksman-case-link-1"
+_COOKIE_SALT = "banksman-case-link-session-1"
 
 
 class LinkError(Exception):
@@ -37,6 +38,7 @@ class Links:
 
     def __init__(self, key: str, base: str) -> None:
         self._serializer = URLSafeSerializer(key, salt=_SALT)
+        self._cookies = URLSafeSerializer(key, salt=_COOKIE_SALT)
         self._base = base.rstrip("/")
 
     def sign(self, case: str, person: str, now: float) -> str:
@@ -45,6 +47,10 @@ class Links:
     def url(self, case: str, person: str, now: float) -> str:
         """What a message carries."""
         return f"{self._base}/l/{self.sign(case, person, now)}"
+
+    def cookie(self, link: Link) -> str:
+        """Of the session that a link opens: always the same, and nobody but us can make it."""
+        return str(self._cookies.dumps([link.case, link.person, link.expires]))
 
     def read(self, token: str, now: float) -> Link:
         """Raises LinkError."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
@@ -16,11 +17,12 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, true
 from sqlalchemy.orm import Session as Transaction
 
 from broker.dispatch import report, roster
-from broker.dispatch.database import reading
+from broker.dispatch.database import reading, transaction
 from broker.dispatch.norm.calendar import ShiftAt, SiteCalendar
 from broker.dispatch.norm.review import REVIEW_S
+from broker.dispatch.notify.message import SEVERITIES
 from broker.dispatch.tables import Case, CaseState, Membership, Person, Site
-from broker.dispatch.web import export
+from broker.dispatch.web import audit, export
 from broker.dispatch.web.pages import PER_PAGE, FormError, Known, Web, overdue_at, visible
 from broker.dispatch.web.rights import EVERYWHERE, Right, Visitor
 
@@ -34,7 +36,8 @@ _one_workbook = threading.Semaphore(1)  # they take a while, and a core
 class Filters:
     """What of the ledger is wanted; empty: all. Days are those of the site chosen, else of the first one.
 
-    overdue: not taken in the norm's five minutes, whether it is by now or not.
+    overdue: not taken in the norm's five minutes, whether it is by now or not. case: the beginning of a case's id, or
+    an alarm's. The other switches: marks of a case.
     """
 
     site: str = ""
@@ -44,21 +47,43 @@ class Filters:
     person: str = ""
     start: str = ""
     end: str = ""
+    severity: str = ""
+    case: str = ""
+    false_alarm: str = ""
+    hold: str = ""
+    important: str = ""
+    reopened: str = ""
+    late: str = ""
 
     def query(self, **more: object) -> str:
         told = {f: getattr(self, f) for f in self.__slots__} | more
         return urlencode({k: v for k, v in told.items() if v})
 
 
-_Word = Annotated[str, Query(max_length=64, pattern=r"^[0-9A-Za-z_.-]*$")]
+SWITCHES = ("overdue", "false_alarm", "hold", "important", "reopened", "late")
+_WORD = r"^[0-9A-Za-z_.-]*$"
+_Word = Annotated[str, Query(max_length=64, pattern=_WORD)]
 
 
 def filters(  # noqa: PLR0917 FastAPI fills them by name
     site: _Word = "", rule: _Word = "", state: _Word = "", overdue: _Word = "", person: _Word = "", start: _Word = "",
-    end: _Word = "",
+    end: _Word = "", severity: _Word = "", case: _Word = "", false_alarm: _Word = "", hold: _Word = "",
+    important: _Word = "", reopened: _Word = "", late: _Word = "",
 ) -> Filters:  # fmt: skip
     """As a dependency."""
-    return Filters(site, rule, state, overdue, person, start, end)
+    return Filters(
+        site, rule, state, overdue, person, start, end, severity, case, false_alarm, hold, important, reopened, late
+    )
+
+
+def back_to(query: str) -> str:
+    """The ledger's address with the filters and the page of `query`, which came with an address; empty for none."""
+    given = {name: values[0] for name, values in parse_qs(query[:2000]).items()}
+    known = {n: v for n, v in given.items() if n in Filters.__slots__ and len(v) <= 64 and re.match(_WORD, v)}
+    page = given.get("page", "")
+    if not re.fullmatch(r"[1-9]\d{0,4}", page):
+        return ""
+    return f"/ledger?{Filters(**known).query(page=page)}"
 
 
 def _midnight(day: str, zone: ZoneInfo, later: int = 0) -> float:
@@ -73,15 +98,28 @@ def wanted(chosen: Filters, zone: ZoneInfo, now: float) -> ColumnElement[bool]:
     """The filters as a condition. Raises FormError."""
     if chosen.state and chosen.state not in list(CaseState):
         raise FormError("web.error.state")
+    if chosen.severity and chosen.severity not in SEVERITIES:
+        raise FormError("web.error.choice")
+    marks = {
+        "false_alarm": Case.state == CaseState.FALSE_ALARM.value, "hold": Case.hold, "important": Case.important,
+        "reopened": Case.reopened > 0, "late": Case.late,
+    }  # fmt: skip
     return and_(
         Case.site == chosen.site if chosen.site else true(),
         Case.rule == chosen.rule if chosen.rule else true(),
         Case.state == chosen.state if chosen.state else true(),
         or_(overdue_at(now), Case.assigned_at > Case.review_from + REVIEW_S) if chosen.overdue else true(),
         Case.owner == chosen.person if chosen.person else true(),
+        Case.severity == chosen.severity if chosen.severity else true(),
+        _named(chosen.case) if chosen.case else true(),
+        *(which for name, which in marks.items() if getattr(chosen, name)),
         Case.opened_at >= _midnight(chosen.start, zone) if chosen.start else true(),
         Case.opened_at < _midnight(chosen.end, zone, later=1) if chosen.end else true(),
     )
+
+
+def _named(case: str) -> ColumnElement[bool]:
+    return or_(Case.id.startswith(case, autoescape=True), Case.alarm.startswith(case, autoescape=True))
 
 
 def _officer(visitor: Known) -> Visitor:
@@ -145,6 +183,9 @@ def _add_ledger(app: FastAPI, web: Web) -> None:
             before=f"?{chosen.query(page=page - 1)}" if page > 1 else "",
             after=f"?{chosen.query(page=page + 1)}" if page < pages else "",
             query=chosen.query(),
+            here=chosen.query(page=page),
+            severities=[(s, words.severity(s)) for s in reversed(SEVERITIES)],
+            switches=SWITCHES,
             chosen=chosen,
             sites=sites,
             states=list(CaseState),
@@ -168,12 +209,23 @@ def _add_exports(app: FastAPI, web: Web) -> None:
                 yield export.row(case, words)
 
     def named(visitor: Visitor, chosen: Filters, suffix: str) -> dict[str, str]:
-        """Headers of a download. Also checks the filters, before the first byte is sent."""
+        """Headers of a download. Also checks the filters, and writes down who takes what, before the first byte is
+        sent."""
+        web.spend("export", visitor.id)
         with reading(web.engine) as db:
-            where, _ = condition(web, db, visitor, chosen)
+            where, sites = condition(web, db, visitor, chosen)
             count = db.scalar(select(func.count()).select_from(Case).where(where)) or 0
         if suffix == "xlsx" and count > export.MOST_XLSX:
             raise FormError("web.error.too_many", most=export.MOST_XLSX)
+        of_sites = [chosen.site] if chosen.site else [site.id for site in sites]
+        if not chosen.site and visitor.may(Right.LEAD, EVERYWHERE):
+            of_sites = [EVERYWHERE]
+        with transaction(web.engine) as db:
+            for site in of_sites:  # a line each, so that whoever manages one of them finds it
+                audit.note(
+                    db, web.clock.now(), visitor.id, "exported", f"cases.{suffix}", site=site, cases=count,
+                    filters=chosen.query(),
+                )  # fmt: skip
         return {"Content-Disposition": f'attachment; filename="cases.{suffix}"'}
 
     @app.get("/ledger.csv", include_in_schema=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -25,7 +26,7 @@ from broker.dispatch.norm.feedback import overdue_before
 from broker.dispatch.norm.review import REVIEW_S
 from broker.dispatch.tables import Case, CaseState, Evidence, Person, Site
 from broker.dispatch.text import LANGUAGES, Catalogue, catalogue
-from broker.dispatch.web.auth import Attempts, Passwords, Sessions, same_csrf
+from broker.dispatch.web.auth import Attempts, Passwords, Sessions, same_csrf, spend
 from broker.dispatch.web.links import Links
 from broker.dispatch.web.photo import HideFaces
 from broker.dispatch.web.rights import EVERYWHERE, Right, Visitor
@@ -37,6 +38,8 @@ PER_PAGE = 50
 LONGEST_TEXT = 2000
 FORM, PHOTO_FORM = 64 << 10, 16 << 20
 """Bytes of a form, and of one with a photo."""
+PHOTO_PATHS = re.compile(r"/cases/[^/]+/done")
+"""Where a form may have a photo."""
 OVER = [state.value for state in CaseState if state.over]
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
@@ -174,6 +177,11 @@ class Web:
             with transaction(self.engine) as db:
                 self.sessions.seen(db, visitor.key, now)
         return visitor
+
+    def spend(self, what: str, who: str) -> None:
+        """Count something that may be done so often only (`auth.MOST`). Raises TooManyError."""
+        with transaction(self.engine, durable=False) as db:
+            spend(db, what, who, self.clock.now())
 
     def set_cookie(self, response: Response, value: str) -> None:
         # Lax: a link in a message must find the session; changes are kept apart by token and Origin.

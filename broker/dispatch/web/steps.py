@@ -116,11 +116,14 @@ def take_step(
     """Take a step. after: number of the last ledger line that the reader had seen; the same step of the same person
     after it means that this is the same form once more (poor network, second tap), and changes nothing.
 
-    Raises HTTPException (404, 403), FormError, StepRefusedError.
+    Raises HTTPException (404, 403), FormError, StepRefusedError, TooManyError.
     """
     step = STEPS[name]
     action = step.make(fields)
     now = web.clock.now()
+    web.spend("step", visitor.id)
+    if photo:
+        web.spend("photo", visitor.id)
     picture = None
     if photo:
         # A picture takes its time: for nothing where the step will not be taken.

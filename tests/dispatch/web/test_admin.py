@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import select
 from uuid6 import uuid7
 
-from broker.dispatch.database import reading
+from broker.dispatch.database import reading, transaction
 from broker.dispatch.tables import Audit, ChainStep, Contact, Duty, Holiday, Membership, Person, Role, Shift, Site
 from broker.dispatch.web.bootstrap import set_admin
 from tests.dispatch.web.builders import PASSWORD, Bench, Reader
@@ -225,3 +227,84 @@ def test_days_and_members_are_removed_each_by_its_own_route(bench: Bench) -> Non
         assert db.scalars(select(Holiday)).all() == []
         assert db.scalars(select(Membership).where(Membership.person == bench.second)).all() == []
     assert admin.submit(f"{NORTH}/cases/remove", {"id": "1"}, page=NORTH).status_code == 404
+
+
+def crew(bench: Bench) -> dict[str, str]:
+    """A shift, a duty and a step of the chain of the north; ids by path."""
+    ids = {path: new() for path in ("shifts", "duties", "chain")}
+    with transaction(bench.engine) as db:
+        db.add(Shift(id=ids["shifts"], site="north", name="白班", start=480, end=1200))
+        db.flush()
+        db.add(Duty(id=ids["duties"], shift=ids["shifts"], person=bench.foreman, rule="helmet", from_day="2026-09-01"))
+        db.add(ChainStep(id=ids["chain"], site="north", after_s=600, role="officer"))
+    return ids
+
+
+def test_shifts_duties_and_steps_are_changed_where_they_stand(bench: Bench) -> None:
+    ids, admin = crew(bench), bench.logged_in("root")
+    forms: dict[str, dict[str, Any]] = {
+        "shifts": {"name": "早班", "start": "07:00", "end": "15:30", "weekdays": ["0", "1"]},
+        "duties": {"shift": ids["shifts"], "person": bench.second, "position": "2", "to_day": "2026-12-31"},
+        "chain": {"after_min": "20", "person": bench.officer},
+    }
+    for path, fields in forms.items():
+        assert admin.submit(f"{NORTH}/{path}", {"id": ids[path], "change": "1"} | fields, page=NORTH).status_code == 303
+    with reading(bench.engine) as db:
+        shift, duty, step = (
+            db.scalars(select(Shift)).one(),
+            db.scalars(select(Duty)).one(),
+            db.scalars(select(ChainStep)).one(),
+        )
+        assert (shift.id, shift.name, shift.start, shift.end, shift.weekdays, shift.on_holidays) == (
+            ids["shifts"], "早班", 420, 930, 0b11, False,
+        )  # fmt: skip
+        assert (duty.person, duty.rule, duty.position, duty.from_day, duty.to_day) == (
+            bench.second, None, 2, None, "2026-12-31",
+        )  # fmt: skip
+        assert (step.after_s, step.person, step.role) == (1200, bench.officer, None)
+        lines = db.scalars(select(Audit).order_by(Audit.at, Audit.id)).all()
+    assert [line.action for line in lines] == ["shift_changed", "duty_changed", "step_changed"]
+    assert (lines[0].detail["start"], lines[0].detail["start_before"]) == (420, 480)
+    assert lines[2].detail["role_before"] == "officer"
+
+
+def test_the_form_of_a_change_holds_what_is_there(bench: Bench) -> None:
+    crew(bench)
+    page = bench.logged_in("root").get(NORTH).text
+    for shown in (
+        'value="白班"',
+        'name="start" value="08:00"',
+        'name="from_day" value="2026-09-01"',
+        'value="10" required',
+    ):
+        assert shown in page, shown
+    assert page.count('name="change" value="1"') == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"start": "25:00"}, 422),
+        ({"weekdays": []}, 422),  # the whole would make no sense
+        ({"id": "00000000-0000-0000-0000-000000000000"}, 409),
+    ],
+)
+def test_a_change_that_makes_no_sense_changes_nothing(bench: Bench, fields: dict[str, object], code: int) -> None:
+    ids, admin = crew(bench), bench.logged_in("root")
+    good = {"id": ids["shifts"], "change": "1", "name": "x", "start": "07:00", "end": "15:30", "weekdays": ["0"]}
+    assert admin.submit(f"{NORTH}/shifts", good | fields, page=NORTH).status_code == code
+    with reading(bench.engine) as db:
+        assert db.scalars(select(Shift)).one().name == "白班"
+    assert actions(bench) == []
+
+
+def test_what_is_of_another_site_is_not_changed(bench: Bench) -> None:
+    ids, admin = crew(bench), bench.logged_in("root")
+    south = "/admin/sites/south"
+    forms: dict[str, dict[str, Any]] = {
+        "shifts": {"name": "x", "start": "07:00", "end": "15:30", "weekdays": ["0"]},
+        "chain": {"after_min": "20", "role": "officer"},
+    }
+    for path, fields in forms.items():
+        answer = admin.submit(f"{south}/{path}", {"id": ids[path], "change": "1"} | fields, page=south)
+        assert answer.status_code == 409, path

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from argon2 import Type, extract_parameters
 from sqlalchemy import select, update
 
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.tables import Audit, Person, Session
+from broker.dispatch.web import auth
 from broker.dispatch.web.auth import (
     ABSOLUTE_S,
     IDLE_S,
@@ -22,7 +25,7 @@ from broker.dispatch.web.auth import (
     Passwords,
 )
 from broker.dispatch.web.links import LINK_S
-from tests.dispatch.web.builders import PASSWORD, Bench
+from tests.dispatch.web.builders import PASSWORD, START, Bench, Reader
 
 COOKIE = "banksman"
 
@@ -386,3 +389,143 @@ def test_old_sessions_are_swept_away(bench: Bench) -> None:
     bench.logged_in("li")
     with reading(bench.engine) as db:
         assert list(db.scalars(select(Session.person))) == [bench.second]
+
+
+# -- own password ------------------------------------------------------------------------------------------------------
+
+NEW = "another long enough phrase"
+
+
+def new_password(reader: Reader, **fields: str) -> httpx.Response:
+    return reader.submit("/me/password", {"old": PASSWORD, "password": NEW, "again": NEW} | fields, page="/me")
+
+
+@pytest.mark.parametrize("login", ["wang", "chen", "zhao", "root"])
+def test_everybody_gives_themselves_a_new_password(bench: Bench, login: str) -> None:
+    here, elsewhere = bench.logged_in(login), bench.logged_in(login)
+    other = bench.logged_in("li")
+    answer = new_password(here)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/me?changed=1")
+    assert "The new password holds" in here.get("/me?changed=1").text
+    assert elsewhere.get("/").status_code == 303, "every other session of that person has ended"
+    assert other.get("/").status_code == 200
+    assert bench.reader().log_in(login).status_code == 403
+    assert bench.reader().log_in(login, NEW).status_code == 303
+    with reading(bench.engine) as db:
+        assert "own_password_set" in db.scalars(select(Audit.action)).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"old": "not the old one"}, 403),
+        ({"again": "something else entirely"}, 422),
+        ({"password": "short", "again": "short"}, 422),
+    ],
+)
+def test_a_new_password_that_is_not_taken(bench: Bench, fields: dict[str, str], code: int) -> None:
+    reader, elsewhere = bench.logged_in("wang"), bench.logged_in("wang")
+    assert new_password(reader, **fields).status_code == code
+    assert elsewhere.get("/").status_code == 200
+    assert bench.reader().log_in("wang").status_code == 303
+
+
+def test_guessing_the_old_password_is_slowed_down_and_written_down(bench: Bench) -> None:
+    reader = bench.logged_in("wang")
+    codes = [new_password(reader, old=f"guess {n}").status_code for n in range(9)]
+    assert codes == [403] * 8 + [429]
+    late = new_password(reader)
+    assert (late.status_code, late.headers["retry-after"]) == (429, "901")
+    bench.clock.advance(15 * 60 + 1)
+    assert new_password(reader).status_code == 303
+    with reading(bench.engine) as db:
+        assert db.scalars(select(Audit.action)).all().count("own_password_failed") == 8
+
+
+def test_a_link_is_no_way_to_a_password(bench: Bench) -> None:
+    case, reader = bench.case(), bench.reader()
+    reader.post(f"/l/{bench.links.sign(case, bench.foreman, START)}")
+    assert reader.get(f"/cases/{case}").status_code == 200
+    assert reader.get("/me").status_code == 403
+    token = reader.token(f"/cases/{case}")
+    fields = {"csrf": token, "old": PASSWORD, "password": NEW, "again": NEW}
+    assert reader.post("/me/password", data=fields).status_code == 403
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_that_is_used_again_and_again_has_one_session(bench: Bench) -> None:
+    case = bench.case()
+    link = f"/l/{bench.links.sign(case, bench.foreman, START)}"
+    readers = [bench.reader() for _ in range(5)]
+    for reader in readers:
+        assert reader.post(link).status_code == 303
+    assert len(bench.rows()["session"]) == 1
+    assert [reader.get(f"/cases/{case}").status_code for reader in readers] == [200] * 5
+    later = f"/l/{bench.links.sign(case, bench.foreman, START + 60)}"
+    readers[0].post(later)
+    assert readers[0].get(f"/cases/{case}").status_code == 200
+
+
+def test_a_session_of_a_link_that_was_ended_is_opened_by_the_link_anew(bench: Bench) -> None:
+    case, reader = bench.case(), bench.reader()
+    link = f"/l/{bench.links.sign(case, bench.foreman, START)}"
+    reader.post(link)
+    bench.clock.advance(25 * 3600)
+    assert reader.get(f"/cases/{case}").status_code == 303
+    assert reader.post(link).status_code == 303
+    assert reader.get(f"/cases/{case}").status_code == 200
+
+
+@pytest.mark.parametrize("what", ["step", "photo", "export", "link", "links_of_address"])
+def test_what_may_be_done_so_often_only(bench: Bench, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setitem(auth.MOST, what, 2)
+    case = bench.case()
+    foreman, officer, guest = bench.logged_in("wang"), bench.logged_in("chen"), bench.reader()
+    foreman.submit(f"/cases/{case}/take") if what == "photo" else None
+    link = f"/l/{bench.links.sign(case, bench.foreman, START)}"
+
+    def once(n: int) -> httpx.Response:
+        if what == "step":
+            return foreman.submit(f"/cases/{case}/note", {"text": f"remark {n}"})
+        if what == "photo":
+            photo = {"photo": ("a.jpg", b"not a picture", "image/jpeg")}
+            return foreman.submit(f"/cases/{case}/done", {"text": "done"}, files=photo)
+        if what == "export":
+            return officer.get("/ledger.csv")
+        return guest.post(link if what == "link" else f"/l/{n}")
+
+    codes = [once(n).status_code for n in range(4)]
+    assert codes[2:] == [429, 429]
+    assert 429 not in codes[:2]
+    bench.clock.advance(15 * 60 + 1)
+    assert once(9).status_code != 429
+
+
+def raw(bench: Bench, path: str, size: int, cookie: str = "", patience: float = 10.0) -> bytes:
+    """The answer to a form of which only the head was sent."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{bench.port}\r\nOrigin: {bench.url}\r\nAccept: text/html\r\n"
+        f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {size}\r\nCookie: banksman={cookie}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", bench.port), timeout=patience) as connection:
+        connection.sendall(head.encode())
+        return connection.recv(4096)
+
+
+def test_a_large_form_is_read_of_somebody_who_is_logged_in_only(bench: Bench) -> None:
+    """The answer comes before a byte of the body was sent."""
+    case = bench.case()
+    assert raw(bench, f"/cases/{case}/done", 10 << 20).startswith(b"HTTP/1.1 303")
+    assert raw(bench, f"/cases/{case}/done", 10 << 20, "wrong").startswith(b"HTTP/1.1 303")
+    cookie = bench.logged_in("wang").cookies["banksman"]
+    with pytest.raises(TimeoutError):  # the server waits for the rest
+        raw(bench, f"/cases/{case}/done", 10 << 20, cookie, patience=1.0)
+    assert raw(bench, f"/cases/{case}/done", 17 << 20, cookie).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("path", ["/cases/{case}/note", "/cases/{case}/take", "/l/x", "/login", "/me/password"])
+def test_ordinary_forms_are_small(bench: Bench, path: str) -> None:
+    cookie = bench.logged_in("wang").cookies["banksman"]
+    assert raw(bench, path.format(case=bench.case()), 100_000, cookie).startswith(b"HTTP/1.1 413")

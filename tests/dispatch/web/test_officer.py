@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 from datetime import date
 
 import pytest
 from openpyxl import load_workbook
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from broker.dispatch import ledger
-from broker.dispatch.database import transaction
-from broker.dispatch.tables import Ledger, LedgerDay, Role, Shift
+from broker.dispatch.database import reading, transaction
+from broker.dispatch.tables import Audit, Ledger, LedgerDay, Role, Shift
 from broker.dispatch.web import export
 from tests.dispatch.web.builders import Bench, clip, jpeg
 
@@ -77,7 +79,7 @@ def test_pages_of_the_ledger_hold_every_case_once(bench: Bench) -> None:
     cases = [bench.case() for _ in range(53)]
     officer = bench.logged_in("chen")
     pages = [officer.get(f"/ledger?page={n}").text for n in (1, 2)]
-    shown = [sum(f'href="/cases/{case}"' in page for page in pages) for case in cases]
+    shown = [sum(f'href="/cases/{case}?' in page for page in pages) for case in cases]
     assert shown == [1] * 53
 
 
@@ -255,3 +257,100 @@ def test_the_page_names_broken_cases_of_ones_own_sites_and_broken_days(bench: Be
         assert "the ledger of 2026-09-21 is not what it was" in page
     for login, path in (("root", "/admin/audit"), ("chen", "/ledger")):
         assert 'href="/ledger/check"' in bench.logged_in(login).get(path).text
+
+
+def test_more_filters(bench: Bench) -> None:
+    names = ("held", "important", "false", "reopened", "plain")
+    cases = {name: bench.case(severity="warning") for name in names}
+    cases["late"] = bench.case(severity="info", age_s=3600.0)
+    cases["critical"] = bench.case(severity="critical")
+    officer = bench.logged_in("chen")
+    officer.submit(f"/cases/{cases['held']}/hold", {"on": "1"})
+    officer.submit(f"/cases/{cases['important']}/important", {"on": "1"})
+    officer.submit(f"/cases/{cases['false']}/false_alarm", {"text": "a shadow"})
+    officer.submit(f"/cases/{cases['reopened']}/false_alarm", {"text": "a shadow"})
+    officer.submit(f"/cases/{cases['reopened']}/dissatisfied", {"text": "no"})
+    for query, expected in {
+        "hold=1": {"held"},
+        "important=1": {"important"},
+        "false_alarm=1": {"false"},
+        "reopened=1": {"reopened"},
+        "late=1": {"late"},
+        "severity=critical": {"critical"},
+        "severity=info": {"late"},
+        f"case={cases['plain']}": {"plain"},
+        f"case={bench.now(cases['plain']).alarm}": {"plain"},
+        "case=%25": None,
+        "case=_": set(),
+        "hold=1&important=1": set(),
+        "severity=awful": None,
+    }.items():
+        if expected is None:
+            assert officer.get(f"/ledger?{query}").status_code == 422, query
+        else:
+            assert found(bench, query, cases) == expected, query
+
+
+def test_the_way_back_from_a_case_keeps_the_filters(bench: Bench) -> None:
+    case = bench.case(rule="barrier")
+    officer = bench.logged_in("chen")
+    link = re.search(rf'href="(/cases/{case}[^"]*)"', officer.get("/ledger?rule=barrier&severity=critical").text)
+    assert link is not None
+    at = html.unescape(link[1])
+    back = '<a class="back" href="/ledger?rule=barrier&amp;severity=critical&amp;page=1">'
+    assert back in officer.get(at).text
+    token = {"csrf": officer.token(at), "text": "a remark", "ledger": "rule=barrier&severity=critical&page=1"}
+    after = officer.post(f"/cases/{case}/note", data=token).headers["location"]
+    assert back in officer.get(after).text
+
+
+@pytest.mark.parametrize("ledger", ["//evil.example", "rule=barrier", "page=x", "page=1&rule=%22onload", "page=1&x=y"])
+def test_the_way_back_leads_to_the_ledger_only(bench: Bench, ledger: str) -> None:
+    case = bench.case()
+    page = bench.logged_in("chen").get(f"/cases/{case}", params={"ledger": ledger}).text
+    back = re.search(r'<a class="back" href="([^"]*)"', page)
+    assert back is not None
+    assert back[1] in ("/open", "/ledger?page=1")
+
+
+def test_who_exported_what_is_written_down(bench: Bench) -> None:
+    bench.case()
+    officer = bench.logged_in("chen")
+    assert officer.get("/ledger.csv?site=north&severity=critical").status_code == 200
+    assert officer.get("/ledger.xlsx").status_code == 200
+    assert officer.get("/ledger.csv?state=lost").status_code == 422
+    with reading(bench.engine) as db:
+        lines = db.scalars(select(Audit).where(Audit.action == "exported").order_by(Audit.id)).all()
+    told = [(line.actor, line.subject, line.site, line.detail) for line in lines]
+    assert told == [
+        (bench.officer, "cases.csv", "north", {"cases": 1, "filters": "site=north&severity=critical"}),
+        (bench.officer, "cases.xlsx", "south", {"cases": 1, "filters": ""}),
+        (bench.officer, "cases.xlsx", "north", {"cases": 1, "filters": ""}),
+    ]
+    assert "Cases exported" in bench.logged_in("root").get("/admin/audit").text
+
+
+def test_an_export_says_whose_clock_its_times_are_of(bench: Bench) -> None:
+    bench.case()
+    row = next(csv.DictReader(io.StringIO(bench.logged_in("chen").get("/ledger.csv").content.decode("utf-8-sig"))))
+    assert row["Time zone"] == "Asia/Shanghai"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"), ("  @SUM(1)", "'  @SUM(1)"), ("fine; =1+1", "fine; '=1+1"), ("a\n-1", "a\n'-1"),
+        ("a\t+1", "a\t'+1"), ("3 - 2 = 1", "3 - 2 = 1"), ("a;b", "a;b"),
+    ],
+)  # fmt: skip
+def test_no_cell_is_a_formula_whatever_separates_cells(text: str, cell: str) -> None:
+    content = b"".join(export.as_csv(["x"], [[text]])).decode("utf-8-sig")
+    assert next(csv.reader(io.StringIO(content.split("\r\n", 1)[1]))) == [cell]
+
+
+def test_a_text_in_a_workbook_stays_one_when_somebody_edits_it() -> None:
+    book = load_workbook(export.as_xlsx(["x"], [["=1+1"], ["plain"]], "cases"))
+    cells = [cell for (cell,) in book[book.sheetnames[0]].iter_rows(min_row=2)]
+    assert [(cell.value, cell.data_type, cell.quotePrefix) for cell in cells] == [
+        ("=1+1", "s", True), ("plain", "s", False),
+    ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, Response
 from sqlalchemy import Delete, delete, func, select
@@ -14,8 +14,9 @@ from broker.dispatch.tables import ChainStep, Duty, Membership, Person, Role, Sh
 from broker.dispatch.web.admin.desks import SiteDesk
 from broker.dispatch.web.admin.fields import LONGEST_NAME, Key, Line, RowId, day_of, minute_of, number, one_of
 from broker.dispatch.web.pages import Changing, FormError, Ident, Web, cleaned
-from broker.dispatch.web.rights import EVERYWHERE
+from broker.dispatch.web.rights import EVERYWHERE, Visitor
 
+Row = Shift | Duty | ChainStep
 _RULE = re.compile(r"[a-z0-9_]{1,64}")
 
 
@@ -50,21 +51,19 @@ def _add_rows(app: FastAPI, web: Web) -> None:
     @app.post("/admin/sites/{site}/shifts", include_in_schema=False)
     def add_shift(
         *, visitor: Changing, site: Ident, id: RowId, name: Line, start: Key, end: Key,  # noqa: A002 the field's name
-        weekdays: Annotated[list[str], Form()] = [], on_holidays: Key = "",  # noqa: B006 FastAPI copies it
+        weekdays: Annotated[list[str], Form()] = [], on_holidays: Key = "", change: Key = "",  # noqa: B006 it is copied
     ) -> Response:  # fmt: skip
         bits = sum(1 << day for day in {number(d, 0, 6) for d in weekdays[:14]})
         row = Shift(
             id=id, site=site, name=cleaned(name, LONGEST_NAME, lines=False), start=minute_of(start),
             end=minute_of(end), weekdays=bits, on_holidays=on_holidays == "1",
         )  # fmt: skip
-        return desk.change(
-            visitor, site, "shift_added", row.name, lambda db: _once(db, row), start=start, end=end, weekdays=bits
-        )
+        return _kept(desk, visitor, row, site, row.name, "shift", change)
 
     @app.post("/admin/sites/{site}/duties", include_in_schema=False)
     def add_duty(
         *, visitor: Changing, site: Ident, id: RowId, shift: Key, person: Key, rule: Key = "",  # noqa: A002
-        position: Key = "0", from_day: Key = "", to_day: Key = "",
+        position: Key = "0", from_day: Key = "", to_day: Key = "", change: Key = "",
     ) -> Response:  # fmt: skip
         if rule and not _RULE.fullmatch(rule):
             raise FormError("web.error.choice")
@@ -73,19 +72,18 @@ def _add_rows(app: FastAPI, web: Web) -> None:
             from_day=day_of(from_day) if from_day else None, to_day=day_of(to_day) if to_day else None,
         )  # fmt: skip
 
-        def do(db: Transaction) -> None:
+        def check(db: Transaction) -> None:
             of_site = db.scalar(select(Shift.site).where(Shift.id == shift))
             if of_site != site:
                 raise FormError("web.error.choice")
             _member(db, person, site)
-            _once(db, row)
 
-        return desk.change(visitor, site, "duty_added", person, do, shift=shift, rule=rule, from_day=from_day,
-                           to_day=to_day)  # fmt: skip
+        return _kept(desk, visitor, row, site, person, "duty", change, check)
 
     @app.post("/admin/sites/{site}/chain", include_in_schema=False)
     def add_step(
         *, visitor: Changing, site: Ident, id: RowId, after_min: Key, person: Key = "", role: Key = "",  # noqa: A002
+        change: Key = "",
     ) -> Response:  # fmt: skip
         if bool(person) == bool(role):
             raise FormError("web.error.person_or_role")
@@ -95,12 +93,11 @@ def _add_rows(app: FastAPI, web: Web) -> None:
             id=id, site=site, after_s=number(after_min, 5, 10_080) * 60, person=person or None, role=role or None
         )
 
-        def do(db: Transaction) -> None:
+        def check(db: Transaction) -> None:
             if person:
                 _member(db, person, site)
-            _once(db, row)
 
-        return desk.change(visitor, site, "step_added", person or role, do, after_s=row.after_s)
+        return _kept(desk, visitor, row, site, person or role, "step", change, check)
 
 
 def _add_removal(app: FastAPI, web: Web) -> None:
@@ -123,10 +120,43 @@ def _add_removal(app: FastAPI, web: Web) -> None:
     )
 
 
-def _once(db: Transaction, row: Shift | Duty | ChainStep) -> None:
-    """Add a row, unless this very form has done so already. An id that exists stays what it is, whoever's it is."""
-    if db.get(type(row), row.id) is None:
-        db.add(row)
+def _kept(  # noqa: PLR0917
+    desk: SiteDesk,
+    visitor: Visitor,
+    row: Row,
+    site: str,
+    subject: str,
+    what: str,
+    change: str,
+    check: Callable[[Transaction], None] = lambda _: None,
+) -> Response:
+    """Add a row, unless this very form has done so already; or, with `change`, put it in the place of its id.
+
+    What is written down names what it is now, and what it was.
+    """
+    columns = [column.key for column in type(row).__table__.columns if column.key not in {"id", "site"}]
+    now = {name: getattr(row, name) for name in columns}
+    detail: dict[str, Any] = dict(now)
+
+    def do(db: Transaction) -> None:
+        check(db)
+        there: Row | None = db.get(type(row), row.id)
+        if change != "1":
+            if there is None:
+                db.add(row)
+            return
+        if there is None or _site_of(db, there) != site:
+            raise FormError("web.error.gone", status=409)
+        before = {f"{name}_before": old for name in columns if (old := getattr(there, name)) != now[name]}
+        detail.update(before)
+        for name, value in now.items():
+            setattr(there, name, value)
+
+    return desk.change(visitor, site, f"{what}_{'changed' if change == '1' else 'added'}", subject, do, detail)
+
+
+def _site_of(db: Transaction, row: Row) -> str | None:
+    return db.scalar(select(Shift.site).where(Shift.id == row.shift)) if isinstance(row, Duty) else row.site
 
 
 def _member(db: Transaction, person: str, site: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import HTTPException, Response
@@ -25,10 +25,17 @@ class SiteDesk:
     def __init__(self, web: Web) -> None:
         self.web = web
 
-    def change(
-        self, visitor: Visitor, site: str, action: str, subject: str, do: Callable[[Transaction], None], **detail: Any
+    def change(  # noqa: PLR0917
+        self,
+        visitor: Visitor,
+        site: str,
+        action: str,
+        subject: str,
+        do: Callable[[Transaction], None],
+        detail: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> Response:
-        """Raises HTTPException, FormError."""
+        """detail, more: what is written down; `do` may add to `detail`. Raises HTTPException, FormError."""
         self.allow(visitor, site)
         with transaction(self.web.engine) as db:
             if db.get(Site, site) is None:
@@ -39,7 +46,7 @@ class SiteDesk:
                 roster.read(db, site)
             except NormError as error:
                 raise FormError("web.error.norm", detail=error.detail) from error
-            audit.note(db, self.web.clock.now(), visitor.id, action, subject, site=site, **detail)
+            audit.note(db, self.web.clock.now(), visitor.id, action, subject, site=site, **(detail or {}), **more)
         return RedirectResponse(f"/admin/sites/{site}", 303)
 
     def allow(self, visitor: Visitor, site: str) -> None:

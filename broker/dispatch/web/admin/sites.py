@@ -124,7 +124,7 @@ def add(app: FastAPI, web: Web) -> None:
             for field, value in values.items():
                 setattr(row, field, value)
 
-        return desk.change(visitor, site, "site_changed", site, do, **values)
+        return desk.change(visitor, site, "site_changed", site, do, values)
 
 
 def _quiet(text: str) -> int | None:
