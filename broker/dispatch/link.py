@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import paho.mqtt.client as paho
@@ -71,6 +72,7 @@ class Link:
         self._retaining = threading.Lock()
         self._confirmed = threading.Condition()
         self._answers: dict[int, bool] | None = None
+        self._unconfirmed: set[int] = set()
         self._retained: dict[str, bytes] | None = None
         self._marked = threading.Event()
         self._mark = case_topic("dispatch", str(uuid7()))
@@ -161,7 +163,8 @@ class Link:
             for topic, payload in messages.items()
         }
         with self._confirmed:
-            self._confirmed.wait_for(lambda: answers.keys() >= set(sent.values()), CONFIRM_S)
+            self._unconfirmed = set(sent.values()) - answers.keys()
+            self._confirmed.wait_for(lambda: not self._unconfirmed, CONFIRM_S)
             self._answers = None
         return {topic for topic, mid in sent.items() if answers.get(mid)}
 
@@ -238,7 +241,9 @@ class Link:
         with self._confirmed:
             if self._answers is not None:
                 self._answers[mid] = not reason.is_failure
-                self._confirmed.notify()
+                self._unconfirmed.discard(mid)
+                if not self._unconfirmed:
+                    self._confirmed.notify()
 
 
 def _no_delay(_client: Any, _data: Any, sock: Any) -> None:
@@ -246,6 +251,7 @@ def _no_delay(_client: Any, _data: Any, sock: Any) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+@cache  # paho takes long to make them
 def _content() -> Properties:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.ContentType = CONTENT_TYPE

@@ -7,6 +7,7 @@ the runner of another process, which leaves the intake a Python of its own (`dep
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import logging
 import sys
 import threading
@@ -103,6 +104,7 @@ class Worker:
         """Until `stop` is set; what is under way is finished."""
         self._stop = stop
         sys.setswitchinterval(SWITCH_S)
+        gc.freeze()  # what was loaded stays; looking through it again and again held up the intake
         self._runner.start(stop)
         self._link.start()
         while not stop.is_set():
