@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
+from zlib import crc32
 
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
@@ -14,14 +15,15 @@ from sqlalchemy import Engine, Row, case, func, or_, select
 from urllib3.exceptions import HTTPError
 from uuid6 import uuid7
 
-from broker.dispatch import metrics
+from broker.dispatch import metrics, roster
 from broker.dispatch.database import reading, table_of, transaction
 from broker.dispatch.desk import NOT_OVER
 from broker.dispatch.jobs import Retry
+from broker.dispatch.norm import NormError
 from broker.dispatch.norm.review import REVIEW_S
-from broker.dispatch.points import state_line
+from broker.dispatch.points import shift_line, state_line
 from broker.dispatch.settings import Influx
-from broker.dispatch.tables import Case, Point
+from broker.dispatch.tables import Case, Point, Site
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +166,31 @@ def note_state(engine: Engine, now: float) -> None:
             }
             for row in session.execute(counts)
         ]
+        if rows:
+            session.execute(_POINT.insert(), rows)
+
+
+def note_shifts(engine: Engine, now: float) -> None:
+    """Points of the shifts that run now or ended within a day, for boards; one that is there overwrites itself."""
+    with transaction(engine) as session:
+        rows = []
+        for site in session.scalars(select(Site).order_by(Site.id)):
+            try:
+                calendar = roster.calendar_of(session, site)
+            except NormError as error:
+                log.warning("site %s: its roster cannot be used: %s", site.id, error)
+                continue
+            days = sorted({*calendar.days_around(now), *calendar.days_around(now - _DAY_S)})
+            rows += [
+                {
+                    "id": str(uuid7()),
+                    "site": site.id,
+                    "line": shift_line(site.id, s.shift.name, s.start, s.end, crc32(s.shift.id.encode())),
+                }
+                for day in days
+                for s in calendar.starting(day)
+                if s.start <= now and s.end > now - _DAY_S
+            ]
         if rows:
             session.execute(_POINT.insert(), rows)
 

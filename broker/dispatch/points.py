@@ -25,6 +25,12 @@ def state_line(site: str, rule: str, at: float, *, open_cases: int, overdue: int
     return _line("case_state", {"site": site, "rule": rule}, fields, round(at) * 1_000_000_000)
 
 
+def shift_line(site: str, name: str, start: float, end: float, number: int) -> str:
+    """A point of `shift`, at its start. number: its own, so that two that start at once stay two."""
+    fields = {"shift": name, "end_ms": round(end * 1000)}
+    return _line("shift", {"site": site}, fields, round(start) * 1_000_000_000 + number % 1_000_000)
+
+
 def _line(measurement: str, tags: Mapping[str, str], fields: Mapping[str, str | float], ns: int) -> str:
     record = {"measurement": measurement, "tags": tags, "fields": fields, "time": ns}
     return str(Point.from_dict(record).to_line_protocol())

@@ -182,6 +182,16 @@ def shift_of(db: Transaction, row: Case) -> str:
 
 
 def _add_files(app: FastAPI, web: Web) -> None:
+    @app.get("/cases/{case_id}/picture", include_in_schema=False)
+    def picture(case_id: CaseId, visitor: Known) -> Response:
+        """A thumbnail of the newest snapshot, for boards beside these pages: they know no more than the case's id."""
+        with reading(web.engine) as db:
+            path = web.store.picture_of(db, web.case(db, visitor, case_id).id)
+        if path is None:
+            raise HTTPException(404, "no picture")
+        headers = {"Cache-Control": "no-store", "Vary": "Cookie", "Cross-Origin-Resource-Policy": "same-site"}
+        return Response(thumbnail(path), media_type="image/jpeg", headers=headers)
+
     @app.get(
         "/evidence/{alarm}/{sha256}",
         responses={200: {"content": {"image/jpeg": {}, "video/mp4": {}}}, 404: {}, 410: {}},

@@ -31,6 +31,8 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "X-Robots-Tag": "noindex, nofollow",
 }
+_MAY_DIFFER = "Cross-Origin-Resource-Policy"
+"""A page may say that another program of this host shows it."""
 
 
 def local_path(path: str | None) -> str:
@@ -111,8 +113,10 @@ class Guard:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answered = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
-                    answered[name] = value
+                own = answered.get(_MAY_DIFFER)
+                answered.update(self._headers)
+                if own is not None:
+                    answered[_MAY_DIFFER] = own
                 answered.setdefault("Cache-Control", "no-store")
             await send(message)
 

@@ -18,7 +18,7 @@ from broker.dispatch.database import migrate, open_engine, reading, transaction
 from broker.dispatch.influx import MAX_PAUSE_S, PAUSE_S, Writer
 from broker.dispatch.jobs import Retry
 from broker.dispatch.runner import Periodic, again
-from broker.dispatch.tables import Case, Job, Person, Point
+from broker.dispatch.tables import Case, Job, Person, Point, Shift, Site
 from broker.embedded import free_port
 from tests.dispatch.core.builders import NOW, message
 from tests.dispatch.core.test_intake import alarm
@@ -290,3 +290,33 @@ def test_what_waits_is_bounded_and_the_oldest_go(
     assert [r.getMessage() for r in caplog.records] == (
         ["7 points dropped: more than 3 waited for InfluxDB"] if keep == 3 else []
     )
+
+
+def test_shifts_of_the_last_day_stand_at_their_start_once_however_often_they_are_noted(
+    there: Influx, to: Writer, engine: Engine
+) -> None:
+    midnight = NOW // 86_400 * 86_400
+    with transaction(engine) as session:
+        session.add(Site(id=SITE, name="North", time_zone="UTC"))
+        session.add(Site(id="broken", name="Broken", time_zone="Nowhere/City"))
+        session.flush()
+        session.add_all(
+            [
+                Shift(id="s1", site=SITE, name='Day "A"', start=360, end=1080),
+                Shift(id="s2", site=SITE, name="Night", start=1080, end=360),
+                Shift(id="s3", site=SITE, name="Also by day", start=360, end=1080),
+            ]
+        )
+    for at in (midnight + 12 * 3600, midnight + 12 * 3600 + 900):
+        influx.note_shifts(engine, at)
+    to.drain(engine, NOW)
+    rows = there.query(SITE, 'SELECT "shift", end_ms FROM "shift" GROUP BY site')
+    noted = sorted((r["time"] // 10**9 - midnight, r["shift"], r["end_ms"] / 1000 - midnight) for r in rows)
+    hour = 3600
+    assert noted == [
+        (-18 * hour, "Also by day", -6 * hour),
+        (-18 * hour, 'Day "A"', -6 * hour),
+        (-6 * hour, "Night", 6 * hour),
+        (6 * hour, "Also by day", 18 * hour),
+        (6 * hour, 'Day "A"', 18 * hour),
+    ]

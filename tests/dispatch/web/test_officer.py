@@ -183,6 +183,24 @@ def test_evidence_is_for_those_with_a_role_on_its_site(bench: Bench, login: str 
     assert reader.get(f"/evidence/{alarm}/{sha256}?small=1").status_code == code
 
 
+@pytest.mark.parametrize(("login", "code"), [("zhao", 200), ("smith", 404), (None, 401)])
+def test_a_board_of_the_same_host_shows_a_cases_newest_picture_to_those_who_may(
+    bench: Bench, login: str | None, code: int
+) -> None:
+    alarm = bench.alarm()
+    case = bench.case_of(alarm).id
+    reader = bench.logged_in(login) if login else bench.reader()
+    reader.headers["Accept"] = "image/*"
+    assert reader.get(f"/cases/{case}/picture").status_code == (404 if login else 401), "none has come yet"
+    bench.keep(alarm, jpeg())
+    shown = reader.get(f"/cases/{case}/picture")
+    assert shown.status_code == code
+    if login == "zhao":
+        assert shown.headers["content-type"] == "image/jpeg"
+        assert shown.headers["cross-origin-resource-policy"] == "same-site"
+        assert reader.get(f"/cases/{case}").headers["cross-origin-resource-policy"] == "same-origin"
+
+
 def test_evidence_comes_as_what_it_is_and_clips_in_parts(bench: Bench) -> None:
     alarm = bench.alarm()
     picture, film = bench.keep(alarm, jpeg()), bench.keep(alarm, clip(), "clip")
