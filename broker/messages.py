@@ -179,6 +179,7 @@ class Health(Message):
     disk_free_mb: float | None = Field(None, description="Where the journal lives.")
     journal: Word = Field("ok", description="ok, or what ails it.")
     journal_depth: Count = Field(description="Rows that wait for delivery.")
+    points_waiting: Count | None = Field(None, description="Rows that wait for InfluxDB; null where none is set up.")
     cameras: tuple[CameraHealth, ...] = Field((), max_length=64, description="In the order of the site file.")
 
 

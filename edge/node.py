@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from broker.messages import CameraHealth, Command, Reply, Status
 from broker.messages import Health as HealthMessage
@@ -45,6 +46,9 @@ from edge.site.model import Camera, SiteFile, Zone
 from edge.uplink.evidence import EvidenceUplink
 from edge.uplink.mqtt import MqttUplink
 from edge.values import AlarmEvent, CameraState, CameraStatus, LinkState, PlaceState, Verdict
+
+if TYPE_CHECKING:
+    from edge.uplink.influx import InfluxUplink
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +131,7 @@ class Node:
         self._read_at = float("-inf")
         self.mqtt: MqttUplink | None = None
         self.uploads: EvidenceUplink | None = None
+        self.influx: InfluxUplink | None = None
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -278,6 +283,7 @@ class Node:
             disk_free_mb=health.disk_free_mb,
             journal="failed" if journal.lost or not journal.ok else "dropping" if journal.dropped else "ok",
             journal_depth=health.journal_depth,
+            points_waiting=None if self.influx is None else health.influx.waiting,
             cameras=tuple(
                 CameraHealth(camera=s.camera, state=s.state, cause=s.cause, since=s.since.wall, fps=s.fps)
                 for s in self.cameras()
@@ -313,8 +319,14 @@ class Node:
             "latency_p50_ms": speed.latency_p50_ms,
             "latency_p95_ms": speed.latency_p95_ms,
             "cpu_temp_c": machine.cpu_temp_c,
+            "cpu_percent": None if machine.cpu_percent is None else machine.cpu_percent / CORES,
             "rss_mb": machine.rss_mb,
+            "disk_free_mb": machine.disk_free_mb,
+            "uptime_s": self._uptime(),
             "journal_depth": self._journal.depth(evidence=self.uploads is not None),
+            "points_waiting": None if self.influx is None else self.influx.state.waiting,
+            "cameras": len(self.site().cameras),
+            "cameras_live": sum(s.state.sees for s in self.cameras()),
         }
 
     # -- NodeView ----------------------------------------------------------------------------------------------
@@ -368,6 +380,7 @@ class Node:
             journal_depth=self._journal.depth(evidence=self.uploads is not None),
             mqtt=self._broker_link(),
             uploads=self._upload_link(),
+            influx=self._influx_link(),
             clock_synced=self._clock.now().synced,
             uptime_s=self._uptime(),
             disk=machine.disk,
@@ -384,6 +397,12 @@ class Node:
             return Uplink(LinkState.OFF)
         state = self.uploads.state
         return Uplink(state.link, state.cause, state.detail, state.aside)
+
+    def _influx_link(self) -> Uplink:
+        if self.influx is None:
+            return Uplink(LinkState.OFF)
+        state = self.influx.state
+        return Uplink(state.link, state.cause, state.detail, state.refused, state.waiting)
 
     def save_zones(self, camera: str, zones: Sequence[Zone], language: str) -> None:
         save_zones(self._path, camera, zones, RULES, language)
@@ -439,26 +458,36 @@ def _assemble(
     detector = load_detector(find_model(settings.model, path.parent), settings.runtime, settings.threads)
     parts.callback(detector.close)
     executor = parts.enter_context(ThreadPoolExecutor(1, "detector"))
-    journal = Journal(data / "journal.db", clock, site.journal, confirm_alarms=site.uplinks.mqtt is not None)
+    uplinks = site.uplinks
+    journal = Journal(
+        data / "journal.db", clock, site.journal,
+        confirm_alarms=uplinks.mqtt is not None, confirm_points=uplinks.influx is not None,
+    )  # fmt: skip
     parts.callback(journal.close)
     recorder = Recorder(site.evidence, journal, clock, data / "evidence")
     node = Node(
         path=path, keeper=keeper, in_force=in_force, clock=clock, stop=stop,
         detector=detector, executor=executor, journal=journal, recorder=recorder,
     )  # fmt: skip
-    if site.uplinks.mqtt is not None:
+    if uplinks.mqtt is not None:
         node.mqtt = MqttUplink(
-            site.uplinks.mqtt, site.site.id, site.node.id, journal, clock,
+            uplinks.mqtt, site.site.id, site.node.id, journal, clock,
             status=node.status, health=node.health_message, commands=node.commands(), health_period_s=HEALTH_S,
         )  # fmt: skip
         node.mqtt.start()
         parts.callback(node.mqtt.stop)
-    if site.uplinks.evidence is not None:
+    if uplinks.evidence is not None:
         node.uploads = EvidenceUplink(
-            site.uplinks.evidence, journal, clock, may_send=lambda: node.mqtt is None or not journal.pending_alarms(1)
+            uplinks.evidence, journal, clock, may_send=lambda: node.mqtt is None or not journal.pending_alarms(1)
         )
         node.uploads.start()
         parts.callback(node.uploads.stop)
+    if uplinks.influx is not None:
+        from edge.uplink.influx import InfluxUplink, InfluxWriter  # noqa: PLC0415 - memory, where it is used
+
+        node.influx = InfluxUplink(InfluxWriter(uplinks.influx, site.site.id, site.node.id, journal, clock))
+        node.influx.start()
+        parts.callback(node.influx.stop)
     recorder.start()
     parts.callback(recorder.stop)
     parts.callback(node.close)

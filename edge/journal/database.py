@@ -13,10 +13,8 @@ from pathlib import Path
 
 from edge.journal.rows import JournalError, Trouble
 
-VERSION = 1
-
 # Alarms carry an AUTOINCREMENT key: a number that was once sent is never used again, even when its row is gone.
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE alarm_event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -55,6 +53,30 @@ CREATE TABLE reading (
 ) STRICT;
 CREATE INDEX reading_wall ON reading (wall);
 """
+
+# Points for InfluxDB: which are written, and which wait, found without reading years of those that do not. A reading
+# goes with its confirmation, by a number that is never used again.
+_POINTS = """
+ALTER TABLE alarm_event ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX alarm_event_unwritten ON alarm_event (seq) WHERE written = 0;
+CREATE INDEX tally_waiting ON tally (minute, source, place, rule) WHERE delivered = 0 AND boot = '';
+
+CREATE TABLE numbered_reading (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    wall REAL NOT NULL, mono REAL NOT NULL, boot TEXT NOT NULL, synced INTEGER NOT NULL,
+    content TEXT NOT NULL
+) STRICT;
+INSERT INTO numbered_reading (name, wall, mono, boot, synced, content)
+    SELECT name, wall, mono, boot, synced, content FROM reading ORDER BY rowid;
+DROP TABLE reading;
+ALTER TABLE numbered_reading RENAME TO reading;
+CREATE INDEX reading_wall ON reading (wall);
+"""
+
+_STEPS = (_FIRST, _POINTS)
+"""What leads from each format to the next."""
+VERSION = len(_STEPS)
 
 
 def trouble_of(error: sqlite3.DatabaseError) -> Trouble:
@@ -103,9 +125,10 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
             f"the journal {path} was written by a newer program (format {version}, this one knows {VERSION}); "
             "install that version again, or move the file away"
         )
-    if version == 0:
-        for statement in _SCHEMA.split(";\n"):
+    for step in _STEPS[version:]:
+        for statement in step.split(";\n"):
             db.execute(statement)
+    if version < VERSION:  # else the file stays as it is
         db.execute(f"PRAGMA user_version={VERSION}")
 
 

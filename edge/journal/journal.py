@@ -49,6 +49,8 @@ MAX_BUFFERED = 2_000
 """Pieces of other work kept in memory while the disk refuses; the oldest goes first."""
 MAX_MEMORY_MB = 32
 """What the journal may take where it had to begin in memory."""
+MANY = 100_000
+"""Rows that wait are counted no further: the count must not hold up an alarm."""
 _BATCH = 500
 _FORGET_EVIDENCE = "DELETE FROM evidence WHERE sha256=? AND alarm=?"
 
@@ -57,6 +59,9 @@ Work = Callable[[sqlite3.Connection], object]
 
 class Journal:
     """See the module. `confirm_*`: whether somebody will confirm such rows; where nobody will, age alone counts.
+
+    Points are what InfluxDB gets: tallies, readings and, beside the way to dispatch, alarm events. What was gathered
+    while there was no InfluxDB waits for one that comes later.
 
     Raises JournalError where the file is in use or of a newer program.
     """
@@ -68,13 +73,13 @@ class Journal:
         settings: JournalSettings,
         *,
         confirm_alarms: bool = True,
-        confirm_tallies: bool = False,
+        confirm_points: bool = False,
     ) -> None:
         self._path = path
         self._clock = clock
         self._settings = settings
         self._confirm_alarms = confirm_alarms
-        self._confirm_tallies = confirm_tallies
+        self._confirm_points = confirm_points
         self._lock = threading.RLock()
         self._state = JournalState()
         self._dropped: Counter[str] = Counter()
@@ -82,6 +87,9 @@ class Journal:
         # Not yet on disk:
         self._held: dict[str, AlarmEvent] = {}
         self._confirmed: set[str] = set()
+        self._written: set[str] = set()
+        self._tallies_confirmed: dict[tuple[int, str, str, str], tuple[int, ...]] = {}
+        self._readings_confirmed: set[int] = set()
         self._buffer: deque[tuple[str, Work]] = deque(maxlen=MAX_BUFFERED)
         self._tallies: dict[tuple[Instance, int, str], tuple[Tally, float]] = {}  # with wall - mono of their clock
         self._unreadable: set[int] = set()
@@ -170,6 +178,20 @@ class Journal:
             self._confirmed.update(event_id for (event_id,) in waiting)
             self._confirmed.update(event_id for event_id in ids if event_id in self._held)
 
+    def unwritten_alarms(self, limit: int) -> tuple[AlarmEvent, ...]:
+        """Events whose points wait for InfluxDB, in the order of `seq`, none of doubtful date."""
+        with self._lock:
+            rows = self._rows("SELECT id, event FROM alarm_event WHERE written = 0 AND synced = 1 ORDER BY seq")
+            waiting = self._events(text for (event_id, text) in rows if event_id not in self._written)
+            events = list(islice(waiting, limit))
+            events += [e for e in self._held.values() if e.at.synced and e.id not in self._written]
+        return tuple(sorted(events, key=lambda e: e.seq)[:limit])
+
+    def alarms_written(self, ids: Collection[str]) -> None:
+        """InfluxDB has stored the points of these events."""
+        with self._lock:
+            self._written.update(ids)
+
     def depth(self, *, evidence: bool = True) -> int:
         """How many alarm events and, unless nobody takes them, evidence files wait for delivery."""
         with self._lock:
@@ -228,37 +250,80 @@ class Journal:
         with self._lock:
             rows = self._rows(
                 "SELECT source, place, rule, minute, ok_s, violation_s, unknown_s, breach_s, subjects FROM tally "
-                "WHERE delivered = 0 AND boot = '' AND minute < ? ORDER BY minute LIMIT ?",
-                (before, limit),
+                "WHERE delivered = 0 AND boot = '' AND minute < ? ORDER BY minute, source, place, rule LIMIT ?",
+                (before, limit + len(self._tallies_confirmed)),
             )
-            return tuple(Tally(Instance(*row[:3]), *row[3:]) for row in rows)
+            tallies = (Tally(Instance(*row[:3]), *row[3:]) for row in rows)
+            waiting = (t for t in tallies if self._tallies_confirmed.get(_key(t)) != _seconds(t))
+            return tuple(islice(waiting, limit))
+
+    def hours_of(self, minutes: Iterable[Tally], before: int) -> tuple[Tally, ...]:
+        """The whole hours that these minutes belong to, as far as they started before `before` (Unix s).
+
+        `minute` is then the start of the hour, of Unix time.
+        """
+        wanted = dict.fromkeys((t.minute - t.minute % 3600, t.instance) for t in minutes)
+        sums: dict[tuple[int, Instance], Tally] = {}
+        with self._lock:
+            for hour in dict.fromkeys(hour for hour, _ in wanted):
+                for source, place, rule, *numbers in self._rows(
+                    "SELECT source, place, rule, SUM(ok_s), SUM(violation_s), SUM(unknown_s), SUM(breach_s), "
+                    "MAX(subjects) FROM tally WHERE minute >= ? AND minute < ? AND boot = '' "
+                    "GROUP BY source, place, rule",
+                    (hour, min(hour + 3600, before)),
+                ):
+                    instance = Instance(source, place, rule)
+                    sums[hour, instance] = Tally(instance, hour, *numbers)
+        return tuple(sums[key] for key in wanted if key in sums)
 
     def tallies_delivered(self, rows: Iterable[Tally]) -> None:
         """The far end has stored these rows. One that has grown since keeps waiting, to be sent again whole."""
-        marks = [(*_key(t), t.ok_s, t.violation_s, t.unknown_s, t.breach_s) for t in rows]
-        self._later(
-            "confirmation",
-            lambda db: db.executemany(
-                "UPDATE tally SET delivered = 1 WHERE minute=? AND source=? AND place=? AND rule=? AND boot='' "
-                "AND ok_s=? AND violation_s=? AND unknown_s=? AND breach_s=?",
-                marks,
-            ),
-        )
+        with self._lock:
+            self._tallies_confirmed.update((_key(t), _seconds(t)) for t in rows)
 
     def reading(self, name: str, at: Stamp, values: Mapping[str, float | int | str | None]) -> None:
         """Keep the numbers of a sensor, or of the node itself, at one instant."""
         content = json.dumps(dict(values))
         row = (name, at.wall, at.mono, at.boot, at.synced, content)
-        self._later("reading", lambda db: db.execute("INSERT INTO reading VALUES (?,?,?,?,?,?)", row))
+        self._later(
+            "reading",
+            lambda db: db.execute(
+                "INSERT INTO reading (name, wall, mono, boot, synced, content) VALUES (?,?,?,?,?,?)", row
+            ),
+        )
 
     def readings(self, name: str, since: float, limit: int = 10_000) -> tuple[Reading, ...]:
         """Committed readings from `since` (Unix s) on, oldest first."""
         with self._lock:
-            rows = self._rows(
-                "SELECT wall, mono, boot, synced, content FROM reading WHERE name=? AND wall>=? ORDER BY wall LIMIT ?",
-                (name, since, limit),
-            )
-            return tuple(Reading(name, Stamp(w, m, b, bool(s)), json.loads(content)) for w, m, b, s, content in rows)
+            return self._readings("name=? AND wall>=? ORDER BY wall LIMIT ?", (name, since, limit))
+
+    def pending_readings(self, limit: int) -> tuple[Reading, ...]:
+        """Committed readings that wait for delivery, in the order of their numbers, none of doubtful date."""
+        with self._lock:
+            rows = self._readings("synced=1 ORDER BY id LIMIT ?", (limit + len(self._readings_confirmed),))
+            return tuple(r for r in rows if r.number not in self._readings_confirmed)[:limit]
+
+    def readings_delivered(self, numbers: Collection[int]) -> None:
+        """The far end has stored these readings; they are deleted here."""
+        with self._lock:
+            self._readings_confirmed.update(numbers)
+
+    def _readings(self, which: str, args: tuple[object, ...]) -> tuple[Reading, ...]:
+        rows = self._rows(f"SELECT name, wall, mono, boot, synced, content, id FROM reading WHERE {which}", args)  # noqa: S608
+        return tuple(
+            Reading(name, Stamp(w, m, b, bool(s)), json.loads(content), number)
+            for name, w, m, b, s, content, number in rows
+        )
+
+    def points_waiting(self) -> int:
+        """How many alarm events, minutes and readings wait for InfluxDB; from `MANY` on only that it is many."""
+        with self._lock:
+            waiting = ("alarm_event WHERE written = 0 AND synced = 1", "tally WHERE delivered = 0 AND boot = ''")
+            rows = sum(self._number(f"SELECT COUNT(*) FROM (SELECT 1 FROM {which} LIMIT {MANY})") for which in waiting)  # noqa: S608
+            # Readings come and go in order: their number needs no count of all.
+            readings = self._number("SELECT COALESCE(MAX(id) - MIN(id) + 1, 0) FROM reading")
+            confirmed = len(self._written) + len(self._tallies_confirmed) + len(self._readings_confirmed)
+            return max(0, min(MANY, rows + readings + len(self._held) - confirmed))
 
     # -- evidence ----------------------------------------------------------------------------------------------------
 
@@ -351,7 +416,7 @@ class Journal:
     def redate(self, stamp: Stamp) -> None:
         """Put right the dates of what this boot wrote before its clock was: `stamp` is synchronised.
 
-        Alarm events that are not sent yet, open alarms, evidence, readings; tallies move to their true minute and
+        Alarm events, open alarms, evidence, readings; tallies move to their true minute and
         are released for sending. Rows of an earlier boot stay as they are: nothing tells how far off they were.
         """
         if not stamp.synced:
@@ -359,7 +424,7 @@ class Journal:
 
         def work(db: sqlite3.Connection) -> None:
             for table, key in (("alarm_event", "seq"), ("open_alarm", "alarm")):
-                where = "WHERE boot=? AND synced=0 AND delivered IS NULL" if table == "alarm_event" else "WHERE ?!=''"
+                where = "WHERE boot=? AND synced=0" if table == "alarm_event" else "WHERE ?!=''"
                 rows = db.execute(f"SELECT {key}, event FROM {table} {where}", (stamp.boot,)).fetchall()  # noqa: S608
                 for row, text in rows:
                     for event in self._events([text]):
@@ -396,20 +461,25 @@ class Journal:
         """
         with self._lock:
             self._trimmed = now.mono
-            before = now.wall - self._settings.max_days * 86_400
+            before = (now.wall - self._settings.max_days * 86_400) // 3600 * 3600  # an hour goes whole
             for query in (
-                "DELETE FROM alarm_event WHERE delivered IS NOT NULL AND wall < ?",
+                "DELETE FROM alarm_event WHERE delivered IS NOT NULL AND wall < ? AND (written >= ? OR synced = 0)",
                 "DELETE FROM reading WHERE wall < ?",
-                "DELETE FROM tally WHERE minute < ? AND delivered >= ?",
+                "DELETE FROM tally WHERE minute < ? AND (delivered >= ? OR boot != '')",
             ):
-                args = (before, int(self._confirm_tallies))[: query.count("?")]
+                args = (before, int(self._confirm_points))[: query.count("?")]
                 if now.synced:
                     self._later("trimming", partial(_execute, query=query, args=args))
             self._commit(now)
             in_memory = self._is_in_memory()
             max_bytes = min(self._settings.max_mb, MAX_MEMORY_MB if in_memory else self._settings.max_mb) * 1_000_000
             while self._used_bytes() > max_bytes and (self._state.ok or in_memory):
-                if not (self._drop_delivered() or self._drop_rows("reading") or self._drop_rows("tally")):
+                if not (
+                    self._drop_delivered(written=self._confirm_points)
+                    or self._drop_rows("reading")
+                    or self._drop_rows("tally")
+                    or self._drop_delivered(written=False)
+                ):
                     break
 
     # -- state -------------------------------------------------------------------------------------------------------
@@ -539,7 +609,7 @@ class Journal:
     def _commit(self, now: Stamp) -> None:
         """Write all that is gathered in one transaction; where the disk is full, make room and try again."""
         self._buffer_tallies()
-        if not (self._held or self._confirmed or self._buffer):
+        if not (self._held or self._buffer or any(self._confirmations())):
             return
         error = self._try_write(now)
         if error is not None and trouble_of(error) is Trouble.DISK_FULL:
@@ -558,6 +628,9 @@ class Journal:
             return
         self._note_trouble(error, "be written")
 
+    def _confirmations(self) -> tuple[set[str], set[str], dict[tuple[int, str, str, str], tuple[int, ...]], set[int]]:
+        return self._confirmed, self._written, self._tallies_confirmed, self._readings_confirmed
+
     def _try_write(self, now: Stamp) -> sqlite3.DatabaseError | None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -566,16 +639,25 @@ class Journal:
             self._db.executemany(
                 "UPDATE alarm_event SET delivered=? WHERE id=?", [(now.wall, i) for i in self._confirmed]
             )
+            self._db.executemany("UPDATE alarm_event SET written=1 WHERE id=?", [(i,) for i in self._written])
             for _, work in self._buffer:
                 work(self._db)
+            # After the work: a minute that grew by it keeps waiting.
+            self._db.executemany(
+                "UPDATE tally SET delivered = 1 WHERE minute=? AND source=? AND place=? AND rule=? AND boot='' "
+                "AND ok_s=? AND violation_s=? AND unknown_s=? AND breach_s=?",
+                [(*key, *seconds) for key, seconds in self._tallies_confirmed.items()],
+            )
+            self._db.executemany("DELETE FROM reading WHERE id=?", [(n,) for n in self._readings_confirmed])
             self._db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             return error
         finally:
             self._roll_back()  # after an error of any kind; after COMMIT there is nothing left to roll back
         self._held.clear()
-        self._confirmed.clear()
         self._buffer.clear()
+        for confirmed in self._confirmations():
+            confirmed.clear()
         return None
 
     def _roll_back(self) -> None:
@@ -594,7 +676,8 @@ class Journal:
             lambda: self._drop_evidence("snapshot", 100),
             lambda: self._drop_rows("reading"),
             lambda: self._drop_rows("tally"),
-            self._drop_delivered,
+            lambda: self._drop_delivered(written=self._confirm_points),
+            lambda: self._drop_delivered(written=False),
         )
         for step in steps:
             while True:
@@ -621,27 +704,25 @@ class Journal:
         return len(rows)
 
     def _drop_rows(self, table: str) -> int:
-        """The oldest rows of `reading` or `tally`."""
+        """The oldest rows of `reading` or `tally`; of these whole hours, for an hour is sent as what is here of it."""
         if table == "reading":
-            query = "DELETE FROM reading WHERE rowid IN (SELECT rowid FROM reading ORDER BY wall LIMIT ?)"
+            query = f"DELETE FROM reading WHERE id IN (SELECT id FROM reading ORDER BY wall LIMIT {_BATCH})"  # noqa: S608
         else:
-            query = (
-                "DELETE FROM tally WHERE minute <= "
-                "(SELECT MAX(minute) FROM (SELECT minute FROM tally ORDER BY delivered DESC, minute LIMIT ?))"
-            )
+            query = "DELETE FROM tally WHERE minute < (SELECT MIN(minute) - MIN(minute) % 3600 + 3600 FROM tally)"
         gone = self._delete(query)
         self._dropped[table] += gone
         return gone
 
-    def _drop_delivered(self) -> int:
+    def _drop_delivered(self, *, written: bool) -> int:
+        """written: only events whose points InfluxDB has as well."""
         return self._delete(
-            "DELETE FROM alarm_event WHERE seq IN "
-            "(SELECT seq FROM alarm_event WHERE delivered IS NOT NULL ORDER BY wall LIMIT ?)"
+            "DELETE FROM alarm_event WHERE seq IN (SELECT seq FROM alarm_event "  # noqa: S608 numbers
+            f"WHERE delivered IS NOT NULL AND written >= {int(written)} ORDER BY wall LIMIT {_BATCH})"
         )
 
     def _delete(self, query: str) -> int:
         gone: list[int] = []
-        if not self._at_once(lambda db: gone.append(db.execute(query, (_BATCH,)).rowcount)):
+        if not self._at_once(lambda db: gone.append(db.execute(query).rowcount)):
             return 0
         return gone[0]
 
@@ -701,6 +782,10 @@ def _execute_many(db: sqlite3.Connection, query: str, rows: Iterable[tuple[str, 
 
 def _key(t: Tally) -> tuple[int, str, str, str]:
     return t.minute, t.instance.source, t.instance.place, t.instance.rule
+
+
+def _seconds(t: Tally) -> tuple[int, ...]:
+    return t.ok_s, t.violation_s, t.unknown_s, t.breach_s
 
 
 def _sum(a: Tally, b: Tally) -> Tally:

@@ -74,8 +74,9 @@ class Compliance:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Numbers of one sensor, or of the node itself, at one instant."""
+    """Numbers of one sensor, or of the node itself, at one instant. number: of its row, 0 while it has none."""
 
     name: str
     at: Stamp
     values: Mapping[str, float | int | str | None]
+    number: int = 0

@@ -480,5 +480,6 @@ def _add_reading(app: FastAPI, pages: _Pages) -> None:
             request, "health.html", "health", words=words, health=health, cameras=cameras,
             journal=words.journal(health.journal),
             broker=words.broker(health.mqtt), uploads=words.uploads(health.uploads),
+            influx=words.influx(health.influx),
             disk=words.disk(health), heat=words.heat(health), power=words.power(health),
         )  # fmt: skip

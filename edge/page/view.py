@@ -52,14 +52,17 @@ class LiveView(Protocol):
 class Uplink:
     """How one way out of the node is.
 
-    cause: why it is not as it should be, a code of the catalogues (`mqtt.cause`, `upload`); `none` while all is well.
-    detail: one line for the installer, without secrets. aside: files that the far end refuses for what they are.
+    cause: why it is not as it should be, a code of the catalogues (`mqtt.cause`, `upload`, `influx`); `none` while all
+        is well.
+    detail: one line for the installer, without secrets. aside: files or points that the far end refuses for what they
+        are. waiting: points that wait, where they are counted for this way alone.
     """
 
     state: LinkState
     cause: str = "none"
     detail: str = ""
     aside: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Health:
 
     fps: frames judged a second, all cameras together. latency_*: from the frame to its judgement.
     journal_depth: rows that are not delivered yet. uptime_s: since the node started.
-    mqtt: alarms to the broker. uploads: pictures and clips to the site server.
+    mqtt: alarms to the broker. uploads: pictures and clips to the site server. influx: points to InfluxDB.
     disk, heat, power: how the machine is, as codes of `banksman doctor` (`doctor.<organ>.<code>`); None where this
         machine does not tell.
     """
@@ -87,6 +90,7 @@ class Health:
     journal_depth: int
     mqtt: Uplink
     uploads: Uplink
+    influx: Uplink
     clock_synced: bool
     uptime_s: float
     disk: str | None

@@ -339,16 +339,25 @@ class Words:
 
     def uploads(self, uplink: Uplink) -> UplinkWords:
         """How pictures and clips get to the site server."""
+        return self._way(uplink, "upload", "uploads")
+
+    def influx(self, uplink: Uplink) -> UplinkWords:
+        """How figures get to InfluxDB."""
+        return self._way(uplink, "influx", "influx")
+
+    def _way(self, uplink: Uplink, topic: str, states: str) -> UplinkWords:
         troubled = uplink.cause != "none"
-        told = [self.text(f"upload.{uplink.cause}")] if troubled else []
+        told = [self.text(f"{topic}.{uplink.cause}")] if troubled else []
         if uplink.aside:
-            told.append(self.text("upload.aside", n=uplink.aside))
+            told.append(self.text(f"{topic}.aside", n=uplink.aside))
+        if uplink.waiting:
+            told.append(self.text(f"{topic}.waiting", n=uplink.waiting))
         return UplinkWords(
             verdict=_uplink_verdict(uplink),
-            state=self.text(f"page.uploads.{uplink.state}"),
+            state=self.text(f"page.{states}.{uplink.state}"),
             cause=" ".join(told),
-            todo=self.text(f"upload_do.{uplink.cause}") if troubled else "",
-            detail=uplink.detail if told else "",
+            todo=self.text(f"{topic}_do.{uplink.cause}") if troubled else "",
+            detail=uplink.detail if troubled or uplink.aside else "",
         )
 
     def journal(self, state: JournalState) -> tuple[str, tuple[str, ...]]:

@@ -68,6 +68,7 @@ def _named_paths(site: SiteFile) -> Iterator[tuple[tuple[str | int, ...], Path, 
     certificates = (
         (("uplinks", "mqtt"), site.uplinks.mqtt, ("ca", "cert", "key")),
         (("uplinks", "evidence"), site.uplinks.evidence, ("ca", "cert", "key")),
+        (("uplinks", "influx"), site.uplinks.influx, ("ca", "token_file")),
         (("page",), site.page, ("tls_cert", "tls_key")),
     )
     for loc, section, names in certificates:

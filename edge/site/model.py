@@ -691,6 +691,50 @@ class EvidenceUplink(Strict):
         return self
 
 
+class InfluxUplink(Strict):
+    """InfluxDB: the figures that boards and reports are made of."""
+
+    url: str = Field(
+        title="URL",
+        description="https://host[:port]; http only for an InfluxDB on this computer.",
+        examples=["https://influx.example.cn:8086"],
+    )
+    org: Name = Field(
+        "banksman", title="Organisation", description="As InfluxDB knows it.", min_length=1, examples=["banksman"]
+    )
+    bucket: Name = Field(
+        "banksman",
+        title="Bucket",
+        description="Where points go; {site} stands for the id of the site.",
+        min_length=1,
+        examples=["banksman"],
+    )
+    token_file: SitePath = Field(
+        title="Token file",
+        description="Holds a token that may write the bucket, and nothing else; readable by the service only.",
+        examples=["/etc/banksman/influx.token"],
+    )
+    ca: SitePath | None = Field(
+        None, title="CA certificate", description="PEM; the system's when left out.", examples=["/etc/banksman/ca.pem"]
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _private(cls, url: str) -> str:
+        if not _has_host(url) or not re.fullmatch(r"https?://[^\s@?#]+", url):
+            raise wrong("influx_url")
+        parts = urlsplit(url)
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+            raise wrong("influx_http")
+        return url
+
+    @model_validator(mode="after")
+    def _ca_is_used(self) -> Self:
+        if self.ca is not None and self.url.startswith("http:"):
+            raise wrong("ca_unused", "ca")
+        return self
+
+
 class Uplinks(Strict):
     """Where the node sends. None at all is a first-class way to run."""
 
@@ -702,6 +746,12 @@ class Uplinks(Strict):
         title="Evidence",
         description="Pictures and clips.",
         examples=[{"url": "https://dispatch.example.cn:8443"}],
+    )
+    influx: InfluxUplink | None = Field(
+        None,
+        title="InfluxDB",
+        description="Compliance, alarms and readings, for boards and reports.",
+        examples=[{"url": "https://influx.example.cn:8086", "token_file": "/etc/banksman/influx.token"}],
     )
 
 

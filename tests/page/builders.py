@@ -119,7 +119,7 @@ class BenchNode:
         self.disk: str | None = "ok"
         self.heat: str | None = "ok"
         self.power: str | None = "ok"
-        self.mqtt, self.uploads = Uplink(LinkState.UP), Uplink(LinkState.UP)
+        self.mqtt, self.uploads, self.influx = (Uplink(LinkState.UP) for _ in range(3))
         self._site = self.on_disk()
         self._status = {c.id: self._live(c.id) for c in self._site.cameras}
         self._seq = 0
@@ -232,6 +232,7 @@ class BenchNode:
             journal_depth=self.journal.depth(),
             mqtt=self.mqtt,
             uploads=self.uploads,
+            influx=self.influx,
             clock_synced=self.clock.synced,
             uptime_s=93_784.0,
             disk=self.disk,

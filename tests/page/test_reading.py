@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,10 @@ from edge.clock import ManualClock
 from edge.doctor.result import FINDINGS, Grade
 from edge.journal.rows import JournalState, Trouble
 from edge.page.view import Uplink
-from edge.page.words import Words, percent
+from edge.page.words import UplinkWords, Words, percent
 from edge.text import LANGUAGES, catalogue
 from edge.uplink.evidence import Cause as UploadCause
+from edge.uplink.influx import Cause as InfluxCause
 from edge.uplink.link import LinkCause
 from edge.values import AlarmChange, CameraCause, CameraState, Instance, LinkState, Reason, Severity, Verdict
 from tests.page.builders import FENCE, HELMET, HI_VIS, INTRUSION, BenchNode, clip, jpeg, place
@@ -336,11 +338,16 @@ def test_every_cause_of_an_uplink_has_words(node: BenchNode, state: LinkState, l
         assert (told.verdict, told.cause, told.todo, told.detail) == (
             verdict, text(f"mqtt.cause.{cause}"), text(f"mqtt.do.{cause}"), "why",
         )  # fmt: skip
-    for trouble in set(UploadCause) - {UploadCause.NONE}:
-        told = words.uploads(Uplink(state, trouble, "why"))
-        assert (told.verdict, told.cause, told.todo, told.detail) == (
-            verdict, text(f"upload.{trouble}"), text(f"upload_do.{trouble}"), "why",
-        )  # fmt: skip
+    ways: list[tuple[Callable[[Uplink], UplinkWords], str, set[Any]]] = [
+        (words.uploads, "upload", set(UploadCause) - {UploadCause.NONE}),
+        (words.influx, "influx", set(InfluxCause) - {InfluxCause.NONE}),
+    ]
+    for told_of, topic, troubles in ways:
+        for trouble in troubles:
+            told = told_of(Uplink(state, trouble, "why"))
+            assert (told.verdict, told.cause, told.todo, told.detail) == (
+                verdict, text(f"{topic}.{trouble}"), text(f"{topic}_do.{trouble}"), "why",
+            )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -358,6 +365,14 @@ def test_uploads_in_words(node: BenchNode, uplink: Uplink, verdict: str, state: 
     assert told.state.startswith(state)
     assert told.cause.startswith(cause)
     assert bool(told.cause) is bool(cause)
+
+
+def test_what_waits_for_influxdb_is_told_whether_it_is_well_or_not(node: BenchNode) -> None:
+    words = Words(catalogue("en"), node.site(), node.clock.now())
+    well = words.influx(Uplink(UP, waiting=7))
+    assert (well.verdict, well.cause) == ("ok", "7 figures wait for InfluxDB.")
+    ill = words.influx(Uplink(DOWN, InfluxCause.BUSY, "503", waiting=7))
+    assert ill.cause == "InfluxDB asks for patience; figures wait. 7 figures wait for InfluxDB."
 
 
 @pytest.mark.parametrize(
