@@ -132,12 +132,14 @@ def claim(engine: Engine, kinds: Iterable[str], now: float, limit: int, lease_s:
         return []
     first = union_all(*(select(one.c.id, one.c.due) for one in firsts)).subquery()
     oldest = select(first.c.id).order_by(first.c.due).limit(limit)
-    due = select(_JOB.c.id).where(_JOB.c.id.in_(oldest), *free)
     with reading(engine) as session:  # most of the time there is nothing, and SQLite has one writer at a time
-        if session.execute(oldest.limit(1)).first() is None:
-            return []
+        found = session.scalars(oldest).all()
+    if not found:
+        return []
+    # By their ids: whoever waits for a lock looks for its rows anew, and that was the search among all that is due.
+    due = select(_JOB.c.id).where(_JOB.c.id.in_(found), *free)
     with transaction(engine, durable=False) as session:
-        ids = list(session.execute(due.with_for_update(skip_locked=True)).scalars())
+        ids = session.scalars(due.with_for_update(skip_locked=True)).all()
         if not ids:
             return []
         rows = session.execute(

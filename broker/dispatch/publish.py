@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from broker.dispatch import metrics
 from broker.dispatch.cases import CaseValues
@@ -52,15 +53,18 @@ def publish(engine: Engine, sender: Sender) -> int:
         return 0
     topics = {case_topic(case.site, case.id): case for case in cases}
     confirmed = sender.retain({topic: payload(case) for topic, case in topics.items()})
-    _mark(engine, {case.id: case.version for topic, case in topics.items() if topic in confirmed})
+    with transaction(engine, durable=False) as session:
+        # A case that the intake holds goes on to its next version, which is to be published anyway.
+        sent = [case.id for topic, case in topics.items() if topic in confirmed]
+        held = select(_CASE.c.id).where(_CASE.c.id.in_(sent)).with_for_update(skip_locked=True, key_share=True)
+        free = set(session.scalars(held))
+        _mark(session, {case.id: case.version for case in cases if case.id in free})
     metrics.PUBLISHED.inc(len(confirmed))
     return len(confirmed)
 
 
-def _mark(engine: Engine, published: Mapping[str, int]) -> None:
-    if published:
-        with transaction(engine, durable=False) as session:
-            update_many(session, _CASE, [{"id": c, "published": version} for c, version in sorted(published.items())])
+def _mark(session: Session, published: Mapping[str, int]) -> None:
+    update_many(session, _CASE, [{"id": c, "published": version} for c, version in sorted(published.items())])
 
 
 def reconcile(engine: Engine, retained: Mapping[str, bytes], sender: Sender) -> None:
@@ -72,14 +76,13 @@ def reconcile(engine: Engine, retained: Mapping[str, bytes], sender: Sender) -> 
     with reading(engine) as session:
         cases = [CaseValues.of(row) for row in session.execute(select(_CASE).where(NOT_OVER))]
     wanted = {case_topic(case.site, case.id): case for case in cases}
-    _mark(
-        engine,
-        {
-            case.id: 0
-            for topic, case in wanted.items()
-            if case.published == case.version and _version(retained.get(topic, b"")) != case.version
-        },
-    )
+    unlike = [
+        case.id
+        for topic, case in wanted.items()
+        if case.published == case.version and _version(retained.get(topic, b"")) != case.version
+    ]
+    with transaction(engine, durable=False) as session:
+        _mark(session, dict.fromkeys(unlike, 0))
     with reading(engine) as session:  # once more: what was opened since the first look must not be removed
         there = {case_topic(r.site, r.id) for r in session.execute(select(_CASE.c.site, _CASE.c.id).where(NOT_OVER))}
     sender.retain({topic: b"" for topic in retained if topic not in there and _is_case(topic)})
