@@ -327,6 +327,8 @@ class Node:
             "points_waiting": None if self.influx is None else self.influx.state.waiting,
             "cameras": len(self.site().cameras),
             "cameras_live": sum(s.state.sees for s in self.cameras()),
+            "latitude": self.site().site.latitude,  # for the map of all sites
+            "longitude": self.site().site.longitude,
         }
 
     # -- NodeView ----------------------------------------------------------------------------------------------
