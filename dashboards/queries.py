@@ -262,6 +262,16 @@ def overdue(scope: Scope, *, hourly: bool = False) -> Query:
     return _case_state("overdue", ("overdue",), scope, hourly=hourly)
 
 
+def case_steps(scope: Scope, by: CaseBy = "site") -> Query:
+    """Steps of cases within the time shown, by what happened: opened, assigned, reopened, closed, false_alarm, …
+
+    A case that was opened again and taken again counts twice under those.
+    """
+    tags = (by, "event")
+    columns = 'count("id") AS "cases"'
+    return Query(f"case_steps_by_{by}", _select(columns, "case", scope, tags=tags), ("cases",), "short", tags)
+
+
 def late_reviews(scope: Scope, by: CaseBy = "site") -> Query:
     """Reviews that came later than the norm's five minutes: cases that were taken within the time shown, more than
     300 s after receipt. A case that was opened again counts again. No series: none was late.
@@ -480,7 +490,7 @@ def _all() -> dict[str, Callable[[Scope], Query]]:
         worst_places,
         *(partial(alarms, by=by, hourly=hourly) for by in kinds + more for hourly in (False, True)),
         *(partial(how, hourly=hourly) for how in (open_cases, overdue) for hourly in (False, True)),
-        *(partial(how, by=by) for how in (late_reviews, false_alarm_share) for by in of_cases),
+        *(partial(how, by=by) for how in (case_steps, late_reviews, false_alarm_share) for by in of_cases),
         *(
             partial(how, percent=percent, by=by)
             for how in (review_time, close_time)
