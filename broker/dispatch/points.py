@@ -10,8 +10,13 @@ from broker.dispatch.cases import CaseValues, Mark
 
 
 def case_line(case: CaseValues, mark: Mark, at: float, number: int) -> str:
-    """A point of `case`. number: its own, so that two of one millisecond stay two."""
+    """A point of `case`. number: its own, so that two of one millisecond stay two.
+
+    false_alarm: 1 or 0 on what ends a case, so that InfluxQL, which cannot divide one count by another, has their mean.
+    """
     fields: dict[str, str | float] = {"id": case.id}
+    if mark.close_s is not None:
+        fields["false_alarm"] = float(mark.event == "false_alarm")
     for name, seconds in (("review_s", mark.review_s), ("close_s", mark.close_s)):
         if seconds is not None:
             fields[name] = float(seconds)

@@ -111,8 +111,16 @@ def test_a_case_from_its_alarm_to_its_end(there: Influx, to: Writer, engine: Eng
     tags = {r["tagKey"] for r in there.query(SITE, 'SHOW TAG KEYS FROM "case"')}
     fields = {(r["fieldKey"], r["fieldType"]) for r in there.query(SITE, 'SHOW FIELD KEYS FROM "case"')}
     assert tags == {"site", "rule", "event"}
-    assert fields == {("id", "string"), ("review_s", "float"), ("close_s", "float")}
+    assert fields == {("id", "string"), ("review_s", "float"), ("close_s", "float"), ("false_alarm", "float")}
+    assert [r["false_alarm"] for r in rows] == [None, None, None, None, 0]
     assert {encoding for encoding, _ in there.bodies} == {"gzip"}
+
+
+def test_the_end_of_a_case_tells_whether_it_was_a_false_alarm(there: Influx, to: Writer, engine: Engine) -> None:
+    step(engine, opened(engine, NOW), FalseAlarm("a bucket"), NOW + 10)
+    to.drain(engine, NOW)
+    rows = there.query(SITE, 'SELECT "event", "false_alarm", "close_s" FROM "case"')
+    assert [(r["event"], r["false_alarm"], r["close_s"]) for r in rows] == [("false_alarm", 1, 10)]
 
 
 def test_a_point_that_is_sent_again_overwrites_itself_and_two_of_one_moment_stay_two(
