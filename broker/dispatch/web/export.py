@@ -85,6 +85,14 @@ def as_csv(headings: Sequence[str], rows: Iterable[Sequence[Value]]) -> Iterator
     yield buffer.getvalue().encode()
 
 
+def plain_text(sheet: Any, value: str) -> Any:
+    """A cell of a workbook that is a text, whatever it begins with."""
+    made = WriteOnlyCell(sheet, value=_NOT_IN_XML.sub("", value))
+    made.data_type = "s"
+    made.quotePrefix = _FORMULA.match(value) is not None  # stays a text when somebody edits the cell
+    return made
+
+
 def as_xlsx(headings: Sequence[str], rows: Iterable[Sequence[Value]], title: str) -> IO[bytes]:
     """A workbook in a temporary file, at its beginning; texts are texts, whatever they begin with."""
     book = Workbook(write_only=True)
@@ -92,12 +100,7 @@ def as_xlsx(headings: Sequence[str], rows: Iterable[Sequence[Value]], title: str
     sheet.freeze_panes = "A2"
 
     def cell(value: Value) -> Any:
-        if not isinstance(value, str):
-            return value
-        made = WriteOnlyCell(sheet, value=_NOT_IN_XML.sub("", value))
-        made.data_type = "s"
-        made.quotePrefix = _FORMULA.match(value) is not None  # stays a text when somebody edits the cell
-        return made
+        return plain_text(sheet, value) if isinstance(value, str) else value
 
     sheet.append([cell(heading) for heading in headings])
     for values in rows:
