@@ -20,6 +20,8 @@ DISPATCH: Final = "dispatch"
 """Actor of what nobody did."""
 NODE_HEALTH: Final = "node_health"
 CERTIFICATE: Final = "certificate"
+CERTIFICATE_ENDS: Final = "certificate_ends"
+"""Action in `audit`: one that is no node's runs out soon."""
 LATE_S: Final = 600.0
 LATE_SETTLE_S: Final = 10.0
 """A critical alarm that comes late is told after this, because its own clear may be right behind it."""

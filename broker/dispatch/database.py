@@ -56,11 +56,11 @@ def open_engine(url: str, pool: int = 10) -> Engine:
     if parsed.drivername == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise DatabaseError("database: SQLite needs a file (sqlite:///file.db), because threads share it")
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_S}, pool_size=pool)
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_S}, pool_size=pool, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(parsed, pool_size=pool, max_overflow=pool, pool_pre_ping=True)
+    return create_engine(parsed, hide_parameters=True, pool_size=pool, max_overflow=pool, pool_pre_ping=True)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -31,6 +32,10 @@ RESERVE = 1 << 30
 """Bytes left free on the disk, for the database."""
 RETENTION_DAYS = 30
 """Of a site that nobody has entered yet."""
+ORPHAN_S = 86400.0
+"""A file that has had no row for so long belongs to a step or an upload that came to nothing."""
+_SLICES = 24
+"""A sweep looks at one part in so many of the folder; one an hour looks at everything in a day."""
 _DAY_S = 86400.0
 _BATCH = 500
 _HEAD = 16
@@ -177,6 +182,9 @@ class Store:
     def expire(self, session: Session, now: float) -> int:
         """Delete what its site keeps no longer; gives how many files went. Call it again while it gives any.
 
+        The days count from receipt, not from when it happened: what came late, after an outage, is there as long for
+        whoever reviews it. Nobody can be recognised in it in any case.
+
         Never of a case that is open or on hold, nor of a site on hold.
         """
         days = func.coalesce(Site.retention_days, RETENTION_DAYS)
@@ -207,6 +215,25 @@ class Store:
             row.deleted_at = now
         return len(rows)
 
+    def sweep(self, session: Session, now: float) -> int:
+        """Delete files without a row in the part of the folder that is this hour's turn, and uploads that were cut
+        short; gives how many went. They are left behind where a step was refused after its photo was written, or where
+        the program died between file and row."""
+        gone = _unlink(self._incoming.iterdir(), now)
+        hour = int(now // 3600)
+        for folder in sorted((self._root / "files").glob("??")):
+            if int(folder.name, 16) % _SLICES != hour % _SLICES:
+                continue
+            old = {(p.name[65:], p.name[:64]): p for p in folder.iterdir() if _old(p, now)}
+            rows = session.execute(
+                select(Evidence.alarm, Evidence.sha256).where(
+                    Evidence.sha256.startswith(folder.name), Evidence.deleted_at.is_(None)
+                )
+            )
+            known = {(row.alarm, row.sha256) for row in rows}
+            gone += _unlink((path for key, path in old.items() if key not in known), now)
+        return gone
+
     def files_of(self, session: Session, case_id: str) -> list[Evidence]:
         """What is kept of a case, newest first, its newest alarm's before those of earlier ones."""
         alarms = union(
@@ -231,3 +258,20 @@ class Store:
             if row.kind == "snapshot" and path.exists():
                 return path
         return None
+
+
+def _old(path: Path, now: float) -> bool:
+    """False also for what is gone meanwhile."""
+    try:
+        return path.stat().st_mtime < now - ORPHAN_S
+    except FileNotFoundError:
+        return False
+
+
+def _unlink(paths: Iterable[Path], now: float) -> int:
+    gone = 0
+    for path in paths:
+        if _old(path, now):  # still: it may have come again meanwhile
+            path.unlink(missing_ok=True)
+            gone += 1
+    return gone

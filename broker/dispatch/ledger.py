@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -136,9 +136,10 @@ def verify_all(session: Session, which: ColumnElement[bool] | None = None) -> Ch
         both.where(true() if which is None else which).order_by(_CASE.c.id, _LEDGER.c.n),
         execution_options={"yield_per": _BATCH},
     )
-    for case, (first, rest) in _by_case(rows):
-        found, n, head = _chain(row for row in (first, *rest) if row.n is not None)
-        found += _end(n, head, first.ledger_n, first.ledger_head)
+    for case, group in groupby(rows, key=lambda row: str(row.id)):
+        of_case = list(group)
+        found, n, head = _chain(row for row in of_case if row.n is not None)
+        found += _end(n, head, of_case[0].ledger_n, of_case[0].ledger_head)
         cases, lines = cases + 1, lines + n
         if found:
             problems[case] = found
@@ -147,11 +148,6 @@ def verify_all(session: Session, which: ColumnElement[bool] | None = None) -> Ch
         problems |= {case: ["the case is missing"] for case in session.scalars(orphans)}
     last = session.execute(select(_DAY).order_by(_DAY.c.day.desc()).limit(1)).one_or_none()
     return Checked(cases, lines, problems, verify_days(session), last.day if last else "", last.hash if last else "")
-
-
-def _by_case(rows: Iterable[Row[Any]]) -> Iterator[tuple[str, tuple[Row[Any], Iterator[Row[Any]]]]]:
-    for case, group in groupby(rows, key=lambda row: str(row.id)):
-        yield case, (next(group), group)
 
 
 def _bounds(day: dt.date) -> tuple[float, float]:

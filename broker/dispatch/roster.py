@@ -14,6 +14,8 @@ from broker.dispatch.norm.calendar import Duty, Holiday, Shift, SiteCalendar
 from broker.dispatch.norm.repeat import QuietHours
 from broker.dispatch.norm.review import REVIEW_S, InLine, Step, in_line
 
+EVERYWHERE = "*"
+"""Site of a membership on all sites."""
 RANK = (tables.Role.OFFICER, tables.Role.FOREMAN, tables.Role.ADMIN, tables.Role.INSTALLER)
 """Who of a site is asked first where nothing else says it."""
 
@@ -50,6 +52,20 @@ def read(session: Session, site_id: str) -> Roster:
         members=everybody,
         quiet=_quiet(site),
         repeat_min=tuple(site.repeat_min),
+    )
+
+
+def of_admins(session: Session, site_id: str) -> Roster:
+    """For a site that nobody has entered, or whose rows make no sense: its alarms go to administrators of all sites,
+    at once and again when the five minutes are over. Quiet hours and repeats are unknown: none."""
+    site = session.get(tables.Site, site_id)
+    admins = _members(session, EVERYWHERE).get(tables.Role.ADMIN, ())
+    return Roster(
+        calendar=SiteCalendar(site.time_zone if site else "UTC"),
+        chain=(Step(int(REVIEW_S), admins),),
+        members=admins,
+        quiet=None,
+        repeat_min=(),
     )
 
 
@@ -93,7 +109,7 @@ def _members(session: Session, site_id: str) -> dict[str, tuple[str, ...]]:
     rows = session.execute(
         select(tables.Membership.role, tables.Person.id)
         .join(tables.Person, tables.Person.id == tables.Membership.person)
-        .where(tables.Membership.site.in_([site_id, "*"]), tables.Person.active)
+        .where(tables.Membership.site.in_([site_id, EVERYWHERE]), tables.Person.active)
         .order_by(tables.Person.name, tables.Person.id)
     )
     found: dict[str, dict[str, None]] = {}

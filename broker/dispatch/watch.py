@@ -17,14 +17,25 @@ from sqlalchemy import Engine, func, select, tuple_
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
-from broker.dispatch import desk, metrics
-from broker.dispatch.cases import CERTIFICATE, NODE_HEALTH, CaseValues, EventValues, mark_unverified, on_event
+from broker.dispatch import desk, metrics, roster
+from broker.dispatch.cases import (
+    CERTIFICATE,
+    CERTIFICATE_ENDS,
+    DISPATCH,
+    NODE_HEALTH,
+    CaseValues,
+    EventValues,
+    mark_unverified,
+    on_event,
+)
 from broker.dispatch.database import insert, table_of, transaction
 from broker.dispatch.intake import Outcome, Report
-from broker.dispatch.tables import AlarmState, Case, Node
+from broker.dispatch.notify import asking
+from broker.dispatch.notify.message import About
+from broker.dispatch.tables import AlarmState, Audit, Case, Node
 from broker.messages import Health, Status
 from broker.pki.authority import Pki
-from broker.pki.check import expiring
+from broker.pki.check import Expiring, expiring
 from broker.pki.names import Kind
 
 log = logging.getLogger(__name__)
@@ -113,11 +124,9 @@ def certificates(engine: Engine, now: float, folder: Path) -> None:
     """
     ends = {e.subject.name: e.not_after for e in Pki(folder).current(now) if e.subject.kind is Kind.NODE}
     others = [e for e in expiring(folder, now, CERTIFICATE_S) if e.kind != Kind.NODE]
-    for one in others:
-        day = dt.datetime.fromtimestamp(one.not_after, dt.UTC).date()
-        log.error("the certificate of %s %s ends on %s; see docs/broker.md", one.kind, one.name, day)
     metrics.CERTIFICATES.set(len(others))
     with transaction(engine) as session:
+        _tell_of(session, others, now)
         pages = desk.Pages(now)
         nodes = session.scalars(select(Node).order_by(Node.site, Node.id).with_for_update()).all()
         cases = {(c.site, c.node): c for c in desk.locked(session, _CASE.c.rule == CERTIFICATE, desk.NOT_OVER)}
@@ -137,6 +146,30 @@ def certificates(engine: Engine, now: float, folder: Path) -> None:
             event = _event(node, CERTIFICATE, "certificate_expires", "warning", alarm, now)
             pages.add(on_event(case, replace(event, seq=case.alarm_seq + 1 if case else 1), now, str(uuid7())))
         pages.write(session)
+
+
+def _tell_of(session: Session, ending: Iterable[Expiring], now: float) -> None:
+    """Tell the administrators of all sites of certificates that are no node's, each certificate once. They belong to no
+    site, so they are no case; what was told is written down in `audit`."""
+    lines = session.execute(select(Audit.subject, Audit.detail).where(Audit.action == CERTIFICATE_ENDS))
+    told = {(subject, detail["ends"]) for subject, detail in lines}
+    new = False
+    for one in ending:
+        subject = f"{one.kind} {one.name}"[:200]
+        day = dt.datetime.fromtimestamp(one.not_after, dt.UTC).date().isoformat()
+        log.error("the certificate of %s ends on %s; see docs/broker.md", subject, day)
+        if (subject, day) not in told:
+            new = True
+            detail = {"ends": day}
+            session.add(
+                Audit(
+                    id=str(uuid7()), at=now, actor=DISPATCH, action=CERTIFICATE_ENDS, site=roster.EVERYWHERE,
+                    subject=subject, detail=detail,
+                )
+            )  # fmt: skip
+    if new:
+        admins = roster.of_admins(session, roster.EVERYWHERE).members
+        asking.tell(session, roster.EVERYWHERE, About.CERTIFICATES, admins, now)
 
 
 def _fell_silent(session: Session, pages: desk.Pages, node: Node, why: str, now: float) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from broker.dispatch import influx, intake, ledger, metrics, publish, watch
 from broker.dispatch.clock import Clock
-from broker.dispatch.database import transaction
+from broker.dispatch.database import reading, transaction
 from broker.dispatch.evidence import Store
 from broker.dispatch.intake import Alarm, Report, read
 from broker.dispatch.jobs import Handler
@@ -75,6 +75,8 @@ def _expire(engine: Engine, store: Store, now: float) -> None:
     while gone:
         with transaction(engine) as session:
             gone = store.expire(session, now)
+    with reading(engine) as session:
+        store.sweep(session, now)
 
 
 class Worker:

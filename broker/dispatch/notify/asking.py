@@ -43,6 +43,11 @@ def ask(session: Session, requests: Iterable[tuple[Case, About, Iterable[str]]],
     _put(session, rows, now)
 
 
+def tell(session: Session, site: str, about: About, people: Iterable[str], at: float) -> None:
+    """Have these people told of something that is of no case. site: `*` for none."""
+    _put(session, [_row(site, person, about, at) for person in dict.fromkeys(people)], at)
+
+
 def _row(site: str, person: str, about: About, at: float, *, case: str | None = None) -> Delivery:
     state = State.WAITING.value
     return Delivery(id=str(uuid7()), case=case, person=person, site=site, about=about.value, at=at, state=state)
@@ -62,10 +67,12 @@ def _case(session: Session, job: JobValues) -> Case:
 
 
 def roster_of(session: Session, site: str) -> Roster:
+    """The site's roster, or, where it has none that can be used, the administrators'."""
     try:
         return roster.read(session, site)
     except (LookupError, NormError) as error:
-        raise JobError(f"nobody can be told: {error}") from error
+        log.error("its alarms go to the administrators: %s", error)  # noqa: TRY400 the text says it all
+        return roster.of_admins(session, site)
 
 
 def _first(people: Roster, case: Case, now: float) -> tuple[str, ...]:
@@ -119,6 +126,9 @@ def escalate(engine: Engine, job: JobValues, now: float) -> None:
         if not waits_for_somebody(case):
             return
         steps = escalation(case.review_from, roster_of(session, case.site).chain, None)
+        if not any(step.people for _, step in steps):
+            log.error("case %s of site %s goes up no chain: enter people; looked at again", case.id, case.site)
+            raise Again(now + ROSTER_LOOK_S)
         told = set(
             session.scalars(
                 select(Delivery.person).where(
@@ -240,8 +250,8 @@ def _look_at_rosters(engine: Engine, now: float) -> None:
     with transaction(engine) as session:
         for site in session.scalars(select(Site.id).order_by(Site.id)).all():
             try:
-                following = roster_of(session, site).calendar.next_ending(now)
-            except JobError as error:
+                following = roster.read(session, site).calendar.next_ending(now)
+            except NormError as error:
                 log.warning("site %s: no hand-over: %s", site, error)
                 continue
             if following:

@@ -12,13 +12,15 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from broker.dispatch import report, roster
+from broker.dispatch.cases import CERTIFICATE, CERTIFICATE_ENDS
 from broker.dispatch.norm import NormError
 from broker.dispatch.norm.repeat import not_before
 from broker.dispatch.norm.review import Found, review_due
 from broker.dispatch.notify.message import MAX_ITEMS, SEVERITIES, About, Block, Item, Message, Section, Sheet, words
 from broker.dispatch.notify.plan import RAISING, STORM_WINDOW_S, Dropped, Parcel, Plan, State, Waiting, plan
+from broker.dispatch.notify.words import harmless
 from broker.dispatch.roster import Roster
-from broker.dispatch.tables import AlarmState, Case, CaseState, Delivery, Event, Person, Site
+from broker.dispatch.tables import AlarmState, Audit, Case, CaseState, Delivery, Event, Node, Person, Site
 from broker.dispatch.text import LANGUAGES, catalogue
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ Links = Callable[[str | None, str, float], str]
 Pictures = Callable[[Session, str], Path | None]
 """The newest picture of a case, faces made unrecognisable."""
 
+UNKNOWN_STORM = 20
+"""Messages in ten minutes about a site that nobody has entered; as for others by default."""
 _CALM = {About.CLEARED, About.FEEDBACK}
 _OWN_HEADING = _CALM | {About.UNANSWERED, About.ESCALATION, About.REPEAT, About.REOPENED}
 
@@ -57,7 +61,7 @@ class Desk:
         found = plan([self._waiting(row, case) for row, case in self._rows], self._sent_at(), self._storm(), self.now)
         written, drop = [], dict(found.drop)
         for parcel in found.send:
-            sheet = self._handover(parcel.rows[-1]) if parcel.about is About.HANDOVER else words(self._message(parcel))
+            sheet = self._sheet(parcel)
             if sheet is None:
                 drop |= {row.id: Dropped.NO_REPORT for row in parcel.rows}
             else:
@@ -95,16 +99,18 @@ class Desk:
 
     @cached_property
     def _sites(self) -> Mapping[str, Site]:
-        return {site: self.session.get_one(Site, site) for site in sorted({row.site for row, _ in self._rows})}
+        """A site that nobody has entered yet has its id for a name."""
+        ids = sorted({row.site for row, _ in self._rows})
+        return {site: self.session.get(Site, site) or _unknown(site) for site in ids}
 
     @cached_property
     def _rosters(self) -> Mapping[str, Roster | None]:
-        """None where it makes no sense: then nothing is held back for it."""
+        """None where there is none that makes sense: then nothing is held back for it."""
         found: dict[str, Roster | None] = {}
         for site in self._sites:
             try:
                 found[site] = roster.read(self.session, site)
-            except NormError as error:
+            except (LookupError, NormError) as error:
                 log.warning("site %s: its roster cannot be used: %s", site, error)
                 found[site] = None
         return found
@@ -141,6 +147,14 @@ class Desk:
         if waiting.urgent and waiting.ready_at > self.now:  # only then a picture would let it go
             return replace(waiting, picture=self.pictures(self.session, case.id) is not None)
         return waiting
+
+    def _sheet(self, parcel: Parcel) -> Sheet | None:
+        match parcel.about:
+            case About.HANDOVER:
+                return self._handover(parcel.rows[-1])
+            case About.CERTIFICATES:
+                return self._certificates(parcel)
+        return words(self._message(parcel))
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
@@ -187,7 +201,16 @@ class Desk:
             take_by=review_due(case.review_from),
             result=case.result,
             stand_in=self._stands_in(case.site, case.rule),
+            no_roster=self._rosters[case.site] is None,
+            ends_at=self._certificate(case),
         )
+
+    def _certificate(self, case: Case) -> float | None:
+        """When the certificate that a case is about ends."""
+        if case.rule != CERTIFICATE:
+            return None
+        node = self.session.get(Node, (case.site, case.node))
+        return None if node is None else node.certificate_expires
 
     def _stands_in(self, site: str, rule: str) -> bool:
         if (site, rule) not in self._standing_in:
@@ -196,6 +219,26 @@ class Desk:
             stands_in = line is not None and line.found is not Found.DUTY and self.reader.id in line.people
             self._standing_in[site, rule] = stands_in
         return self._standing_in[site, rule]
+
+    def _certificates(self, parcel: Parcel) -> Sheet:
+        """Of servers, services and the authority, which belong to no site. Each row stands for what was found then."""
+        text = catalogue(self._language)
+        at = {row.since for row in parcel.rows}
+        found = self.session.scalars(
+            select(Audit).where(Audit.action == CERTIFICATE_ENDS, Audit.at.in_(at)).order_by(Audit.id)
+        )
+        lines = [
+            text("notify.certificates.line", name=harmless(row.subject), day=str(row.detail["ends"])) for row in found
+        ]
+        return Sheet(
+            title=text("notify.certificates.title", n=len(lines)),
+            tone="warning",
+            blocks=(Block("", tuple(lines), bullets=True), Block("", (text("notify.certificates.help"),))),
+            link=self.links(None, self.reader.id, self.now),
+            link_word=text("notify.link.list"),
+            sender=text("notify.sender"),
+            picture=None,
+        )
 
     def _handover(self, row: Waiting) -> Sheet | None:
         """The report of the shift that ended when the row was made; None where the roster knows of none."""
@@ -221,6 +264,10 @@ class Desk:
             sender=text("notify.sender"),
             picture=None,
         )
+
+
+def _unknown(site: str) -> Site:
+    return Site(id=site, name=site, time_zone="UTC", storm_per_10min=UNKNOWN_STORM)
 
 
 def _sections(parcel: Parcel, items: Mapping[str, Item]) -> tuple[Section, ...]:

@@ -40,6 +40,7 @@ class About(StrEnum):
     FEEDBACK = "feedback"
     UNANSWERED = "unanswered"
     HANDOVER = "handover"
+    CERTIFICATES = "certificates"
     DIGEST = "digest"
 
 
@@ -67,6 +68,10 @@ class Item:
     result: str | None = None
     stand_in: bool = False
     """The reader gets it because nobody is on duty."""
+    no_roster: bool = False
+    """The reader gets it because nobody has entered the site, or its roster makes no sense."""
+    ends_at: float | None = None
+    """When the certificate that it is about ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +217,9 @@ class _Writer:
         else:
             age = self._age(self.m.now - item.since)
             lines.append(self.t("notify.line.since", at=self._at(item.since), age=age))
+        if item.ends_at is not None:
+            day = dt.datetime.fromtimestamp(item.ends_at, self.zone).date().isoformat()
+            lines.append(self.t("notify.line.ends", day=day))
         lines += self._doubts(item)
         if about is not About.CLEARED:
             lines += self._urgency(item)
@@ -242,6 +250,8 @@ class _Writer:
     def _urgency(self, item: Item) -> list[str]:
         if item.taken:
             return []
+        if item.no_roster:
+            return [self.t("notify.line.no_roster")]
         if item.stand_in:
             return [self.t("notify.line.stand_in")]
         if self.m.about in {About.REPEAT, About.ESCALATION}:

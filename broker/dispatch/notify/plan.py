@@ -31,7 +31,7 @@ RAISING = (
     About.REPEAT,
 )
 """What tells that something is wrong. Of several about one case the first in this order is told."""
-_AT_ONCE = {About.GIVEN, About.HANDOVER, About.LATE, About.FEEDBACK, About.UNANSWERED}
+_AT_ONCE = {About.GIVEN, About.HANDOVER, About.LATE, About.FEEDBACK, About.UNANSWERED, About.CERTIFICATES}
 """The picture is no matter, and what is alike comes together."""
 
 

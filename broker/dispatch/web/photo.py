@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 FORMATS = ("JPEG", "PNG", "WEBP")
 LONGEST = 1600
 """Pixels of the longer side that is kept."""
-THUMBNAIL = 320
+THUMBNAIL, FOR_PHONES = 320, 800
 _MOST_PIXELS = 64_000_000
 _QUALITY = 80
 _room = threading.BoundedSemaphore(2)  # a decoded photo takes up to 200 MB
@@ -37,9 +37,9 @@ def anonymous(content: bytes, hide_faces: HideFaces) -> bytes:
     return _encoded(hide_faces(_decoded(content, LONGEST)))
 
 
-def thumbnail(path: Path) -> bytes:
-    """A small JPEG of a stored picture. Raises PhotoError."""
-    return _encoded(_decoded(path.read_bytes(), THUMBNAIL))
+def thumbnail(path: Path, longest: int = THUMBNAIL) -> bytes:
+    """A small JPEG of a stored picture, its longer side at most `longest` px. Raises PhotoError."""
+    return _encoded(_decoded(path.read_bytes(), longest))
 
 
 def _decoded(content: bytes, longest: int) -> Image.Image:

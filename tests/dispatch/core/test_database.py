@@ -9,6 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 
 from broker.dispatch.database import DatabaseError, migrate, open_engine, reading, transaction
 from broker.dispatch.tables import Base, Site
@@ -75,3 +76,11 @@ def test_who_reads_holds_up_nobody(tmp_path: Path) -> None:
         assert page.scalar(look) == 0
     with reading(engine) as page:
         assert page.scalar(look) == 1
+
+
+def test_no_value_of_a_statement_is_in_its_error(both: Engine) -> None:
+    """They may be names, addresses of robots, hashes of passwords; errors go to the log."""
+    insert = text("INSERT INTO site (id, name) VALUES (:id, :name)")
+    with transaction(both) as session, pytest.raises(IntegrityError) as caught:
+        session.execute(insert, [{"id": "x", "name": "s3cret"}, {"id": "x", "name": None}])
+    assert "s3cret" not in f"{caught.value}{caught.value!r}".split("DETAIL")[0]

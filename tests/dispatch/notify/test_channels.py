@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from broker.dispatch.notify.channels.base import Channel, Failed, Sent, Why
 from broker.dispatch.notify.channels.dingtalk import DingTalk
 from broker.dispatch.notify.channels.feishu import Feishu
 from broker.dispatch.notify.channels.wecom import WeCom
+from broker.dispatch.notify.message import Block
 from broker.dispatch.text import LANGUAGES, catalogue
 from broker.embedded import free_port
 from tests.dispatch.notify.builders import LINK, NOW, item, sheet
@@ -435,3 +438,24 @@ def test_no_secret_in_what_comes_of_it_or_in_any_log(  # noqa: PLR0917
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_failure_says_what_to_do(why: Why, language: str) -> None:
     assert catalogue(language)(f"notify.why.{why}")
+
+
+CALLS = '@all <@all> <@wang> @13800000000 <at id=all></at> <at user_id="ou_1">x</at>'
+
+
+@pytest.mark.parametrize("name", OK)
+def test_no_text_of_a_message_calls_anybody(far: Service, name: str) -> None:
+    """Though it came into the sheet by a way that makes nothing harmless."""
+    channel, address = robots(far.origin)[name]
+    far.answer(Answer.of(OK[name]))
+    mine = replace(sheet(), title=CALLS, blocks=(Block(CALLS, (CALLS, "plain")), Block(CALLS, (CALLS,), bullets=True)))
+    assert isinstance(channel.send(mine, address, NOW), Sent)
+    (request,) = far.requests
+    sent = request.json
+    texts = json.dumps(sent, ensure_ascii=False)
+    assert "plain" in texts
+    assert "@" not in texts
+    assert "<at" not in texts
+    assert sent.get("at", {"isAtAll": False}) == {"isAtAll": False}
+    assert not {"mentioned_list", "mentioned_mobile_list"} & sent.get("markdown", {}).keys()
+    assert "lark_md" not in texts

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
-from broker.dispatch import jobs
+from broker.dispatch import jobs, watch
 from broker.dispatch.cases import Answer as TellReporter
 from broker.dispatch.cases import Close, Done, FalseAlarm, Give, Take
 from broker.dispatch.notify import post
 from broker.dispatch.notify.asking import EVERY_SITE
-from broker.dispatch.tables import Contact, Membership, Person, Site
+from broker.dispatch.tables import Contact, Membership, Node, Person, Site
+from broker.pki import names
+from broker.pki.authority import Pki
+from broker.pki.certificates import PRIVATE
 from tests.dispatch.notify.stubs import Answer
 from tests.dispatch.notify.yard import BAD_TOKEN, BUSY, OK, Yard
 
@@ -270,7 +273,7 @@ def test_what_comes_late_is_one_digest_a_site(yard: Yard) -> None:
     yard.event(place="b", rule="barrier", age_s=1100)
     yard.clear(place="c", age_s=900)
     yard.run(120)
-    assert yard.told() == {"li": ["【迟到】3 项告警，2 项未解除｜东门工地"]}
+    assert yard.told() == {"li": ["【断网补报】3 项告警，2 项未解除｜东门工地"]}
 
 
 def test_late_and_already_cleared_tells_nobody(yard: Yard) -> None:
@@ -570,7 +573,7 @@ def test_owner_and_chain_are_told_once_that_an_answer_is_overdue(yard: Yard) -> 
     yard.run(12 * 3600)  # 09:05
     yard.told()
     yard.run(3600)
-    title = ["【答复逾期】未戴安全帽 1人｜东门工地 pit-1".replace(" 1人", "")]
+    title = ["【答复逾期·警告】未戴安全帽｜东门工地 pit-1"]
     assert {who: told for who, told in yard.told().items() if who in {"li", "chen"}} == {"li": title, "chen": title}
     assert ("answer_overdue", {"people": ["li", "chen"]}) in yard.ledger(case)
     yard.run(24 * 3600)
@@ -585,3 +588,71 @@ def test_an_answer_in_time_tells_nobody_that_it_is_overdue(yard: Yard) -> None:
     yard.do(case, TellReporter("told"), "li")
     yard.run(24 * 3600)
     assert not any("答复逾期" in told for titles in yard.told().values() for told in titles)
+
+
+# -- a site that nobody has entered ------------------------------------------------------------------------------------
+
+
+def test_alarms_of_a_site_without_a_roster_reach_the_administrators(yard: Yard) -> None:
+    yard.person("root", "admin", site="*")
+    case = yard.event(site="nowhere", severity="critical")
+    yard.run(5)
+    assert yard.told() == {"root": ["【危急】未戴安全帽 1人｜nowhere pit-1"]}
+    assert "尚未设置" in yard.text(yard.far.requests[-1])
+    yard.run(300)
+    assert yard.told() == {"root": ["【升级·危急】未戴安全帽 1人｜nowhere pit-1"]}
+    assert ("escalated", {"people": ["root"]}) in yard.ledger(case)
+    assert "job_given_up" not in [action for action, _ in yard.ledger(case)]
+
+
+def test_an_escalation_that_nobody_could_be_told_of_waits_for_somebody(
+    yard: Yard, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = yard.event(site="nowhere", severity="critical")
+    yard.run(30 * 3600)
+    assert "goes up no chain" in caplog.text
+    assert ("escalate", case) in yard.jobs(), "it was not given up"
+    yard.person("root", "admin", site="*")
+    yard.run(3700)
+    assert titles(yard, "root") == ["【升级·危急】未戴安全帽 1人｜nowhere pit-1"]
+
+
+def test_a_roster_that_makes_no_sense_holds_nothing_back(yard: Yard) -> None:
+    yard.person("root", "admin", site="*")
+    yard.change(Site, "east", quiet_start=60)
+    yard.event()
+    yard.run(5)
+    assert yard.told() == {"root": [HELMET]}
+
+
+# -- certificates ------------------------------------------------------------------------------------------------------
+
+
+def test_the_message_about_a_nodes_certificate_has_its_end(yard: Yard, tmp_path: Path) -> None:
+    now = yard.clock.now()
+    pki = Pki.create(tmp_path / "pki", "Test", PRIVATE, now)
+    pki.issue(names.node("east/gate-03"), now, days=20)
+    yard.add(Node(site="east", id="gate-03", heard_at=now))
+    watch.certificates(yard.engine, now, pki.folder)
+    yard.run(5)
+    assert len(titles(yard, "li")) == 1
+    assert "证书于 2026-12-16 到期。" in yard.text(yard.far.requests[-1])
+
+
+def test_certificates_of_server_and_services_are_told_to_the_administrators_once(yard: Yard, tmp_path: Path) -> None:
+    yard.person("root", "admin", site="*")
+    now = yard.clock.now()
+    pki = Pki.create(tmp_path / "pki", "Test", PRIVATE, now)
+    pki.issue(names.server("dispatch.local"), now, days=20)
+    pki.issue(names.service("grafana"), now, days=25)
+    for _ in range(3):
+        watch.certificates(yard.engine, yard.clock.now(), pki.folder)
+        yard.run(3600)
+    assert yard.told() == {"root": ["服务器有 2 个证书即将到期"]}
+    text = yard.text(yard.far.requests[-1])
+    assert "server dispatch．local：有效至 2026-12-16" in text
+    assert "service -/grafana：有效至 2026-12-21" in text
+    pki.renew(names.server("dispatch.local"), yard.clock.now(), days=15)
+    watch.certificates(yard.engine, yard.clock.now(), pki.folder)
+    yard.run(5)
+    assert yard.told() == {"root": ["服务器有 1 个证书即将到期"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from argon2 import Type, extract_parameters
+from PIL import Image
 from sqlalchemy import select, update
 
 from broker.dispatch.database import reading, transaction
@@ -25,7 +27,7 @@ from broker.dispatch.web.auth import (
     Passwords,
 )
 from broker.dispatch.web.links import LINK_S
-from tests.dispatch.web.builders import PASSWORD, START, Bench, Reader
+from tests.dispatch.web.builders import PASSWORD, START, Bench, Reader, jpeg
 
 COOKIE = "banksman"
 
@@ -529,3 +531,22 @@ def test_a_large_form_is_read_of_somebody_who_is_logged_in_only(bench: Bench) ->
 def test_ordinary_forms_are_small(bench: Bench, path: str) -> None:
     cookie = bench.logged_in("wang").cookies["banksman"]
     assert raw(bench, path.format(case=bench.case()), 100_000, cookie).startswith(b"HTTP/1.1 413")
+
+
+def test_the_page_of_a_link_shows_the_picture_of_its_case_and_no_other(bench: Bench) -> None:
+    alarm = bench.alarm()
+    case, bare = bench.case_of(alarm).id, bench.case()
+    bench.keep(alarm, jpeg())
+    link = f"/l/{bench.links.sign(case, bench.foreman, START)}"
+    before, stranger = bench.rows(), bench.reader()
+    assert f'src="{link}/picture"' in stranger.get(link).text
+    picture = stranger.get(f"{link}/picture")
+    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
+    assert Image.open(io.BytesIO(picture.content)).size == (800, 450)
+    other = f"/l/{bench.links.sign(bare, bench.foreman, START)}"
+    assert "/picture" not in stranger.get(other).text
+    assert bench.rows() == before
+    for gone in (f"{other}/picture", "/l/x/picture", f"/l/{bench.links.sign(case, bench.outsider, START)}/picture"):
+        assert stranger.get(gone).status_code == 404, gone
+    bench.clock.advance(LINK_S)
+    assert stranger.get(f"{link}/picture").status_code == 404

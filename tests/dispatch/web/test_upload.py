@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from sqlalchemy import select
 
 from broker.dispatch import cases, desk
 from broker.dispatch.clock import SystemClock
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.evidence import LIMITS, Store
-from broker.dispatch.tables import Evidence, Site
+from broker.dispatch.settings import Settings as DispatchSettings
+from broker.dispatch.tables import Evidence, Role, Site
+from broker.dispatch.web.pages import Web
+from broker.dispatch.web.rights import Visitor
 from broker.dispatch.web.server import Revoked, Tls, WebServer
+from broker.dispatch.web.steps import StepRefusedError, take_step
 from broker.dispatch.web.upload import create
+from broker.dispatch.worker import housekeeping
 from broker.pki import names
 from broker.pki.authority import Pki, Reason
 from edge.clock import ManualClock as NodeClock
@@ -27,7 +34,7 @@ from edge.site.model import EvidenceUplink as Settings
 from edge.site.model import JournalSettings
 from edge.uplink.evidence import EvidenceUplink
 from edge.values import EvidenceRef
-from tests.dispatch.web.builders import Bench, clip, jpeg
+from tests.dispatch.web.builders import Bench, clip, jpeg, passwords
 from tests.waiting import until
 
 DAY_S = 86_400.0
@@ -276,3 +283,84 @@ def test_a_site_keeps_as_long_as_it_says(idle: Bench) -> None:
     idle.clock.advance(8 * DAY_S)
     assert expire(idle) == 1
     assert idle.store.path(alarms[0], hashlib.sha256(jpeg()).hexdigest()).exists()
+
+
+@pytest.mark.parametrize("late_s", [0.0, 20 * DAY_S])
+def test_the_days_count_from_receipt_however_old_the_alarm_was(idle: Bench, late_s: float) -> None:
+    alarm = idle.alarm(age_s=late_s)
+    idle.keep(alarm, jpeg())
+    close(idle, idle.case_of(alarm).id)
+    idle.clock.advance(30 * DAY_S)
+    assert expire(idle) == 0
+    idle.clock.advance(1)
+    assert expire(idle) == 1
+
+
+def swept(bench: Bench) -> int:
+    """What goes in a day of sweeps, one an hour."""
+    with reading(bench.engine) as db:
+        return sum(bench.store.sweep(db, bench.clock.now() + 3600 * hour) for hour in range(24))
+
+
+def aged(path: Path, at: float) -> Path:
+    os.utime(path, (at, at))
+    return path
+
+
+def test_files_without_a_row_are_swept_when_they_are_old(idle: Bench) -> None:
+    now, day = idle.clock.now(), 86_400.0
+    alarm = idle.alarm()
+    kept = aged(idle.store.path(alarm, idle.keep(alarm, jpeg())), now - 9 * day)
+    other = idle.alarm()
+    idle.keep(alarm, jpeg(shade=7))
+    orphans = []
+    for n in range(40):  # all over the folder
+        content = jpeg(64, 64, shade=n)
+        sha256 = hashlib.sha256(content).hexdigest()
+        idle.store.write(other, sha256, "photo", content)
+        orphans.append(idle.store.path(other, sha256))
+    young = idle.store.path(other, hashlib.sha256(jpeg(64, 64, shade=0)).hexdigest())
+    for path in orphans:
+        aged(path, now - day - 1)
+    aged(young, now + 3600)
+    assert swept(idle) == 39
+    assert (kept.exists(), young.exists(), swept(idle)) == (True, True, 0)
+
+
+def test_an_upload_that_was_cut_short_is_swept(idle: Bench) -> None:
+    left = idle.store.path("a", "0" * 64).parents[2] / "incoming" / "tmp-1"
+    left.write_bytes(b"half")
+    aged(left, idle.clock.now())
+    with reading(idle.engine) as db:
+        assert idle.store.sweep(db, idle.clock.now() + 3600) == 0
+        assert idle.store.sweep(db, idle.clock.now() + 86_401) == 1
+    assert not left.exists()
+
+
+def test_a_photo_of_a_step_that_was_refused_does_not_stay(idle: Bench) -> None:
+    case = idle.case()
+    visitor = Visitor(idle.foreman, "", "en", {"north": frozenset({Role.FOREMAN})}, None, "", "")
+
+    def hide(image: Image.Image) -> Image.Image:
+        with transaction(idle.engine) as db:  # meanwhile it is handed over
+            desk.do(db, case, cases.Give(idle.second), idle.officer, idle.clock.now())
+        return image
+
+    with transaction(idle.engine) as db:
+        desk.do(db, case, cases.Take(), idle.foreman, idle.clock.now())
+    web = Web(engine=idle.engine, store=idle.store, clock=idle.clock, links=idle.links, base=idle.url,
+              hide_faces=hide, passwords=passwords())  # fmt: skip
+    with pytest.raises(StepRefusedError):
+        take_step(web, visitor, case, "done", {"text": "done"}, after=None, photo=jpeg())
+    (left,) = [p for p in (idle.store.path("a", "0" * 64).parents[1]).rglob("*") if p.is_file()]
+    aged(left, idle.clock.now() - 2 * DAY_S)
+    assert swept(idle) == 1
+
+
+def test_retention_sweeps_too(idle: Bench) -> None:
+    left = idle.store.path("a", "0" * 64).parents[2] / "incoming" / "tmp-1"
+    left.write_bytes(b"half")
+    aged(left, idle.clock.now() - 2 * DAY_S)
+    given = {"mqtt": {"host": "localhost"}, "web": {"secret": "x" * 32}, "evidence": left.parents[1]}
+    housekeeping(DispatchSettings.model_validate(given), idle.engine)["retention"].work(idle.clock.now())
+    assert not left.exists()

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 
 from broker.dispatch.notify.channels.base import Failed, Outcome, Sent, Why
-from broker.dispatch.notify.channels.robot import number, post, read_address
+from broker.dispatch.notify.channels.robot import number, post, read_address, unmentioned
 from broker.dispatch.notify.formats import markdown
 from broker.dispatch.notify.message import Sheet
 
@@ -53,6 +53,7 @@ class DingTalk:
         at = read_address(address, self._origins)
         if at is None or not at.query.get("access_token"):
             return Failed(Why.BAD_ADDRESS)
+        sheet = unmentioned(sheet)
         payload = {
             "msgtype": "markdown",
             "markdown": {"title": sheet.title, "text": markdown(sheet, MAX_BYTES)},

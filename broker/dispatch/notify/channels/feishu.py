@@ -10,7 +10,7 @@ import hashlib
 import hmac
 
 from broker.dispatch.notify.channels.base import Failed, Outcome, Sent, Why
-from broker.dispatch.notify.channels.robot import number, post, read_address
+from broker.dispatch.notify.channels.robot import number, post, read_address, unmentioned
 from broker.dispatch.notify.message import Sheet
 
 ORIGINS = frozenset({"https://open.feishu.cn", "https://open.larksuite.com"})
@@ -67,6 +67,7 @@ class Feishu:
         at = read_address(address, self._origins)
         if at is None or "/bot/v2/hook/" not in at.path:
             return Failed(Why.BAD_ADDRESS)
+        sheet = unmentioned(sheet)
         payload: dict[str, object] = {"msg_type": "interactive", "card": card(sheet)}
         answer = post(at.url, payload | (sign(at.secret, now) if at.secret else {}))
         if isinstance(answer, Failed):

@@ -6,13 +6,14 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
 from broker.dispatch.notify.channels.base import DEADLINE_S, Failed, Why
+from broker.dispatch.notify.message import Sheet
 
 MAX_ANSWER = 64 * 1024
 
@@ -101,6 +102,20 @@ def _of_status(status: int) -> Why:
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return Why.RATE_LIMIT
     return Why.BUSY if status >= 500 or status == httpx.codes.REQUEST_TIMEOUT else Why.REFUSED
+
+
+def unmentioned(sheet: Sheet) -> Sheet:
+    """A sheet in whose texts no robot finds somebody to call, whatever they came from.
+
+    DingTalk calls people for `@` and a number or id in the text together with `at.atMobiles`, `at.atUserIds` (we send
+    neither) or `at.isAtAll`; WeCom for `<@userid>` in Markdown; Feishu for `<at …>` in `lark_md`: ours is `plain_text`.
+    """
+
+    def safe(text: str) -> str:
+        return text.replace("@", "＠").replace("<at", "＜at")
+
+    blocks = tuple(replace(b, heading=safe(b.heading), lines=tuple(map(safe, b.lines))) for b in sheet.blocks)
+    return replace(sheet, title=safe(sheet.title), blocks=blocks)
 
 
 def number(answer: Mapping[str, Any], *names: str) -> int | None:

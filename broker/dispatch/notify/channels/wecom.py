@@ -10,7 +10,7 @@ import hashlib
 import logging
 
 from broker.dispatch.notify.channels.base import Failed, Outcome, Sent, Why
-from broker.dispatch.notify.channels.robot import Address, number, post, read_address
+from broker.dispatch.notify.channels.robot import Address, number, post, read_address, unmentioned
 from broker.dispatch.notify.formats import markdown
 from broker.dispatch.notify.message import Sheet
 
@@ -43,6 +43,7 @@ class WeCom:
         at = read_address(address, self._origins)
         if at is None or not at.query.get("key"):
             return Failed(Why.BAD_ADDRESS)
+        sheet = unmentioned(sheet)
         sent = _call(at, {"msgtype": "markdown", "markdown": {"content": markdown(sheet, MAX_BYTES)}})
         if isinstance(sent, Failed) or sheet.picture is None:
             return sent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import FastAPI, Form, Response
 from sqlalchemy import Delete, delete, func, select
@@ -140,7 +140,7 @@ def _kept(  # noqa: PLR0917
 
     def do(db: Transaction) -> None:
         check(db)
-        there: Row | None = db.get(type(row), row.id)
+        there = cast("Row | None", db.get(type(row), row.id))
         if change != "1":
             if there is None:
                 db.add(row)
