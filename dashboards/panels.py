@@ -191,6 +191,16 @@ def series(tags: Sequence[str]) -> str:
     return " ".join([*(f"$tag_{tag}" for tag in tags), "$col"])
 
 
+def without_foreign(board: dict[str, Any]) -> dict[str, Any]:
+    """Without what the SDK writes and Grafana 13 does not know: settings of intervals in all variables, table footers."""
+    for variable in board["templating"]["list"]:
+        for key in ("auto", "auto_min", "auto_count"):
+            variable.pop(key, None)
+    for panel in board["panels"]:
+        panel.get("options", {}).pop("footer", None)
+    return board
+
+
 class Board:
     """A board being laid out: panels go from left to right, 24 columns a line; a line's panels are of one height.
 
@@ -240,7 +250,7 @@ class Board:
         self._board.with_variable(self._constant("dispatch", self._setup.dispatch))
         if "$zone" in self._texts:
             self._board.with_variable(self._constant("zone", self._setup.zone))
-        return encoded(self._board.build())
+        return without_foreign(encoded(self._board.build()))
 
     # -- what every board has ------------------------------------------------------------------------------------------
 
@@ -266,7 +276,6 @@ class Board:
             .label(self.t(f"variable.{name}"))
             .datasource(SOURCE)
             .query({"query": query, "refId": f"variable-{name}"})
-            .definition(query)
             .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
             .sort(dashboard.VariableSort.NATURAL_ASC)
         )
@@ -324,6 +333,7 @@ class Board:
         timed: their time says something. links: addresses by the column that leads there.
         """
         panel = table.Panel().cell_height(common.TableCellHeight.SM).thresholds(steps(PLAIN))
+        panel.cell_options(common.TableAutoCellOptions())
         tags = queries[0].tags
         for ref, query in zip("ABCD", queries, strict=False):
             panel.with_target(Target(query, ref=ref))
