@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
@@ -21,9 +23,9 @@ from broker.dispatch.desk import NOT_OVER
 from broker.dispatch.jobs import Retry
 from broker.dispatch.norm import NormError
 from broker.dispatch.norm.review import REVIEW_S
-from broker.dispatch.points import shift_line, state_line
+from broker.dispatch.points import alive_line, shift_line, state_line
 from broker.dispatch.settings import Influx
-from broker.dispatch.tables import Case, Point, Site
+from broker.dispatch.tables import Case, Node, Point, Site
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +169,20 @@ def note_state(engine: Engine, now: float) -> None:
             for row in session.execute(counts)
         ]
         if rows:
+            session.execute(_POINT.insert(), rows)
+
+
+def note_alive(engine: Engine, folder: Path, now: float) -> None:
+    """A point of `dispatch` for each site that is known, or has a node. folder: on the disk that must not be full."""
+    usage = shutil.disk_usage(folder)
+    silent = func.sum(case((Node.silent, 1), else_=0))
+    with transaction(engine) as session:
+        sites = dict.fromkeys(session.scalars(select(Site.id)), 0)
+        sites |= {site: int(count) for site, count in session.execute(select(Node.site, silent).group_by(Node.site))}
+        free = usage.free / usage.total
+        lines = {site: alive_line(site, now, nodes_silent=n, disk_free=free) for site, n in sites.items()}
+        if lines:
+            rows = [{"id": str(uuid7()), "site": site, "line": line} for site, line in lines.items()]
             session.execute(_POINT.insert(), rows)
 
 

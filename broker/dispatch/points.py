@@ -30,6 +30,12 @@ def state_line(site: str, rule: str, at: float, *, open_cases: int, overdue: int
     return _line("case_state", {"site": site, "rule": rule}, fields, round(at) * 1_000_000_000)
 
 
+def alive_line(site: str, at: float, *, nodes_silent: int, disk_free: float) -> str:
+    """A point of `dispatch`, which says that it is alive. disk_free: share of its disk, 0 to 1."""
+    fields = {"nodes_silent": nodes_silent, "disk_free": float(disk_free)}
+    return _line("dispatch", {"site": site}, fields, round(at) * 1_000_000_000)
+
+
 def shift_line(site: str, name: str, start: float, end: float, number: int) -> str:
     """A point of `shift`, at its start. number: its own, so that two that start at once stay two."""
     fields = {"shift": name, "end_ms": round(end * 1000)}

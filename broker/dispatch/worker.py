@@ -58,6 +58,7 @@ def housekeeping(settings: Settings, engine: Engine) -> dict[str, Periodic]:
         "points_kept": Periodic(600.0, lambda _: influx.trim(engine)),
         # Twice, so that no minute is left out; the second point of a minute overwrites the first.
         "case_state": Periodic(30.0, lambda now: influx.note_state(engine, now)),
+        "alive": Periodic(60.0, lambda now: influx.note_alive(engine, settings.evidence, now)),
         "shifts": Periodic(900.0, lambda now: influx.note_shifts(engine, now)),
     }
 

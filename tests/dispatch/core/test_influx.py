@@ -18,7 +18,7 @@ from broker.dispatch.database import migrate, open_engine, reading, transaction
 from broker.dispatch.influx import MAX_PAUSE_S, PAUSE_S, Writer
 from broker.dispatch.jobs import Retry
 from broker.dispatch.runner import Periodic, again
-from broker.dispatch.tables import Case, Job, Person, Point, Shift, Site
+from broker.dispatch.tables import Case, Job, Node, Person, Point, Shift, Site
 from broker.embedded import free_port
 from tests.dispatch.core.builders import NOW, message
 from tests.dispatch.core.test_intake import alarm
@@ -328,3 +328,22 @@ def test_shifts_of_the_last_day_stand_at_their_start_once_however_often_they_are
         (6 * hour, "Also by day", 18 * hour),
         (6 * hour, 'Day "A"', 18 * hour),
     ]
+
+
+def test_dispatch_says_each_minute_that_it_is_alive_for_every_site_that_is_known_or_has_a_node(
+    there: Influx, to: Writer, engine: Engine, tmp_path: Path
+) -> None:
+    with transaction(engine) as session:
+        session.add(Site(id=SITE, name="North"))
+        for node, silent in (("gate-1", True), ("gate-2", True), ("gate-3", False)):
+            session.add(Node(site=SITE, id=node, heard_at=NOW, silent=silent))
+        session.add(Node(site="nobody-entered-it", id="gate-1", heard_at=NOW))
+    for at in (NOW, NOW + 60):
+        influx.note_alive(engine, tmp_path, at)
+    told = [line.split()[0] for line in lines(engine)]
+    assert told == ["dispatch,site=north-yard", "dispatch,site=nobody-entered-it"] * 2
+    there.create("nobody-entered-it")
+    to.drain(engine, NOW)
+    rows = there.query(SITE, "SELECT * FROM dispatch")
+    assert [(r["time"] // 10**9 - NOW, r["nodes_silent"]) for r in rows] == [(0, 2), (60, 2)]
+    assert all(0 < r["disk_free"] < 1 for r in rows)
