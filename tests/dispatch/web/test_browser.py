@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select, update
 
 from broker.dispatch.database import reading, transaction
-from broker.dispatch.tables import Evidence, Holiday, Person, Role, Shift, Site
+from broker.dispatch.tables import ChainStep, Duty, Evidence, Holiday, Person, Role, Shift, Site
 from broker.dispatch.text import LANGUAGES
 from broker.dispatch.web.auth import Sessions
 from tests.browser import FAINT_TEXTS
@@ -85,6 +85,9 @@ def fill(bench: Bench) -> dict[str, str]:
         for name, start, end in (("白班", 480, 1200), ("夜班", 1200, 480)):
             db.add(Shift(id=f"shift-{start}", site="north", name=name, start=start, end=end))
         db.add(Holiday(site="north", day="2026-10-01", name="国庆节"))
+        db.flush()
+        db.add(Duty(id="duty-1", shift="shift-480", person=bench.foreman, rule="helmet"))
+        db.add(ChainStep(id="step-1", site="north", after_s=600, role="officer"))
     for name, fields in {
         "late": {"place": "trench", "rule": "helmet"},
         "taken": {"place": "north-fence", "rule": "barrier", "severity": "warning", "reason": "absent"},
@@ -109,7 +112,8 @@ def fill(bench: Bench) -> dict[str, str]:
 PATHS = (
     "/", "/overdue", "/open", "/cases/{late}", "/cases/{taken}", "/cases/{done}?verify=1", "/ledger",
     "/ledger?site=north&start=2026-09-01", "/handover?site=north", "/admin", "/admin/sites/north",
-    "/admin/people/{person}", "/admin/audit",
+    "/admin/people/{person}", "/admin/audit", "/me", "/me?changed=1", "/ledger/check",
+    "/ledger?severity=critical&late=1&case=01", "/cases/{late}?ledger=rule%3Dhelmet%26page%3D1",
 )  # fmt: skip
 
 
