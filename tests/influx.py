@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import ssl
 import subprocess
 import threading
 import urllib.error
@@ -21,16 +22,16 @@ from typing import Any, Self
 
 from broker.embedded import free_port
 from tests.conftest import need
-from tests.servers import HOST, START_S, wait_until_listening
+from tests.servers import HOST, START_S, Certificate, wait_until_listening
 
 TOKEN = "a-token-of-the-test"  # noqa: S105
 ORG = "banksman"
 
 
 class Influx:
-    """Configuration, data and log are in `folder`. url: of the shim."""
+    """Configuration, data and log are in `folder`. url: of the shim; https with a `certificate`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: Certificate | None = None) -> None:
         self._binary = shutil.which("influxd")
         need(self._binary, "influxd is not installed (apt-get install influxdb)")
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,8 +44,27 @@ class Influx:
         self.answering.set()
         self.bodies: list[tuple[str, bytes]] = []
         """What came: encoding, and the text."""
-        self._shim = ThreadingHTTPServer((HOST, 0), self._handler())
-        self.url = f"http://{HOST}:{self._shim.server_port}"
+        self._certificate = certificate
+        self._shim = self._listen(0)
+        self.url = f"http{'s' if certificate else ''}://{HOST}:{self._shim.server_port}"
+
+    def _listen(self, port: int) -> ThreadingHTTPServer:
+        shim = ThreadingHTTPServer((HOST, port), self._handler())
+        if self._certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._certificate.cert, self._certificate.key)
+            # The handshake belongs to the thread of the connection, not to that which waits for the next one.
+            shim.socket = context.wrap_socket(shim.socket, server_side=True, do_handshake_on_connect=False)
+        return shim
+
+    def leave(self) -> None:
+        """Nobody listens any more."""
+        self._shim.shutdown()
+        self._shim.server_close()
+
+    def come_back(self) -> None:
+        self._shim = self._listen(self._shim.server_port)
+        threading.Thread(target=self._shim.serve_forever, daemon=True).start()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self
@@ -113,6 +133,11 @@ class Influx:
             for row in series["values"]
         ]
 
+    def write(self, database: str, lines: bytes) -> None:
+        """Write lines past the shim."""
+        status, _, said = self._ask(f"/write?{urllib.parse.urlencode({'db': database})}", {}, lines)
+        assert status == 204, said
+
     def create(self, database: str) -> None:
         self.query(database, f'CREATE DATABASE "{database}"')
 
@@ -120,7 +145,7 @@ class Influx:
         data = self._folder / "data"
         config = self._folder / "influxdb.conf"
         config.write_text(
-            f'reporting-enabled = false\nbind-address = "{HOST}:{free_port()}"\n'
+            f'reporting-enabled = false\nbind-address = "{HOST}:0"\n'
             f'[meta]\ndir = "{data}/meta"\n[data]\ndir = "{data}/data"\nwal-dir = "{data}/wal"\n'
             f'[http]\nbind-address = "{HOST}:{self._port}"\nlog-enabled = false\n[monitor]\nstore-enabled = false\n'
         )
@@ -133,7 +158,6 @@ class Influx:
 
     def __exit__(self, *_: object) -> None:
         self.answering.set()
-        self._shim.shutdown()
-        self._shim.server_close()
+        self.leave()
         self._process.terminate()
         self._process.wait(START_S)

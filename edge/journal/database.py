@@ -54,24 +54,11 @@ CREATE TABLE reading (
 CREATE INDEX reading_wall ON reading (wall);
 """
 
-# Points for InfluxDB: which are written, and which wait, found without reading years of those that do not. A reading
-# goes with its confirmation, by a number that is never used again.
+# Points for InfluxDB: which are written, and which wait, found without reading years of those that do not.
 _POINTS = """
 ALTER TABLE alarm_event ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX alarm_event_unwritten ON alarm_event (seq) WHERE written = 0;
 CREATE INDEX tally_waiting ON tally (minute, source, place, rule) WHERE delivered = 0 AND boot = '';
-
-CREATE TABLE numbered_reading (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL,
-    wall REAL NOT NULL, mono REAL NOT NULL, boot TEXT NOT NULL, synced INTEGER NOT NULL,
-    content TEXT NOT NULL
-) STRICT;
-INSERT INTO numbered_reading (name, wall, mono, boot, synced, content)
-    SELECT name, wall, mono, boot, synced, content FROM reading ORDER BY rowid;
-DROP TABLE reading;
-ALTER TABLE numbered_reading RENAME TO reading;
-CREATE INDEX reading_wall ON reading (wall);
 """
 
 _STEPS = (_FIRST, _POINTS)

@@ -49,6 +49,9 @@ MAX_BUFFERED = 2_000
 """Pieces of other work kept in memory while the disk refuses; the oldest goes first."""
 MAX_MEMORY_MB = 32
 """What the journal may take where it had to begin in memory."""
+MAX_CONFIRMED = 2_500
+"""Points confirmed that are kept in memory for the next commit. Where the disk refuses, twice that; then no more points
+are handed out."""
 MANY = 100_000
 """Rows that wait are counted no further: the count must not hold up an alarm."""
 _BATCH = 500
@@ -89,7 +92,7 @@ class Journal:
         self._confirmed: set[str] = set()
         self._written: set[str] = set()
         self._tallies_confirmed: dict[tuple[int, str, str, str], tuple[int, ...]] = {}
-        self._readings_confirmed: set[int] = set()
+        self._readings_confirmed: set[tuple[int, float]] = set()
         self._buffer: deque[tuple[str, Work]] = deque(maxlen=MAX_BUFFERED)
         self._tallies: dict[tuple[Instance, int, str], tuple[Tally, float]] = {}  # with wall - mono of their clock
         self._unreadable: set[int] = set()
@@ -181,6 +184,7 @@ class Journal:
     def unwritten_alarms(self, limit: int) -> tuple[AlarmEvent, ...]:
         """Events whose points wait for InfluxDB, in the order of `seq`, none of doubtful date."""
         with self._lock:
+            limit = self._to_hand_out(limit)
             rows = self._rows("SELECT id, event FROM alarm_event WHERE written = 0 AND synced = 1 ORDER BY seq")
             waiting = self._events(text for (event_id, text) in rows if event_id not in self._written)
             events = list(islice(waiting, limit))
@@ -191,6 +195,7 @@ class Journal:
         """InfluxDB has stored the points of these events."""
         with self._lock:
             self._written.update(ids)
+            self._bound_confirmations()
 
     def depth(self, *, evidence: bool = True) -> int:
         """How many alarm events and, unless nobody takes them, evidence files wait for delivery."""
@@ -248,6 +253,7 @@ class Journal:
     def pending_tallies(self, before: int, limit: int) -> tuple[Tally, ...]:
         """Minutes that started before `before` (Unix s) and wait for delivery, oldest first, none of doubtful date."""
         with self._lock:
+            limit = self._to_hand_out(limit)
             rows = self._rows(
                 "SELECT source, place, rule, minute, ok_s, violation_s, unknown_s, breach_s, subjects FROM tally "
                 "WHERE delivered = 0 AND boot = '' AND minute < ? ORDER BY minute, source, place, rule LIMIT ?",
@@ -280,6 +286,7 @@ class Journal:
         """The far end has stored these rows. One that has grown since keeps waiting, to be sent again whole."""
         with self._lock:
             self._tallies_confirmed.update((_key(t), _seconds(t)) for t in rows)
+            self._bound_confirmations()
 
     def reading(self, name: str, at: Stamp, values: Mapping[str, float | int | str | None]) -> None:
         """Keep the numbers of a sensor, or of the node itself, at one instant."""
@@ -287,9 +294,7 @@ class Journal:
         row = (name, at.wall, at.mono, at.boot, at.synced, content)
         self._later(
             "reading",
-            lambda db: db.execute(
-                "INSERT INTO reading (name, wall, mono, boot, synced, content) VALUES (?,?,?,?,?,?)", row
-            ),
+            lambda db: db.execute("INSERT INTO reading VALUES (?,?,?,?,?,?)", row),
         )
 
     def readings(self, name: str, since: float, limit: int = 10_000) -> tuple[Reading, ...]:
@@ -298,32 +303,46 @@ class Journal:
             return self._readings("name=? AND wall>=? ORDER BY wall LIMIT ?", (name, since, limit))
 
     def pending_readings(self, limit: int) -> tuple[Reading, ...]:
-        """Committed readings that wait for delivery, in the order of their numbers, none of doubtful date."""
+        """Committed readings that wait for delivery, in their order, none of doubtful date."""
         with self._lock:
-            rows = self._readings("synced=1 ORDER BY id LIMIT ?", (limit + len(self._readings_confirmed),))
-            return tuple(r for r in rows if r.number not in self._readings_confirmed)[:limit]
+            limit = self._to_hand_out(limit)
+            rows = self._readings("synced = 1 ORDER BY rowid LIMIT ?", (limit + len(self._readings_confirmed),))
+            return tuple(islice((r for r in rows if (r.number, r.at.wall) not in self._readings_confirmed), limit))
 
-    def readings_delivered(self, numbers: Collection[int]) -> None:
+    def readings_delivered(self, rows: Iterable[Reading]) -> None:
         """The far end has stored these readings; they are deleted here."""
         with self._lock:
-            self._readings_confirmed.update(numbers)
+            self._readings_confirmed.update((r.number, r.at.wall) for r in rows)
+            self._bound_confirmations()
+
+    def _bound_confirmations(self) -> None:
+        """Write them at once where they are many, as after an outage; else they wait for the next commit."""
+        if self._points_confirmed() >= MAX_CONFIRMED:
+            self._commit(self._clock.now())
+
+    def _to_hand_out(self, limit: int) -> int:
+        return limit if self._points_confirmed() < 2 * MAX_CONFIRMED else 0
+
+    def _points_confirmed(self) -> int:
+        return len(self._written) + len(self._tallies_confirmed) + len(self._readings_confirmed)
 
     def _readings(self, which: str, args: tuple[object, ...]) -> tuple[Reading, ...]:
-        rows = self._rows(f"SELECT name, wall, mono, boot, synced, content, id FROM reading WHERE {which}", args)  # noqa: S608
+        rows = self._rows(f"SELECT name, wall, mono, boot, synced, content, rowid FROM reading WHERE {which}", args)  # noqa: S608
         return tuple(
             Reading(name, Stamp(w, m, b, bool(s)), json.loads(content), number)
             for name, w, m, b, s, content, number in rows
         )
 
     def points_waiting(self) -> int:
-        """How many alarm events, minutes and readings wait for InfluxDB; from `MANY` on only that it is many."""
+        """How many alarm events, minutes and readings wait for InfluxDB, and can be dated; never more than `MANY`."""
         with self._lock:
-            waiting = ("alarm_event WHERE written = 0 AND synced = 1", "tally WHERE delivered = 0 AND boot = ''")
+            waiting = (
+                "alarm_event WHERE written = 0 AND synced = 1",
+                "tally WHERE delivered = 0 AND boot = ''",
+                "reading",
+            )
             rows = sum(self._number(f"SELECT COUNT(*) FROM (SELECT 1 FROM {which} LIMIT {MANY})") for which in waiting)  # noqa: S608
-            # Readings come and go in order: their number needs no count of all.
-            readings = self._number("SELECT COALESCE(MAX(id) - MIN(id) + 1, 0) FROM reading")
-            confirmed = len(self._written) + len(self._tallies_confirmed) + len(self._readings_confirmed)
-            return max(0, min(MANY, rows + readings + len(self._held) - confirmed))
+            return max(0, min(MANY, rows + len(self._held) - self._points_confirmed()))
 
     # -- evidence ----------------------------------------------------------------------------------------------------
 
@@ -416,8 +435,8 @@ class Journal:
     def redate(self, stamp: Stamp) -> None:
         """Put right the dates of what this boot wrote before its clock was: `stamp` is synchronised.
 
-        Alarm events, open alarms, evidence, readings; tallies move to their true minute and
-        are released for sending. Rows of an earlier boot stay as they are: nothing tells how far off they were.
+        Alarm events, open alarms, evidence, readings; tallies move to their true minute and are released for sending.
+        Rows of an earlier boot stay as they are, for nothing tells how far off they were; its readings go.
         """
         if not stamp.synced:
             return
@@ -437,6 +456,7 @@ class Journal:
                     f"UPDATE {table} SET wall = ? + mono, synced = 1 WHERE boot=? AND synced=0",  # noqa: S608
                     (stamp.wall - stamp.mono, stamp.boot),
                 )
+            db.execute("DELETE FROM reading WHERE synced=0")  # those of an earlier boot nobody can date any more
             for minute, *rest in db.execute(
                 "SELECT minute, base, source, place, rule, ok_s, violation_s, unknown_s, breach_s, subjects "
                 "FROM tally WHERE boot=?",
@@ -628,7 +648,7 @@ class Journal:
             return
         self._note_trouble(error, "be written")
 
-    def _confirmations(self) -> tuple[set[str], set[str], dict[tuple[int, str, str, str], tuple[int, ...]], set[int]]:
+    def _confirmations(self) -> tuple[set[Any] | dict[Any, Any], ...]:
         return self._confirmed, self._written, self._tallies_confirmed, self._readings_confirmed
 
     def _try_write(self, now: Stamp) -> sqlite3.DatabaseError | None:
@@ -648,7 +668,8 @@ class Journal:
                 "AND ok_s=? AND violation_s=? AND unknown_s=? AND breach_s=?",
                 [(*key, *seconds) for key, seconds in self._tallies_confirmed.items()],
             )
-            self._db.executemany("DELETE FROM reading WHERE id=?", [(n,) for n in self._readings_confirmed])
+            # By the date as well: the number of a row that was dropped is used again.
+            self._db.executemany("DELETE FROM reading WHERE rowid=? AND wall=?", tuple(self._readings_confirmed))
             self._db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             return error
@@ -704,11 +725,17 @@ class Journal:
         return len(rows)
 
     def _drop_rows(self, table: str) -> int:
-        """The oldest rows of `reading` or `tally`; of these whole hours, for an hour is sent as what is here of it."""
+        """The oldest rows of `reading` or `tally`; of these whole hours but the newest.
+
+        For an hour is sent as what is here of it: without its first minutes it would overwrite itself with less.
+        """
         if table == "reading":
-            query = f"DELETE FROM reading WHERE id IN (SELECT id FROM reading ORDER BY wall LIMIT {_BATCH})"  # noqa: S608
+            query = f"DELETE FROM reading WHERE rowid IN (SELECT rowid FROM reading ORDER BY wall LIMIT {_BATCH})"  # noqa: S608
         else:
-            query = "DELETE FROM tally WHERE minute < (SELECT MIN(minute) - MIN(minute) % 3600 + 3600 FROM tally)"
+            query = (
+                "DELETE FROM tally WHERE minute < (SELECT MIN(MIN(minute) - MIN(minute) % 3600 + 3600, "
+                "MAX(minute) - MAX(minute) % 3600) FROM tally)"
+            )
         gone = self._delete(query)
         self._dropped[table] += gone
         return gone

@@ -7,8 +7,8 @@ itself; so the answer to every doubt is to send again. What an answer means:
 * 400 or 422 about the lines, 413: one of them is wrong, or they are too many. The batch is halved until the wrong one
   stands alone; it is logged, counted and left out, for it will not get better. The others go through.
 * 429, 503, whatever else, and silence: all wait. The wait doubles, with jitter, so that a thousand nodes do not come
-  back at once; `Retry-After` is honoured. After a silence the next batch is half as large: a slow server gets what it
-  can swallow within the time-out.
+  back at once; `Retry-After` is honoured. After each failure the next batch is half as large, after each success twice:
+  a slow server gets what it can swallow within the time-out, and one that is back is not overrun.
 
 A node whose clock is not yet right waits: points are kept by their dates. Imported only where the site file has an
 `uplinks.influx`: the client brings some 17 MB.
@@ -109,7 +109,10 @@ class _WaitsError(Exception):
 
 
 class InfluxWriter:
-    """One batch at a time, in whose thread ever. jitter: gives a number from 0 to 1."""
+    """One batch at a time, in whose thread ever.
+
+    jitter: gives a number from 0 to 1. timeout_s: to connect, and for an answer.
+    """
 
     def __init__(
         self,
@@ -120,6 +123,7 @@ class InfluxWriter:
         clock: Clock,
         *,
         jitter: Callable[[], float] = random.random,
+        timeout_s: tuple[float, float] = TIMEOUT_S,
     ) -> None:
         self._settings = settings
         self._bucket = settings.bucket.replace("{site}", site)
@@ -127,6 +131,7 @@ class InfluxWriter:
         self._journal = journal
         self._clock = clock
         self._jitter = jitter
+        self._timeout_ms = tuple(round(s * 1000) for s in timeout_s)
         self._size = MOST
         self._failures = 0
         self._client: InfluxDBClient | None = None
@@ -210,7 +215,7 @@ class InfluxWriter:
                 body,
                 precision="ns",
                 content_type="text/plain; charset=utf-8",
-                _request_timeout=tuple(round(s * 1000) for s in TIMEOUT_S),
+                _request_timeout=self._timeout_ms,
             )
         except (TlsFileError, TokenError) as error:
             raise _WaitsError(Cause.FILES, str(error)) from error
@@ -234,15 +239,14 @@ class InfluxWriter:
         rows = [item.row for item in items]
         self._journal.alarms_written([r.id for r in rows if isinstance(r, AlarmEvent)])
         self._journal.tallies_delivered([r for r in rows if isinstance(r, Tally)])
-        self._journal.readings_delivered([r.number for r in rows if isinstance(r, Reading)])
+        self._journal.readings_delivered([r for r in rows if isinstance(r, Reading)])
 
     # -- trouble -----------------------------------------------------------------------------------------------------
 
     def _trouble(self, error: _WaitsError) -> float:
         if self.state.cause is not error.cause:  # said once
             log.warning("points cannot be written to %s (%s): %s", self._settings.url, error.cause, error)
-        if error.cause is Cause.TIMEOUT:
-            self._size = max(LEAST, self._size // 2)
+        self._size = max(LEAST, self._size // 2)
         if error.cause in (Cause.AUTH, Cause.TLS):
             self.close()
         self._failures += 1
