@@ -78,7 +78,9 @@ def test_a_panels_queries_are_answered_with_what_the_panel_shows(
             if target["resultFormat"] == "table":
                 called |= {"Time", *one.columns[1:], *one.tags}
             else:  # each column is a series, called as `alias` says
-                name = re.sub(r"\$tag_(\w+)", lambda tag, one=one: one.tags[tag[1]], target["alias"])
+                name = target["alias"]
+                for tag, value in one.tags.items():
+                    name = re.sub(rf"\$tag_{tag}\b", value, name)
                 called |= {name.replace("$col", column) for column in one.columns[1:]}
     if what is ALL and called:
         assert_named(panel, called)

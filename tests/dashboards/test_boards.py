@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -232,7 +233,7 @@ def distance(one: str, other: str, eyes: str) -> float:
         mixed = [sum(w * p for w, p in zip(row, rgb, strict=True)) for row in SEEN_WITH[eyes]]
         return lab([min(max(v, 0.0), 1.0) for v in mixed])
 
-    return sum((a - b) ** 2 for a, b in zip(seen(one), seen(other), strict=True)) ** 0.5
+    return math.dist(seen(one), seen(other))
 
 
 @pytest.mark.parametrize("eyes", SEEN_WITH)
