@@ -108,6 +108,8 @@ class Influx:
         precision = {"ns": "n", "us": "u"}.get(asked.get("precision", "ns"), asked.get("precision", "ns"))
         to = urllib.parse.urlencode({"db": asked["bucket"], "precision": precision})
         status, more, said = self._ask(f"/write?{to}", {"Content-Encoding": encoding}, body)
+        if status == 204 and not body:  # InfluxDB 2 is stricter here
+            return 400, {}, b'{"code":"invalid","message":"writing requires points"}'
         if status >= 300:
             said = json.dumps({"code": "invalid", "message": json.loads(said)["error"]}).encode()
         return status, more, said

@@ -100,7 +100,8 @@ def examine_certificates(site: SiteFile, wall: float) -> Iterator[Result]:
     node = f"{site.site.id}/{site.node.id}"
     mqtt, evidence, page = site.uplinks.mqtt, site.uplinks.evidence, site.page
     uplinks = [uplink for uplink in (mqtt, evidence) if uplink is not None]
-    for ca in dict.fromkeys(uplink.ca for uplink in uplinks if uplink.ca is not None):
+    influx = [] if site.uplinks.influx is None else [site.uplinks.influx]
+    for ca in dict.fromkeys(uplink.ca for uplink in (*uplinks, *influx) if uplink.ca is not None):
         yield _examine_file(ca, wall)
     for cert, key in dict.fromkeys((u.cert, u.key) for u in uplinks):
         if cert is not None and key is not None:

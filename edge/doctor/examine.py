@@ -13,6 +13,7 @@ from edge.doctor.camera import examine_camera
 from edge.doctor.certificate import examine_certificates
 from edge.doctor.detector import examine_detector, examine_model
 from edge.doctor.evidence import examine_evidence
+from edge.doctor.influx import examine_influx
 from edge.doctor.machine import examine_clock, examine_disk, examine_heat, examine_memory, examine_power
 from edge.doctor.node import examine_node, examine_page
 from edge.doctor.result import Result, found
@@ -131,13 +132,15 @@ class _Examination:
         return _Step("disk", str(folder), lambda: [examine_disk(folder, allowed)])
 
     def _servers(self, site: SiteFile, clock: SystemClock) -> Iterator[_Step]:
-        mqtt, evidence = site.uplinks.mqtt, site.uplinks.evidence
+        mqtt, evidence, influx = site.uplinks.mqtt, site.uplinks.evidence, site.uplinks.influx
         yield _Step("certificate", "", lambda: examine_certificates(site, clock.now().wall))
         if mqtt is not None:
             about = f"{mqtt.host}:{mqtt.port}"
             yield _Step("broker", about, lambda: [self._broker(mqtt, site, clock)])
         if evidence is not None:
             yield _Step("evidence", evidence.url, lambda: [examine_evidence(evidence, clock.now().wall)])
+        if influx is not None:
+            yield _Step("influx", influx.url, lambda: [examine_influx(influx, site.site.id, clock.now().wall)])
 
     def _broker(self, mqtt: Mqtt, site: SiteFile, clock: SystemClock) -> Result:
         return examine_broker(mqtt, site.site.id, site.node.id, clock.now().wall, node_runs=self._node_runs)

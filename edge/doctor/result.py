@@ -160,6 +160,18 @@ FINDINGS: dict[str, dict[str, tuple[Grade, str]]] = {
         "not_known": (Grade.BAD, "status"),
         "trouble": (Grade.WARN, "status"),
     },
+    "influx": {
+        **_REACHING,
+        "ok": (Grade.OK, "days"),
+        "plain": (Grade.OK, ""),
+        "ends_soon": (Grade.WARN, "days"),
+        "token": (Grade.BAD, "error"),
+        "open_token": (Grade.WARN, "file"),
+        "no_http": (Grade.BAD, ""),
+        "not_known": (Grade.BAD, "status"),
+        "no_bucket": (Grade.BAD, "bucket org"),
+        "trouble": (Grade.WARN, "status"),
+    },
 }
 """Everything that can be found: organ, code, how bad it is, and the fields of its texts."""
 
@@ -212,7 +224,7 @@ def text_keys(organ: str, code: str) -> tuple[str, str]:
     """Keys of the catalogue: what was found, and what to do (which only a warning or worse has)."""
     if code == "endless":
         return "doctor.any.endless", "doctor_do.any.endless"
-    if code in _REACHING and organ in ("broker", "evidence"):
+    if code in _REACHING and organ in ("broker", "evidence", "influx"):
         return f"doctor.server.{code}", f"doctor_do.server.{code}"
     if organ == "camera" and code in {c.value for c in CameraCause}:
         return f"cause.{code}", f"cause_do.{code}"  # the words of the node's page
