@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlencode, urlsplit
 
@@ -24,36 +25,20 @@ def examine_influx(settings: InfluxUplink, site: str, wall: float) -> Result:
     far = Far("influx", "uplinks.influx", parts.hostname or "", parts.port or (443 if secure else 80))
     try:
         token = read_token(settings.token_file)
+        context = client_context(settings.ca, None, None) if secure else None
     except TokenError as error:
         return far.found("token", error=error)
-    ends = None
-    try:
-        context = client_context(settings.ca, None, None) if secure else None
-        if context is not None:
-            ends = knock(far, context)
-            line: HTTPConnection = HTTPSConnection(far.host, far.port, timeout=CONNECT_S, context=context)
-        else:
-            line = HTTPConnection(far.host, far.port, timeout=CONNECT_S)
-        bucket = settings.bucket.replace("{site}", site)
-        asked = urlencode({"org": settings.org, "bucket": bucket, "precision": "ns"})
-        try:
-            line.request("POST", f"{parts.path.rstrip('/')}/api/v2/write?{asked}", b"", _headers(token))
-            answer = line.getresponse()
-            status, said = answer.status, answer.read(10_000)
-        finally:
-            line.close()
     except TlsFileError:
         return far.found("files")  # `examine_certificates` says why
+    try:
+        ends = knock(far, context) if context is not None else None
+        found = _ask(far, context, settings, site, token)
     except (OSError, UnicodeError) as error:
         return far.fault(error)
-    except HTTPException:
-        return far.found("no_http")
-    if status in _NOT_KNOWN:
-        return far.found("not_known", status=status)
-    if status == 404:
-        return far.found("no_bucket", bucket=bucket, org=settings.org)
-    if status != 204 and _NO_POINTS not in said:
-        return far.found("trouble", status=status)
+    return _well(far, settings, ends, wall) if found is None else found
+
+
+def _well(far: Far, settings: InfluxUplink, ends: float | None, wall: float) -> Result:
     if settings.token_file.stat().st_mode & 0o007:
         return far.found("open_token", file=settings.token_file)
     if ends is None:
@@ -62,5 +47,26 @@ def examine_influx(settings: InfluxUplink, site: str, wall: float) -> Result:
     return far.found("ends_soon" if days < SOON_DAYS else "ok", days=days)
 
 
-def _headers(token: str) -> dict[str, str]:
-    return {"Authorization": f"Token {token}", "Content-Type": "text/plain; charset=utf-8"}
+def _ask(far: Far, context: ssl.SSLContext | None, settings: InfluxUplink, site: str, token: str) -> Result | None:
+    """None where the node may write."""
+    bucket, path = settings.bucket.replace("{site}", site), urlsplit(settings.url).path.rstrip("/")
+    asked = urlencode({"org": settings.org, "bucket": bucket, "precision": "ns"})
+    headers = {"Authorization": f"Token {token}", "Content-Type": "text/plain; charset=utf-8"}
+    line = (
+        HTTPConnection(far.host, far.port, timeout=CONNECT_S)
+        if context is None
+        else HTTPSConnection(far.host, far.port, timeout=CONNECT_S, context=context)
+    )
+    try:
+        line.request("POST", f"{path}/api/v2/write?{asked}", b"", headers)
+        answer = line.getresponse()
+        status, said = answer.status, answer.read(10_000)
+    except HTTPException:
+        return far.found("no_http")
+    finally:
+        line.close()
+    if status == 204 or _NO_POINTS in said:
+        return None
+    if status == 404:
+        return far.found("no_bucket", bucket=bucket, org=settings.org)
+    return far.found("not_known" if status in _NOT_KNOWN else "trouble", status=status)

@@ -7,14 +7,16 @@ a view have their faces pixelated already: the page never sees a raw frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from edge.clock import Stamp
 from edge.journal.rows import Compliance, JournalState, StoredEvidence
 from edge.site.model import SiteFile, Zone
-from edge.values import AlarmEvent, Box, CameraStatus, LinkState, PlaceState, Reason, Verdict
+from edge.values import AlarmEvent, Box, CameraStatus, Instance, LinkState, PlaceState, Reason, Verdict
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,44 @@ class LiveBox:
     rule: str
     verdict: Verdict
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Seconds of some rule instances together, and what boards and reports make of the same seconds.
+
+    compliance: ok ÷ (ok + violation). unknown_share: unknown ÷ (ok + violation + unknown). None where there was nothing
+    to divide: what nobody judged is neither kept nor broken.
+    """
+
+    ok_s: int = 0
+    violation_s: int = 0
+    unknown_s: int = 0
+    breach_s: int = 0
+
+    @property
+    def compliance(self) -> float | None:
+        judged = self.ok_s + self.violation_s
+        return self.ok_s / judged if judged else None
+
+    @property
+    def unknown_share(self) -> float | None:
+        whole = self.ok_s + self.violation_s + self.unknown_s
+        return self.unknown_s / whole if whole else None
+
+
+def figures(rows: Iterable[Compliance], by: Callable[[Instance], Key]) -> dict[Key, Figures]:
+    """The figures of each group of rule instances, in the order of their first rows."""
+    sums: dict[Key, Figures] = {}
+    for row in rows:
+        had = sums.get(by(row.instance), Figures())
+        sums[by(row.instance)] = Figures(
+            had.ok_s + row.ok_s,
+            had.violation_s + row.violation_s,
+            had.unknown_s + row.unknown_s,
+            had.breach_s + row.breach_s,
+        )
+    return sums
 
 
 class LiveView(Protocol):

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from edge.clock import Stamp
 from edge.journal.rows import Compliance, JournalState, StoredEvidence
-from edge.page.view import Health, LiveBox, LiveView, Uplink
+from edge.page.view import Figures, Health, LiveBox, LiveView, Uplink, figures
 from edge.site.model import Camera, SiteFile
 from edge.text import Catalogue
 from edge.values import (
@@ -30,6 +30,7 @@ from edge.values import (
 
 _DROPPED = ("clip", "snapshot", "reading", "tally")  # what a reader would miss; the journal drops in this order
 _BAD = ("full", "too_hot", "weak")  # codes of the machine that ask for something now
+_EXACT = 1e-9  # 0.29 is stored as a little less; a second of 30 years is more
 _WORST = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
 
 
@@ -139,17 +140,22 @@ class Share:
     ok_text: str
     violation_text: str
     unknown_text: str
+    breach_text: str
     unknown_share: str
     violation_s: int
     places: tuple[Share, ...] = ()
 
 
-def percent(part: float, whole: float) -> str:
+def percent(share: float | None) -> str:
     """Rounded towards the bad news: one second of breach never reads 100 %, nor one second of anything 0 %."""
-    if whole <= 0:
+    if share is None:
         return "—"
-    tenths = math.floor(1000 * part / whole)
-    return "< 0.1 %" if part and not tenths else f"{tenths / 10:.1f} %"
+    tenths = math.floor(1000 * share + _EXACT)
+    return "< 0.1 %" if share and not tenths else f"{tenths / 10:.1f} %"
+
+
+def _worst(share: Share) -> tuple[int, str]:
+    return -share.violation_s, share.name
 
 
 def _uplink_verdict(uplink: Uplink) -> str:
@@ -396,32 +402,32 @@ class Words:
 
     def shares(self, rows: Iterable[Compliance]) -> list[Share]:
         """A rule each, the most violated first, with its places."""
-        by_rule: dict[str, list[Compliance]] = {}
-        for row in rows:
-            by_rule.setdefault(row.instance.rule, []).append(row)
-        shares = []
-        for rule, of_rule in by_rule.items():
-            places = [self._share(self.where(r.instance), "", [r]) for r in of_rule]
-            places.sort(key=lambda p: (-p.violation_s, p.name))
-            shares.append(self._share(self.rule(rule), rule, of_rule, tuple(places)))
-        return sorted(shares, key=lambda s: (-s.violation_s, s.name))
+        rows = tuple(rows)
+        places: dict[str, list[Share]] = {}
+        for instance, its in figures(rows, by=lambda instance: instance).items():
+            places.setdefault(instance.rule, []).append(self._share(self.where(instance), "", its))
+        shares = [
+            self._share(self.rule(rule), rule, its, sorted(places[rule], key=_worst))
+            for rule, its in figures(rows, by=lambda instance: instance.rule).items()
+        ]
+        return sorted(shares, key=_worst)
 
-    def _share(self, name: str, where: str, rows: Sequence[Compliance], places: tuple[Share, ...] = ()) -> Share:
-        ok, violation, unknown = (sum(getattr(r, f) for r in rows) for f in ("ok_s", "violation_s", "unknown_s"))
-        bars = _widths((ok, violation, unknown))
+    def _share(self, name: str, where: str, its: Figures, places: Iterable[Share] = ()) -> Share:
+        bars = _widths((its.ok_s, its.violation_s, its.unknown_s))
         return Share(
             name=name,
             where=where,
-            compliance=percent(ok, ok + violation),
+            compliance=percent(its.compliance),
             ok=bars[0],
             violation=bars[1],
             unknown=bars[2],
-            ok_text=self.duration(ok),
-            violation_text=self.duration(violation),
-            unknown_text=self.duration(unknown),
-            unknown_share=percent(unknown, ok + violation + unknown),
-            violation_s=violation,
-            places=places,
+            ok_text=self.duration(its.ok_s),
+            violation_text=self.duration(its.violation_s),
+            unknown_text=self.duration(its.unknown_s),
+            breach_text=self.duration(its.breach_s),
+            unknown_share=percent(its.unknown_share),
+            violation_s=its.violation_s,
+            places=tuple(places),
         )
 
     def outlines(self, camera: Camera) -> list[dict[str, object]]:

@@ -46,18 +46,18 @@ def test_all_is_well_and_nothing_was_written(server: Influx, authority: Authorit
     assert server.query(DB, "SHOW MEASUREMENTS") == []
 
 
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [
-        (204, "ok"),
-        (401, "not_known"),
-        (403, "not_known"),
-        (404, "no_bucket"),
-        (400, "trouble"),
-        (429, "trouble"),
-        (500, "trouble"),
-    ],
-)
+ANSWERS = {
+    204: "ok",
+    401: "not_known",
+    403: "not_known",
+    404: "no_bucket",
+    400: "trouble",
+    429: "trouble",
+    500: "trouble",
+}
+
+
+@pytest.mark.parametrize(("status", "code"), ANSWERS.items())
 def test_what_it_answers(server: Influx, authority: Authority, token: Path, status: int, code: str) -> None:
     server.trouble.append((status, {}))
     assert examined(server, authority, token).code == code

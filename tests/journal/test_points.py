@@ -36,9 +36,7 @@ def test_an_alarm_is_confirmed_for_dispatch_and_for_influxdb_each_for_itself(kep
         kept.flush()
 
 
-def test_what_is_confirmed_is_handed_out_no_more_though_it_is_not_yet_on_disk(
-    kept: Journal, clock: ManualClock
-) -> None:
+def test_what_is_confirmed_is_handed_out_no_more_though_not_yet_on_disk(kept: Journal, clock: ManualClock) -> None:
     kept.tallies([tally(60), tally(120)])
     for _ in range(2):
         kept.reading("node", clock.advance(10), {"fps": 1.0})

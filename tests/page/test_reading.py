@@ -245,10 +245,17 @@ def test_periods_that_are_none(reader: Reader, hours: str) -> None:
 
 @pytest.mark.parametrize(
     ("part", "whole", "text"),
-    [(1, 1, "100.0 %"), (99_999, 100_000, "99.9 %"), (1, 100_000, "< 0.1 %"), (0, 5, "0.0 %"), (0, 0, "—")],
+    [
+        (1, 1, "100.0 %"),
+        (99_999, 100_000, "99.9 %"),
+        (29, 100, "29.0 %"),
+        (1, 100_000, "< 0.1 %"),
+        (0, 5, "0.0 %"),
+        (0, 0, "—"),
+    ],
 )
 def test_percent_never_flatters(part: int, whole: int, text: str) -> None:
-    assert percent(part, whole) == text
+    assert percent(part / whole if whole else None) == text
 
 
 # -- health ------------------------------------------------------------------------------------------------------
