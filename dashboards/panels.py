@@ -49,6 +49,11 @@ VARIABLES: Final[Mapping[str, Query]] = {
 COMPLIANCE_STEPS: Final[Steps] = ((None, colours.BAD), (0.9, colours.CARE), (0.98, colours.GOOD))
 UNKNOWN_STEPS: Final = ((None, colours.GOOD), (0.1, colours.CARE), (0.3, colours.BAD))
 COUNT_STEPS: Final = ((None, colours.GOOD), (1, colours.BAD))
+ORDER: Final = (
+    *("Time", "picture", "case", "site", "node", "sensor", "quantity", "source", "place", "rule"),
+    *("compliance", "unknown_share", "breach_s"),
+)
+"""Columns of tables that come first."""
 BARS: Final = {"compliance": COMPLIANCE_STEPS, "unknown_share": UNKNOWN_STEPS}
 PLAIN: Final = ((None, colours.BLUE),)
 Steps = Sequence[tuple[float | None, str]]
@@ -136,11 +141,19 @@ def unsuffixed(column: str) -> dashboard.DataTransformerConfig:
     )
 
 
+def unjudged(text: str) -> dashboard.SpecialValueMap:
+    """No value is grey: Grafana would give it the lowest threshold's colour, as if all were in violation."""
+    nothing = dashboard.ValueMappingResult(text=text, color=colours.UNKNOWN, index=0)
+    options = dashboard.DashboardSpecialValueMapOptions(match=dashboard.SpecialValueMatch.NULL, result=nothing)
+    return dashboard.SpecialValueMap(options=options)
+
+
 def without(*columns: str) -> dashboard.DataTransformerConfig:
-    """Without columns that say nothing to people."""
+    """Without columns that say nothing to people; the others in the order in which they are read."""
+    order = {column: i for i, column in enumerate(c for c in ORDER if c not in columns)}
     return dashboard.DataTransformerConfig(
         id_val="organize",
-        options={"excludeByName": dict.fromkeys(columns, True), "indexByName": {}, "renameByName": {}},
+        options={"excludeByName": dict.fromkeys(columns, True), "indexByName": order, "renameByName": {}},
     )
 
 
@@ -192,7 +205,7 @@ def series(tags: Sequence[str]) -> str:
 
 
 def without_foreign(board: dict[str, Any]) -> dict[str, Any]:
-    """Without what the SDK writes and Grafana 13 does not know: settings of intervals in all variables, table footers."""
+    """Without what the SDK writes and Grafana 13 does not know: intervals' settings in all variables, table footers."""
     for variable in board["templating"]["list"]:
         for key in ("auto", "auto_min", "auto_count"):
             variable.pop(key, None)
@@ -320,6 +333,8 @@ class Board:
             .color_scheme(by_thresholds())
             .thresholds(steps(levels))
         )
+        if column in BARS:
+            panel.mappings([unjudged(self.t(f"panel.{self._key}.{key}.no_data"))])
         if page:
             panel.links([self._to_dispatch(page)])
         self._add(key, panel, [query], w=w, h=h, unit=unit_of(query, column))
@@ -355,6 +370,7 @@ class Board:
             bar = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
             found += [prop("custom.cellOptions", bar), prop("min", 0), prop("max", 1), prop("decimals", 1)]
             found += [prop("color", {"mode": "thresholds"}), prop("thresholds", encoded(steps(BARS[column]).build()))]
+            found.append(prop("mappings", [encoded(unjudged("–"))]))
         if words := self._rules if column == "rule" else self._words(column):
             found.append(prop("mappings", [encoded(named(words))]))
         if column == "picture":  # the mapping is literal: Grafana puts no variables into it
@@ -370,10 +386,10 @@ class Board:
         start = f"value.{tag}."
         return {key.removeprefix(start): text for key, text in self.t.texts.items() if key.startswith(start)}
 
-    def cases(self, key: str, query: Query, *, w: int, h: int) -> None:
+    def cases(self, key: str, query: Query, *, w: int, h: int, hide: Sequence[str] = ()) -> None:
         """Cases with their pictures, each leading to the ledger."""
         to = "${dispatch}/cases/${__value.raw}"
-        self.table(key, [query], w=w, h=h, timed=True, links={"case": to})
+        self.table(key, [query], w=w, h=h, timed=True, links={"case": to}, hide=hide)
 
     def lines(
         self, key: str, query: Query, columns: Sequence[str], *, w: int, h: int, every: str, levels: Steps = (),
@@ -468,6 +484,7 @@ class Board:
             .tooltip(geomap.TooltipOptions().mode(map_models.TooltipMode.DETAILS))
             .color_scheme(by_thresholds())
             .thresholds(steps(BARS[column]))
+            .mappings([unjudged("–")])
         )
         for ref, query in zip("ABCD", queries, strict=False):
             panel.with_target(Target(query, ref=ref))

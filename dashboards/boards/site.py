@@ -32,5 +32,5 @@ def board(language: Language, setup: Setup = DEFAULT) -> dict[str, Any]:
     b.history("unknown_by_hour", by_rule, "unknown_share", w=12, h=9, every="1h")
     b.row("where")
     b.table("places", [q.worst_places(GRAFANA, 10)], w=14, h=12, sort="breach_s", worst_first=True, hide=("site",))
-    b.cases("cases", newest_cases(GRAFANA, 20), w=10, h=12)
+    b.cases("cases", newest_cases(GRAFANA, 20), w=10, h=12, hide=("site",))
     return b.build()

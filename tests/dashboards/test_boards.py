@@ -157,6 +157,23 @@ def test_compliance_is_not_shown_without_what_could_not_be_judged(board: dict[st
         assert of_kind.count("compliance") == of_kind.count("unknown_share"), kind
 
 
+@every_board
+def test_where_nothing_was_judged_a_level_is_neither_good_nor_bad(board: dict[str, Any]) -> None:
+    """Grafana gives what is null the lowest level's colour, unless null is mapped; history panels leave it out."""
+    shares = {"compliance", "unknown_share"}
+    for panel in panels(board):
+        looks = [panel["fieldConfig"]["defaults"]] if panel["type"] in ("stat", "geomap") else []
+        looks += [
+            {prop["id"]: prop["value"] for prop in override["properties"]}
+            for override in panel["fieldConfig"]["overrides"]
+            if panel["type"] == "table" and override["matcher"]["options"] in shares
+        ]
+        for look in looks:
+            if look["unit"] == "percentunit" and len((look.get("thresholds") or {"steps": []})["steps"]) > 1:
+                (nothing,) = (one["options"] for one in look["mappings"] if one["type"] == "special")
+                assert (nothing["match"], nothing["result"]["color"]) == ("null", colours.UNKNOWN)
+
+
 # -- texts -------------------------------------------------------------------------------------------------------------
 
 
