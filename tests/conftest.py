@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from broker.embedded import free_port
 from edge.clock import ManualClock
 
 REPO = Path(__file__).resolve().parent.parent
+SMALL_DISK = 4 * 1024 * 1024
 SHARED = Path(os.environ.get("BANKSMAN_SHARED", REPO.parent / "shared"))
 
 # Property tests say what holds, not how long it takes: a busy machine must not fail them.
@@ -85,3 +87,17 @@ def unused_port() -> int:
 def proof() -> bool:
     """Whether this is the full-size run (`make proof`)."""
     return bool(os.environ.get("BANKSMAN_PROOF"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 4 MB."""
+    need(os.geteuid() == 0, "a small disk can only be mounted by root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    need(mount.returncode == 0, f"cannot mount a small disk: {mount.stderr.decode()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)

@@ -20,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 from broker.embedded import free_port
 from tests.conftest import need
 from tests.servers import HOST, START_S, Certificate, wait_until_listening
@@ -44,6 +46,8 @@ class Influx:
         self.answering.set()
         self.bodies: list[tuple[str, bytes]] = []
         """What came: encoding, and the text."""
+        self.received = 0
+        """Bytes of it on the wire."""
         self._certificate = certificate
         self._shim = self._listen(0)
         self.url = f"http{'s' if certificate else ''}://{HOST}:{self._shim.server_port}"
@@ -95,9 +99,14 @@ class Influx:
             return 401, {}, b'{"code":"unauthorized","message":"unauthorized access"}'
         if path == "/query":
             return self._ask(f"/query?{urllib.parse.urlencode(asked)}", {}, body)
-        if path != "/api/v2/write":
-            return 404, {}, b'{"code":"not found","message":"path not found"}'
+        if path == "/api/v2/write":
+            return self._take(asked, headers, body)
+        return 404, {}, b'{"code":"not found","message":"path not found"}'
+
+    def _take(self, asked: dict[str, str], headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """A write."""
         encoding = headers.get("Content-Encoding", "identity")
+        self.received += len(body)
         self.bodies.append((encoding, gzip.decompress(body) if encoding == "gzip" else body))
         self.answering.wait(START_S)
         if self.trouble:
@@ -139,6 +148,11 @@ class Influx:
         """Write lines past the shim."""
         status, _, said = self._ask(f"/write?{urllib.parse.urlencode({'db': database})}", {}, lines)
         assert status == 204, said
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time that influxd has taken."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
 
     def create(self, database: str) -> None:
         self.query(database, f'CREATE DATABASE "{database}"')

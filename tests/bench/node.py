@@ -4,7 +4,7 @@
 
 speed    frames a second of the whole pipeline over those of the bare runtime session: same decoded frames, same
          threads; ultralytics' own `track()` loop beside them where it is installed.
-memory   resident memory of `banksman run` with one 720p camera, page (with a viewer) and MQTT on, per runtime.
+memory   resident memory of `banksman run` with one 720p camera, page (with a viewer), MQTT and InfluxDB, per runtime.
 latency  from the first picture of a breach leaving a 5 fps camera to the alarm received over MQTT, less the
          confirmation time.
 """
@@ -56,6 +56,7 @@ from edge.site.model import SiteFile
 from edge.values import CameraCause, CameraState, CameraStatus, Frame, Image
 from tests.conftest import SHARED
 from tests.detect.shipped import CHECKPOINT, SHIPPED
+from tests.influx import TOKEN, Influx
 
 THREADS = 2
 FRAMES = 600
@@ -253,12 +254,15 @@ def speed() -> None:
 # -- a node of its own process -----------------------------------------------------------------------------------------
 
 
-def write_site(folder: Path, source: dict[str, Any], broker_port: int, **sections: Any) -> Path:
+def write_site(
+    folder: Path, source: dict[str, Any], broker_port: int, influx: dict[str, str] | None = None, **sections: Any
+) -> Path:
+    mqtt = {"host": "127.0.0.1", "port": broker_port, "tls": False, "confirm": "puback"}
     content = {
         "site": {"id": "north-yard", "latitude": 39.91, "longitude": 116.4},
         "node": {"id": "gate-03", "data_dir": "data", "clock_trusted": True},
         "cameras": [{"id": "gate", "source": source, "zones": [{"id": "trench", "kind": "work", "polygon": WHOLE}]}],
-        "uplinks": {"mqtt": {"host": "127.0.0.1", "port": broker_port, "tls": False, "confirm": "puback"}},
+        "uplinks": {"mqtt": mqtt} if influx is None else {"mqtt": mqtt, "influx": influx},
     } | sections
     text = StringIO()
     YAML().dump(content, text)
@@ -300,13 +304,15 @@ def clip_720p(folder: Path) -> Path:
 
 
 def memory() -> None:
-    print(f"memory: `banksman run`, one 720p camera, page with a viewer, MQTT; after {MEMORY_S:.0f} s")
+    print(f"memory: `banksman run`, one 720p camera, page with a viewer, MQTT, InfluxDB; after {MEMORY_S:.0f} s")
     for runtime in RUNTIMES:
         if find_spec({"onnx": "onnxruntime"}.get(runtime, runtime)) is None:
             continue
-        with tempfile.TemporaryDirectory() as temporary:
+        with tempfile.TemporaryDirectory() as temporary, Influx(Path(temporary) / "influx") as influx:
             broker, port = EmbeddedBroker(), free_port()
             broker.start()
+            influx.create("banksman")
+            (Path(temporary) / "token").write_text(TOKEN)
             try:
                 source = {"type": "file", "path": str(clip_720p(Path(temporary))), "loop": True}
                 site = write_site(
@@ -315,9 +321,12 @@ def memory() -> None:
                     broker.port,
                     detector={"runtime": runtime, "threads": THREADS},
                     page={"port": port},
+                    influx={"url": influx.url, "token_file": "token"},
                 )
                 with node(site) as process:
                     peak, now, pss = _watch_memory(process, port)
+                if not influx.query("banksman", "SELECT * FROM node LIMIT 1"):
+                    raise RuntimeError("the node wrote nothing to InfluxDB")
             finally:
                 broker.stop()
         print(f"  {runtime:<9} RSS {now:5.0f} MB (peak {peak:.0f}, PSS {pss:.0f})")

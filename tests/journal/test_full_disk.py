@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,24 +12,7 @@ from edge.clock import ManualClock
 from edge.journal.journal import Journal
 from edge.journal.rows import Trouble
 from edge.values import EvidenceRef
-from tests.conftest import need
 from tests.journal.builders import event, journal, tally
-
-SIZE = 4 * 1024 * 1024
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 4 MB."""
-    need(os.geteuid() == 0, "a small disk can only be mounted by root")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    need(mount.returncode == 0, f"cannot mount a small disk: {mount.stderr.decode()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from edge.node import InForce, Node, NodeError, Outcome, open_node, run_site
 from edge.rules import RULES
 from edge.site.keep import SiteFileKeeper
 from edge.site.model import Zone
-from edge.values import WHOLE_PICTURE, CameraCause, CameraState, Image
+from edge.values import WHOLE_PICTURE, CameraCause, CameraState, Image, LinkState
+from tests.influx import TOKEN, Influx
 from tests.node.builders import RIGHT, WHOLE
 from tests.waiting import until
 
@@ -123,6 +124,22 @@ def test_people_without_helmets_in_the_street_raise_an_alarm_with_a_picture(disk
         assert (health.journal, [c.state for c in health.cameras]) == ("ok", ["live"])
         wait_for(lambda: run.node.compliance(1))
         assert run.end() is Outcome.STOPPED
+
+
+def test_its_points_reach_influxdb(disk: SiteOnDisk, tmp_path: Path) -> None:
+    with Influx(tmp_path / "influx") as server:
+        server.create("banksman")
+        (tmp_path / "influx.token").write_text(TOKEN)
+        disk.write(uplinks={"influx": {"url": server.url, "token_file": "influx.token"}})
+        with running(disk) as run:
+            wait_for(lambda: server.query("banksman", "SELECT * FROM alarm"))
+            wait_for(lambda: server.query("banksman", "SELECT * FROM node"))
+            wait_for(lambda: run.node.health().influx.state is LinkState.UP)
+            assert run.node.health_message().points_waiting is not None
+            kept = {e.id for a in run.node.alarms(99) for e in run.node.alarm(a.alarm)}
+            assert {r["id"] for r in server.query("banksman", "SELECT id FROM alarm")} <= kept
+        (row, *_) = server.query("banksman", "SELECT * FROM node")
+        assert (row["site"], row["node"], row["cameras"], row["latitude"]) == ("north-yard", "gate-03", 1, 39.91)
 
 
 def test_a_bad_site_file_is_refused_and_the_last_good_one_stays_in_force(disk: SiteOnDisk) -> None:
