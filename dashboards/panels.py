@@ -268,12 +268,13 @@ class Board:
     # -- what every board has ------------------------------------------------------------------------------------------
 
     def _to_boards(self) -> builders.DashboardLink:
+        """What is chosen goes along from one site; "all" or several would be none that a board of one site knows."""
         return (
             builders.DashboardLink(self.t("link.boards"))
             .type(dashboard.DashboardLinkType.DASHBOARDS)
             .tags(["banksman"])
             .as_dropdown(True)
-            .include_vars(True)
+            .include_vars(self._single)
             .keep_time(True)
         )
 

@@ -140,6 +140,14 @@ def test_grafana_would_not_escape_the_word_for_all_in_a_regular_expression(board
 
 
 @every_board
+def test_only_a_board_of_one_site_takes_its_choice_along_to_others(board: dict[str, Any]) -> None:
+    (site,) = (variable for variable in board["templating"]["list"] if variable["name"] == "site")
+    (boards,) = (link for link in board["links"] if link["type"] == "dashboards")
+    assert boards["includeVars"] is not site["multi"]
+    assert boards["keepTime"]
+
+
+@every_board
 def test_compliance_is_not_shown_without_what_could_not_be_judged(board: dict[str, Any]) -> None:
     shown = [
         (panel["type"], column)
