@@ -19,6 +19,7 @@ from dashboards.text import Language, catalogue
 
 PLACES_PRINTED: Final = 20
 GAPS_PRINTED: Final = 15
+NODES_NAMED: Final = 8
 WHOLE_PICTURE: Final = "-"
 """`place` of what is judged in the whole picture."""
 UNKNOWN_NAMED: Final = 0.1
@@ -90,7 +91,7 @@ class _Writer:
                 self._list("not_said"),
                 self._asked(),
             ),
-            footer=text("report.footer", site=self.site.name, period=period, made=made),
+            footer=text("report.footer", site=self.site.name, month=month, made=made),
         )
 
     def _warnings(self) -> Iterable[str]:
@@ -101,10 +102,14 @@ class _Writer:
             yield text("report.warning.empty")
         if f.total.unknown_share is not None and f.total.unknown_share >= UNKNOWN_NAMED:
             yield text("report.warning.unknown", share=share(f.total.unknown_share))
-        hours = len(f.month.hours(f.until))
-        for node, watch in f.watch.items():
-            if watch[Watch.SILENT]:
-                yield text("report.warning.silent", node=node, n=watch[Watch.SILENT], all=hours)
+        silent = sorted(((watch[Watch.SILENT], node) for node, watch in f.watch.items()), reverse=True)
+        named = [f"{node}: {hours}" for hours, node in silent if hours]
+        if more := named[NODES_NAMED:]:
+            named[NODES_NAMED:] = [text("report.warning.more_nodes", n=len(more))]
+        if named:
+            yield text("report.warning.silent", nodes="; ".join(named), all=len(f.month.hours(f.until)))
+        if self.sheet.cases != f.cases.opened:
+            yield text("report.warning.ledger", ledger=self.sheet.cases, influx=f.cases.opened)
         if f.before == Sums() and f.cases_before == CaseFigures():
             yield text("report.warning.no_before")
 
@@ -214,11 +219,16 @@ class _Writer:
         return self._timed("hours", "hour", rows, items)
 
     def _timed(self, name: str, first: str, rows: list[tuple[Cell, ...]], items: list[tuple[str, Sums]]) -> Section:
-        table = self._table(name, (first, "compliance", "unknown", "judged", "breach"), rows)
+        columns = (first, "compliance", "unknown", "judged", "breach")
+        if all(sums == Sums() for _, sums in items):
+            sentence = self.text(f"report.lead.{name}_none")
+            return Section(self._heading(name), (sentence,), tables=(self._table(name, columns, rows, printed=False),))
         bar = [Bar(label, s.breach_s / HOUR_S if s.judged_s or s.breach_s else None) for label, s in items]
-        title = self.text(f"report.chart.{name}")
         return Section(
-            self._heading(name), (self.text(f"report.lead.{name}"),), chart=(title, bars(bar)), tables=(table,)
+            self._heading(name),
+            (self.text(f"report.lead.{name}"),),
+            chart=(self.text(f"report.chart.{name}"), bars(bar)),
+            tables=(self._table(name, columns, rows),),
         )
 
     def _gaps(self) -> Section:

@@ -23,6 +23,7 @@ from broker.dispatch.evidence import Store
 from broker.dispatch.tables import Case, CaseState, Event, Evidence, Node, Site
 from dashboards.report import ReportError
 from dashboards.report.month import Month
+from dashboards.text import Language
 
 MOST: Final = 24
 """Pictures on the sheet."""
@@ -72,7 +73,7 @@ class SiteFacts:
     id: str
     name: str
     time_zone: str
-    language: str
+    language: Language
     retention_days: int
     nodes: tuple[str, ...]
 
@@ -88,24 +89,29 @@ def site_facts(engine: Engine, site: str) -> SiteFacts:
         raise _unread(error) from error
     if row is None:
         raise ReportError(f"dispatch knows no site {site!r}; it knows {', '.join(known) or 'none yet'}")
-    return SiteFacts(row.id, row.name, row.time_zone, row.language, row.retention_days, tuple(nodes))
+    name = "".join(c for c in row.name if c.isprintable())  # a control character would be a box on paper
+    return SiteFacts(
+        row.id, name, row.time_zone, "zh-CN" if row.language == "zh-CN" else "en", row.retention_days, tuple(nodes)
+    )
 
 
-def contact_sheet(engine: Engine, folder: Path, site: str, month: Month, most: int = MOST) -> ContactSheet:
-    """folder: dispatch's, for evidence. Raises ReportError: database or folder cannot be read."""
+def contact_sheet(
+    engine: Engine, folder: Path, site: str, month: Month, *, until: float, most: int = MOST
+) -> ContactSheet:
+    """Of cases opened in the month, before `until`. folder: of dispatch's evidence. Raises ReportError."""
     if not (folder / "incoming").is_dir():  # dispatch makes it when it starts
         raise ReportError(f"evidence: {folder} is no store of dispatch; is its disk mounted, is the path right?")
     try:
         with reading(engine) as session:
             cases = session.scalars(
-                select(Case).where(Case.site == site, Case.opened_at >= month.start, Case.opened_at < month.stop)
+                select(Case).where(Case.site == site, Case.opened_at >= month.start, Case.opened_at < until)
             ).all()
             of_site = (Evidence.site == site, Evidence.kind == "snapshot")
             rows = session.execute(
                 select(Event.case, Evidence.deleted_at)
                 .join(Evidence, (Evidence.alarm == Event.alarm) & (Evidence.node == Event.node))
                 .join(Case, Case.id == Event.case)
-                .where(*of_site, Event.site == site, Case.opened_at >= month.start, Case.opened_at < month.stop)
+                .where(*of_site, Event.site == site, Case.opened_at >= month.start, Case.opened_at < until)
                 .distinct()
             ).all()
             kept = {case for case, deleted_at in rows if deleted_at is None}

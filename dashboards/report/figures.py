@@ -188,6 +188,8 @@ class _Asked:
         days = {day: Sums() for day in month.days}
         hours = {hour: Sums() for hour in range(24)}
         for row in self._rows(queries.compliance(self._now, by="rule", hourly=True)):
+            if row["ok_s"] is None:  # an hour without tallies; the first may begin before the month
+                continue
             sums = _of(row)
             at = month.local(row["time"] / 1000)
             days[at.date()] += sums
@@ -266,9 +268,9 @@ class _Asked:
             if row["rows"] is not None:
                 seen.setdefault(row["node"], {})[row["time"] // 1000] = Watch.IDLE
         for row in self._rows(queries.compliance(self._now, by="node", hourly=True)):
-            sums = _of(row)
-            if sums.judged_s or sums.unknown_s:
-                watch = Watch.JUDGED if sums.judged_s else Watch.UNKNOWN
+            if row["ok_s"] is not None:
+                sums = _of(row)
+                watch = Watch.JUDGED if sums.judged_s else Watch.UNKNOWN if sums.unknown_s else Watch.IDLE
                 seen.setdefault(row["node"], {})[row["time"] // 1000] = watch
         counts: dict[str, dict[Watch, int]] = {}
         gaps: list[Stretch] = []

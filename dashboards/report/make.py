@@ -38,16 +38,17 @@ class Sources:
 
 
 def compose(
-    sources: Sources, site: str, month: str, *, now: float, languages: Sequence[Language]
+    sources: Sources, site: str, month: str, *, now: float, languages: Sequence[Language] = ()
 ) -> dict[Language, Document]:
-    """The report in each language. month: as `2026-05`; now: Unix s. Raises ReportError."""
+    """The report in each language, or in the site's. month: as `2026-05`; now: Unix s. Raises ReportError."""
     facts = site_facts(sources.engine, site)
     wanted = Month.parse(month, ZoneInfo(facts.time_zone))
     figures = gather(sources.influx, site, facts.nodes, wanted, now)
-    sheet = contact_sheet(sources.engine, sources.evidence, site, wanted)
+    sheet = contact_sheet(sources.engine, sources.evidence, site, wanted, until=figures.until)
     origin = Origin(urlsplit(sources.influx_url).hostname or "?", sources.influx.database)
     return {
-        language: document(figures, sheet, facts, origin=origin, now=now, language=language) for language in languages
+        language: document(figures, sheet, facts, origin=origin, now=now, language=language)
+        for language in languages or (facts.language,)
     }
 
 

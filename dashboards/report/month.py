@@ -62,9 +62,9 @@ class Month:
         """The time at the site."""
         return datetime.fromtimestamp(at, self.zone)
 
-    def hours(self, until: float) -> range:
-        """The starts of the hours (UTC, as nodes tally them) of the month that are over at `until`."""
-        return range(-(-self.start // HOUR_S) * HOUR_S, min(self.stop, int(until) - HOUR_S + 1), HOUR_S)
+    def hours(self, until: int) -> range:
+        """The starts of the hours (UTC, as nodes tally them) that begin in the month and before `until`."""
+        return range(-(-self.start // HOUR_S) * HOUR_S, min(self.stop, until), HOUR_S)
 
     def _midnight(self, day: date) -> int:
         return int(datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp())

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from dashboards.report.evidence import Shot
+from dashboards.text import Language
 
 
 class Kind(StrEnum):
@@ -67,12 +68,17 @@ class Section:
     notes: tuple[str, ...] = ()
     apart: bool = False
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether something is printed that its sentences must not be parted from."""
+        return bool(self.chart or self.captions or any(table.printed and table.rows for table in self.tables))
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
     """facts: name and text. warnings: what whoever reads on must know first."""
 
-    language: str
+    language: Language
     title: str
     site: str
     made_at: datetime

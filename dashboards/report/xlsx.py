@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from openpyxl import Workbook
@@ -36,8 +36,8 @@ def as_xlsx(document: Document) -> bytes:
     negative duration cannot be shown; differences of shares are percentage points. Moments are the site's local ones.
     """
     book = Workbook(write_only=True)
-    book.properties.title = f"{document.title} {document.site}"
-    book.properties.created = book.properties.modified = document.made_at.replace(tzinfo=None)
+    book.properties.title = document.title
+    book.properties.created = document.made_at.astimezone(UTC).replace(tzinfo=None)
     _notes(book, document)
     for section in document.sections:
         for table in section.tables:
