@@ -101,6 +101,8 @@ class Influx:
             return self._ask(f"/query?{urllib.parse.urlencode(asked)}", {}, body)
         if path == "/api/v2/write":
             return self._take(asked, headers, body)
+        if path == "/api/v2/delete":
+            return self._delete(asked, json.loads(body))
         return 404, {}, b'{"code":"not found","message":"path not found"}'
 
     def _take(self, asked: dict[str, str], headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -122,6 +124,17 @@ class Influx:
         if status >= 300:
             said = json.dumps({"code": "invalid", "message": json.loads(said)["error"]}).encode()
         return status, more, said
+
+    def _delete(self, asked: dict[str, str], what: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """A deletion of one measurement, as InfluxDB 1 does it."""
+        measurement = what["predicate"].removeprefix("_measurement=")
+        span = f"time >= '{what['start']}' AND time < '{what['stop']}'"
+        form = {"db": asked["bucket"], "q": f"DELETE FROM {measurement} WHERE {span}"}  # noqa: S608
+        status, _, said = self._ask(f"/query?{urllib.parse.urlencode(form)}", {}, b"")
+        (result,) = json.loads(said)["results"]
+        if status == 200 and "error" not in result:
+            return 204, {}, b""
+        return 404, {}, json.dumps({"code": "not found", "message": result.get("error", "")}).encode()
 
     def _ask(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         request = urllib.request.Request(f"http://{HOST}:{self._port}{path}", body, headers, method="POST")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import shutil
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ PAUSE_S: Final = (2.0, 60.0)
 MAX_PAUSE_S: Final = 3600.0
 """Whatever InfluxDB asks for."""
 _DAY_S = 86_400.0
+MINUTES_KEPT_S: Final = 35 * _DAY_S
+"""Of `compliance` (design: section 5). InfluxDB 2 keeps a bucket's measurements all equally long."""
 _BUCKET: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 _LINES: Final = ("unable to parse", "partial write", "field type conflict", "line protocol")
 """What InfluxDB 1, 2 and 3 say of lines that they do not take."""
@@ -102,6 +105,19 @@ class Writer:
         self._failures = min(self._failures + 1, 10)
         asked = max((error.after_s for error in refused if error.after_s is not None), default=0.0)
         raise Retry(now + max(pause, min(asked, MAX_PAUSE_S)), "; ".join(map(str, refused)))
+
+    def forget_minutes(self, sites: Sequence[str], now: float) -> None:
+        """Delete what is older than MINUTES_KEPT_S of the minute series; the hours stay. Where that fails, it is said,
+        and the next time will do it.
+        """
+        before = dt.datetime.fromtimestamp(now - MINUTES_KEPT_S, dt.UTC)
+        for bucket in sorted({self._bucket.replace("{site}", site) for site in sites}):
+            try:
+                self._client.delete_api().delete(
+                    dt.datetime.fromtimestamp(0, dt.UTC), before, '_measurement="compliance"', bucket=bucket
+                )
+            except (ApiException, HTTPError, OSError) as error:
+                log.warning("%s: old minutes were not deleted: %s", bucket, type(error).__name__)
 
     def _write(self, engine: Engine, bucket: str, points: Sequence[Row[Any]]) -> None:
         outcome = "written"
@@ -170,6 +186,12 @@ def note_state(engine: Engine, now: float) -> None:
         ]
         if rows:
             session.execute(_POINT.insert(), rows)
+
+
+def sites(engine: Engine) -> list[str]:
+    """Those that are known, and those of which a node was heard."""
+    with reading(engine) as session:
+        return sorted({*session.scalars(select(Site.id)), *session.scalars(select(Node.site))})
 
 
 def note_alive(engine: Engine, folder: Path, now: float) -> None:

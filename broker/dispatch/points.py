@@ -38,7 +38,7 @@ def alive_line(site: str, at: float, *, nodes_silent: int, disk_free: float) -> 
 
 def shift_line(site: str, name: str, start: float, end: float, number: int) -> str:
     """A point of `shift`, at its start. number: its own, so that two that start at once stay two."""
-    fields = {"shift": name, "end_ms": round(end * 1000)}
+    fields: dict[str, str | float] = {"shift": name, "end_ms": round(end * 1000)}
     return _line("shift", {"site": site}, fields, round(start) * 1_000_000_000 + number % 1_000_000)
 
 

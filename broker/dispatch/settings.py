@@ -84,7 +84,7 @@ class Influx(_Section):
     org: str = Field(description="Organisation.")
     token: SecretStr = Field(description="A token that may write the bucket.")
     bucket: Annotated[str, StringConstraints(min_length=1)] = Field(
-        "{site}", description="`{site}` stands for the site's id."
+        "banksman", description="As the nodes' own; boards read one. `{site}` in it stands for the site's id."
     )
     ca: LocalPath | None = Field(None, description="Who signs its certificate (PEM).")
 

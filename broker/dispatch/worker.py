@@ -60,6 +60,7 @@ def housekeeping(settings: Settings, engine: Engine) -> dict[str, Periodic]:
         "case_state": Periodic(30.0, lambda now: influx.note_state(engine, now)),
         "alive": Periodic(60.0, lambda now: influx.note_alive(engine, settings.evidence, now)),
         "shifts": Periodic(900.0, lambda now: influx.note_shifts(engine, now)),
+        "minutes": Periodic(86_400.0, lambda now: writer.forget_minutes(influx.sites(engine), now)),
     }
 
 

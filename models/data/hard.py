@@ -210,7 +210,7 @@ def more_lamps(picture: Pixels, boxes: Boxes, lamps: Sequence[Pixels], random: R
     stands, taken = _corners(boxes.of("barrier", "cone", "vehicle", "machinery"), picture), _corners(boxes, picture)
     for _ in range(random.integers(1, 4)):
         if lamps and random.random() < 0.5:
-            lamp, weight = lamps[int(random.integers(len(lamps)))].astype(np.float64), None
+            lamp, weight = lamps[int(random.integers(len(lamps)))].astype(np.float64), np.zeros((0, 0))
         else:
             lamp, weight = drawn_lamp(random)
         down = random.uniform(8, 40)
@@ -218,7 +218,7 @@ def more_lamps(picture: Pixels, boxes: Boxes, lamps: Sequence[Pixels], random: R
             left, top, right, bottom = stands[random.integers(len(stands))]
             down = np.clip(random.uniform(0.15, 0.5) * (bottom - top), 7, 60)
         down /= max(1.0, lamp.shape[1] / lamp.shape[0])  # a light bar is flat
-        if weight is None:
+        if not weight.size:
             down = min(down, 2.0 * lamp.shape[0])  # more would be a blur
         across, down = max(4, round(lamp.shape[1] * down / lamp.shape[0])), max(4, round(down))
         if stands:
@@ -230,7 +230,7 @@ def more_lamps(picture: Pixels, boxes: Boxes, lamps: Sequence[Pixels], random: R
         if x < 0 or y < 0 or new[2] > width or new[3] > height or hides:
             continue
         small = cv2.resize(lamp, (across, down), interpolation=cv2.INTER_AREA)
-        if weight is None:
+        if not weight.size:
             weight = _ellipse(down, across) ** 0.5  # lamps are rounder than their boxes, but not much
         weight = cv2.resize(weight, (across, down), interpolation=cv2.INTER_AREA)[..., None]
         if random.random() < 0.5:

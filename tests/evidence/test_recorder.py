@@ -23,10 +23,8 @@ from edge.site.model import JournalSettings
 from edge.values import EvidenceRef, Frame, Image
 from tests.evidence.builders import HIDDEN, SHARP, Film, recorder, sharpness
 from tests.journal.builders import journal
-from tests.journal.test_full_disk import fill, small_disk
+from tests.journal.test_full_disk import fill
 from tests.waiting import until
-
-__all__ = ["small_disk"]
 
 
 @pytest.fixture

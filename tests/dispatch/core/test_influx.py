@@ -51,7 +51,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def writer(url: str, token: str = TOKEN, **how: Any) -> Writer:
-    return Writer(settings.Influx(url=url, org=ORG, token=SecretStr(token)), **how)
+    return Writer(settings.Influx(url=url, org=ORG, token=SecretStr(token), bucket="{site}"), **how)
 
 
 @pytest.fixture
@@ -347,3 +347,19 @@ def test_dispatch_says_each_minute_that_it_is_alive_for_every_site_that_is_known
     rows = there.query(SITE, "SELECT * FROM dispatch")
     assert [(r["time"] // 10**9 - NOW, r["nodes_silent"]) for r in rows] == [(0, 2), (60, 2)]
     assert all(0 < r["disk_free"] < 1 for r in rows)
+
+
+def test_minutes_go_after_35_days_and_hours_stay(there: Influx, to: Writer) -> None:
+    day, now = 86_400, 1_780_000_000
+    for table in ("compliance", "compliance_1h"):
+        there.write(SITE, b"".join(f"{table} ok_s={d}i {(now - d * day) * 10**9}\n".encode() for d in (1, 34, 36, 400)))
+    to.forget_minutes([SITE, "not-there"], float(now))
+    assert [row["ok_s"] for row in there.query(SITE, "SELECT ok_s FROM compliance")] == [34, 1]
+    assert [row["ok_s"] for row in there.query(SITE, "SELECT ok_s FROM compliance_1h")] == [400, 36, 34, 1]
+
+
+def test_a_server_that_is_away_keeps_its_minutes_until_the_next_time(caplog: pytest.LogCaptureFixture) -> None:
+    away = writer(f"http://127.0.0.1:{free_port()}", timeout_s=0.5)
+    away.forget_minutes([SITE], 1_780_000_000.0)
+    away.close()
+    assert "old minutes were not deleted" in caplog.text
