@@ -201,6 +201,17 @@ def dispatch(context: typer.Context) -> None:
     dispatch_app(context.args, prog_name=context.command_path)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def dashboards(context: typer.Context) -> None:
+    """What safety officers look at and print: the monthly report of a site."""
+    from deploy.dashboards import app as dashboards_app
+
+    dashboards_app(context.args, prog_name=context.command_path)
+
+
 def main() -> None:
     """The `banksman` command."""
     app()

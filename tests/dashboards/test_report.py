@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from datetime import datetime, time, timedelta
+from datetime import time, timedelta
 from math import inf
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-import typer
 from openpyxl import load_workbook
 from pypdf import PdfReader
 from typer.testing import CliRunner, Result
@@ -28,7 +27,7 @@ from dashboards.report.printed import share
 from dashboards.report.values import Document
 from dashboards.report.xlsx import as_xlsx
 from dashboards.text import Language
-from deploy.report import report
+from deploy.dashboards import app
 from tests.dashboards.conftest import DATABASE
 from tests.dashboards.reported import Share, Span, in_workbook, on_paper, pages, sheets, squeezed, tables
 from tests.dashboards.reporting import Desk, invented
@@ -462,14 +461,14 @@ def command(desk: Desk, influx: Influx, tmp_path: Path, monkeypatch: pytest.Monk
     """`banksman dashboards report …` with the settings of dispatch."""
     settings = desk.folder.with_name("dispatch.yaml")
     settings.write_text(f"mqtt: {{host: localhost}}\nweb: {{secret: {'x' * 40}}}\n")
-    app = typer.Typer()
-    app.command()(report)
     monkeypatch.setenv("BANKSMAN_INFLUX_URL", influx.url)
     monkeypatch.setenv("BANKSMAN_INFLUX_DATABASE", DATABASE)
     monkeypatch.setenv("BANKSMAN_INFLUX_TOKEN", TOKEN)
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(app, [*arguments, "--dispatch", str(settings), "--out", str(tmp_path / "out")])
+        return CliRunner().invoke(
+            app, ["report", *arguments, "--dispatch", str(settings), "--out", str(tmp_path / "out")]
+        )
 
     return run
 
