@@ -117,6 +117,10 @@ def by_thresholds() -> builders.FieldColor:
     return builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS)
 
 
+_TINY: Final = 1e-9
+"""Below any share of seconds: one second of thirty years is more."""
+
+
 def shades(color: str = colours.BLUE) -> builders.FieldColor:
     """Shades of one colour, for series whose names are not known before: they differ in brightness."""
     return builders.FieldColor().mode(dashboard.FieldColorModeId.SHADES).fixed_color(color)
@@ -146,6 +150,17 @@ def unjudged(text: str) -> dashboard.SpecialValueMap:
     nothing = dashboard.ValueMappingResult(text=text, color=colours.UNKNOWN, index=0)
     options = dashboard.DashboardSpecialValueMapOptions(match=dashboard.SpecialValueMatch.NULL, result=nothing)
     return dashboard.SpecialValueMap(options=options)
+
+
+def nearly() -> list[dashboard.RangeMap]:
+    """Shares that one decimal would round to 0 or 100 %, as the node's page and the report have them."""
+    least, most = 0.0005, 0.9995
+    return [
+        dashboard.RangeMap(
+            options=dashboard.DashboardRangeMapOptions(low, high, dashboard.ValueMappingResult(text, index=i))
+        )
+        for i, (low, high, text) in enumerate(((_TINY, least - _TINY, "< 0.1 %"), (most, 1 - _TINY, "> 99.9 %")), 1)
+    ]
 
 
 def without(*columns: str) -> dashboard.DataTransformerConfig:
@@ -335,7 +350,7 @@ class Board:
             .thresholds(steps(levels))
         )
         if column in BARS:
-            panel.mappings([unjudged(self.t(f"panel.{self._key}.{key}.no_data"))])
+            panel.mappings([unjudged(self.t(f"panel.{self._key}.{key}.no_data")), *nearly()])
         if page:
             panel.links([self._to_dispatch(page)])
         self._add(key, panel, [query], w=w, h=h, unit=unit_of(query, column))
@@ -371,7 +386,7 @@ class Board:
             bar = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
             found += [prop("custom.cellOptions", bar), prop("min", 0), prop("max", 1), prop("decimals", 1)]
             found += [prop("color", {"mode": "thresholds"}), prop("thresholds", encoded(steps(BARS[column]).build()))]
-            found.append(prop("mappings", [encoded(unjudged("–"))]))
+            found.append(prop("mappings", [encoded(one) for one in (unjudged("–"), *nearly())]))
         if words := self._rules if column == "rule" else self._words(column):
             found.append(prop("mappings", [encoded(named(words))]))
         if column == "picture":  # the mapping is literal: Grafana puts no variables into it

@@ -39,9 +39,9 @@ def printed(cell: Cell, text: Catalogue) -> str:  # noqa: PLR0911 a table
 
 def share(value: float) -> str:
     """Of 0 to 1, in per cent with one decimal."""
-    if 0 < value < 0.001:
+    if 0 < value < 0.0005:
         return f"<{_THIN}0.1{_THIN}%"
-    if 0.999 < value < 1:
+    if 0.9995 <= value < 1:
         return f">{_THIN}99.9{_THIN}%"
     return f"{value * 100:.1f}{_THIN}%"
 

@@ -1,4 +1,4 @@
-"""Catalogues of what boards, alert rules and the report say: `<language>/<topic>.toml`; rules are named as dispatch does."""
+"""Catalogues of what boards, alert rules and the report say: `<language>/<topic>.toml`; rules have dispatch's names."""
 
 from __future__ import annotations
 

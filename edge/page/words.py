@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +29,6 @@ from edge.values import (
 
 _DROPPED = ("clip", "snapshot", "reading", "tally")  # what a reader would miss; the journal drops in this order
 _BAD = ("full", "too_hot", "weak")  # codes of the machine that ask for something now
-_EXACT = 1e-9  # 0.29 is stored as a little less; a second of 30 years is more
 _WORST = (Verdict.VIOLATION, Verdict.UNKNOWN, Verdict.OK)
 
 
@@ -147,11 +145,14 @@ class Share:
 
 
 def percent(share: float | None) -> str:
-    """Rounded towards the bad news: one second of breach never reads 100 %, nor one second of anything 0 %."""
+    """As boards and report have it; one second of breach never reads 100 %, nor one second of anything 0 %."""
     if share is None:
         return "—"
-    tenths = math.floor(1000 * share + _EXACT)
-    return "< 0.1 %" if share and not tenths else f"{tenths / 10:.1f} %"
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 <= share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f} %"
 
 
 def _worst(share: Share) -> tuple[int, str]:
