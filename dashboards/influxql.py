@@ -72,18 +72,22 @@ class Influx:
 
     def _read(self, lines: Iterable[str]) -> list[Series]:
         found: list[Series] = []
+        more = False
         for line in lines:
             try:
                 piece = json.loads(line)
                 results = piece.get("results", ())
                 errors = [e for e in (piece.get("error"), *(r.get("error") for r in results)) if e]
-                series = [s for result in results for s in result.get("series", ())]
-            except (ValueError, AttributeError) as error:
+                more = any(r.get("partial", False) for r in results)
+                for result in results:
+                    for series in result.get("series", ()):
+                        _add(found, series)
+            except (ValueError, AttributeError, KeyError, TypeError) as error:
                 raise InfluxError(f"{self._where}: what answers there is not InfluxDB: {line[:80]!r}") from error
             if errors:
                 raise InfluxError(f"{self._where}, database {self.database!r}: {errors[0][:_MAX_SAID]}")
-            for one in series:
-                _add(found, one)
+        if more:
+            raise InfluxError(f"{self._where} ended its answer in the middle")
         return found
 
     def _refused(self, answer: httpx.Response) -> InfluxError:

@@ -146,7 +146,7 @@ def world(sites: int = 20, instances: int = 6, *, seed: int = 5, state_every: in
 
 def _places(names: Iterable[str], instances: int) -> pd.DataFrame:
     rows = [
-        (site, "n-1", f"cam-{i % 3}", PLACES[(i + n) % len(PLACES)], RULES[(2 * i + n) % len(RULES)], i)
+        (site, "n-1", f"cam-{i % 3}", PLACES[(i + n) % len(PLACES)], RULES[(2 * i + i // 12 + n) % len(RULES)], i)
         for n, site in enumerate(names)
         for i in range(instances)
     ]
@@ -281,7 +281,8 @@ def _states(cases: pd.DataFrame, every: int) -> pd.DataFrame:
                 "oldest_s": age,
             }
         )
-        tables.append(table[shown].assign(site=group["site"].iloc[0], rule=group["rule"].iloc[0]))
+        noted: pd.DataFrame = table[shown]
+        tables.append(noted.assign(site=group["site"].iloc[0], rule=group["rule"].iloc[0]))
     return pd.concat(tables, ignore_index=True)
 
 
