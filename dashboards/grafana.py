@@ -59,7 +59,7 @@ class GrafanaError(Exception):
         self.kind, self.url, self.said, self.status = kind, url, said, status
 
 
-_KINDS: Final = {
+_KINDS: Final[Mapping[int, Kind]] = {
     HTTPStatus.UNAUTHORIZED: Kind.TOKEN,
     HTTPStatus.FORBIDDEN: Kind.RIGHT,
     HTTPStatus.NOT_FOUND: Kind.MISSING,
@@ -250,12 +250,12 @@ class Grafana:
             raise GrafanaError(kind, self.url, self._safe(_reason(error))) from None
 
     def _look(self, answer: requests.Response, **_: object) -> None:
-        """Before the library reads it: that stumbles over failures which are not JSON, and follows where others point."""
+        """Before the library reads it: that stumbles over failures that are no JSON, and follows where others point."""
         if answer.is_redirect:
             raise GrafanaError(Kind.MOVED, self.url, self._safe(answer.headers.get("Location", "")), answer.status_code)
         if answer.status_code < HTTPStatus.BAD_REQUEST:
             return
-        kind = _KINDS.get(HTTPStatus(answer.status_code)) if answer.status_code in iter(HTTPStatus) else None
+        kind = _KINDS.get(answer.status_code)
         if kind is None:
             kind = Kind.BROKEN if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else Kind.REFUSED
         raise GrafanaError(kind, self.url, self._safe(_said(answer)), answer.status_code)

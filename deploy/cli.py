@@ -48,7 +48,8 @@ def _terminal_language() -> str:
     return "zh-CN" if spoken.startswith("zh") else "en"
 
 
-def _language(asked: str) -> str:
+def language_of(asked: str) -> str:
+    """What was asked for with `--lang`, or the terminal's. Ends the program where Banksman does not speak it."""
     from edge.text import LANGUAGES, catalogue
 
     language = asked or _terminal_language()
@@ -116,7 +117,7 @@ def demo(
     """Try it out: an MQTT broker, a node on a sample street scene, and the page, with nothing to set up."""
     from deploy.demo import DemoError, run_demo
 
-    language = _language(lang)
+    language = language_of(lang)
     if verbose:
         _log_to_stderr()
     _end_on_thread_crash()
@@ -133,7 +134,7 @@ def check(site: SitePath, lang: Language = "") -> None:
     from edge.site.load import check as check_site_file
     from edge.site.load import load, missing_files, report
 
-    language = _language(lang)
+    language = language_of(lang)
     problems = check_site_file(site, RULES, language)
     if not problems:
         problems = missing_files(load(site, RULES, language), site, language)
@@ -152,7 +153,7 @@ def doctor(
     """Examine camera, detector, broker, clock, disk and heat; say what to do about each. Ends with 1 if one is bad."""
     from deploy.doctor import run_doctor
 
-    raise typer.Exit(0 if run_doctor(site, _language(lang)) else 1)
+    raise typer.Exit(0 if run_doctor(site, language_of(lang)) else 1)
 
 
 @app.command(
@@ -206,7 +207,7 @@ def dispatch(context: typer.Context) -> None:
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 def dashboards(context: typer.Context) -> None:
-    """What safety officers look at and print: the monthly report of a site."""
+    """What safety officers look at and print: boards in Grafana, and the monthly report of a site."""
     from deploy.dashboards import app as dashboards_app
 
     dashboards_app(context.args, prog_name=context.command_path)
