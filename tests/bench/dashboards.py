@@ -28,7 +28,7 @@ from tests.influx import TOKEN, Influx
 CONNECTIONS: Final = 6
 OPENED: Final = {
     "front page, one site": ("banksman-site", Chosen(*MONTH, "1h", {"site": ["s-1"]})),
-    "all sites": ("banksman-sites", Chosen(*MONTH, "1h", {})),
+    "all sites": ("banksman-sites", Chosen(*MONTH, "1d", {})),
 }
 
 

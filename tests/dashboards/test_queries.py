@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dashboards.boards import rows
 from dashboards.influxql import Influx as Reader
 from dashboards.queries import (
     GRAFANA,
@@ -26,9 +27,9 @@ from dashboards.queries import (
     worst_places,
 )
 from tests.dashboards import truth
+from tests.dashboards.conftest import Server
 from tests.dashboards.truth import TRUTH, Picked
 from tests.dashboards.world import BERLIN, DAY, KATHMANDU, MONTH, RULES, TABLES, TAGS, Oddities, World, site_names, unix
-from tests.influx import TOKEN, Influx
 
 SPANS = {
     "the month, by days of Berlin": Picked(*MONTH, zone=BERLIN, every="1d"),
@@ -60,13 +61,13 @@ STATES = {"open_cases", "open_cases_hourly", "overdue", "overdue_hourly"}
 
 def table(reader: Reader, query: Query) -> pd.DataFrame:
     """Indexed by tags, and for a history by `time` behind them. null is NaN."""
-    rows: list[dict[str, Any]] = []
+    answered: list[dict[str, Any]] = []
     for series in reader.rows(query.text):
         assert series.columns == ("time", *query.columns)
         assert set(series.tags) == set(query.tags)
-        rows += [dict(series.tags) | dict(zip(series.columns, row, strict=True)) for row in series.values]
+        answered += [dict(series.tags) | dict(zip(series.columns, row, strict=True)) for row in series.values]
     keys = [*query.tags, *(["time"] if query.history else [])]
-    found = pd.DataFrame(rows, columns=[*query.tags, "time", *query.columns])
+    found = pd.DataFrame(answered, columns=[*query.tags, "time", *query.columns])
     return found.set_index(keys) if keys else found
 
 
@@ -221,21 +222,51 @@ def test_a_name_that_begins_like_another_is_not_taken_for_it(read: Reader) -> No
     assert set(table(read, compliance(Picked(*MONTH).scope, by="rule")).index) == set(RULES)
 
 
+# -- rows of boards --------------------------------------------------------------------------------------------------
+
+ROWS: dict[str, tuple[Callable[[Scope], Query], str, list[str], str | None]] = {
+    # what is asked, of which table, the newest of each of which; None: every row
+    "positions": (rows.positions, "node", ["site"], None),
+    "nodes": (rows.nodes, "node", ["site", "node"], None),
+    "last_readings": (rows.last_readings, "sensor", ["site", "node", "sensor", "quantity"], None),
+    "shifts": (rows.shifts, "shift", ["site", "time"], None),
+    "newest_cases": (lambda scope: rows.newest_cases(scope, 20), "case", ["id"], "event == 'opened'"),
+}
+
+
+@pytest.mark.parametrize("span", ["the month, by days of Berlin", "the day that has 23 hours", "no such site"])
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_of_boards_are_the_newest_points(read: Reader, month: World, name: str, span: str) -> None:
+    ask, of, keys, only = ROWS[name]
+    points = SPANS[span].of(getattr(month, of)).assign(picture=lambda t: t.get("id"), case=lambda t: t.get("id"))
+    points = points if only is None else points.query(only)
+    newest = points.sort_values("time", ascending=False).drop_duplicates(keys)
+    query = ask(SPANS[span].scope)
+    found = table(read, query).reset_index()
+    if name == "newest_cases":
+        newest = newest.head(20)
+        assert list(found["case"]) == list(newest["case"]), "newest first"
+    columns = [*query.tags, "time", *query.columns]
+    expected = newest.assign(time=newest["time"] // 10**6)[columns]
+    as_rows = [t[columns].astype(object).where(t[columns].notna(), None) for t in (found, expected)]
+    assert sorted(map(tuple, as_rows[0].to_numpy()), key=str) == sorted(map(tuple, as_rows[1].to_numpy()), key=str)
+
+
 # -- by hand ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def small(influx: Influx, request: pytest.FixtureRequest) -> Iterator[Callable[..., Reader]]:
+def small(influx: Server, request: pytest.FixtureRequest) -> Iterator[Callable[..., Reader]]:
     """A database of one's own: `small(*lines)`."""
     name = f"small-{abs(hash(request.node.name))}"
     influx.create(name)
 
     def filled(*lines: str) -> Reader:
         influx.write(name, "\n".join(lines).encode())
-        return Reader(influx.url, name, TOKEN)
+        return Reader(influx.url, name, influx.token)
 
     yield filled
-    influx.query(name, f'DROP DATABASE "{name}"')
+    influx.drop(name)
 
 
 WHERE = "site=a,node=n,source=cam,place=-,rule=helmet"

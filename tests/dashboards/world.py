@@ -281,8 +281,7 @@ def _states(cases: pd.DataFrame, every: int) -> pd.DataFrame:
                 "oldest_s": age,
             }
         )
-        noted: pd.DataFrame = table[shown]
-        tables.append(noted.assign(site=group["site"].iloc[0], rule=group["rule"].iloc[0]))
+        tables.append(table[np.asarray(shown)].assign(site=group["site"].iloc[0], rule=group["rule"].iloc[0]))
     return pd.concat(tables, ignore_index=True)
 
 
