@@ -6,6 +6,8 @@ number are gone in Grafana 13) and errors as data. The token is in no text that 
 
 from __future__ import annotations
 
+import re
+import ssl
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from http import HTTPStatus
@@ -96,8 +98,11 @@ class Grafana:
         self.url = url.rstrip("/")
         if not token.isascii() or not token.isprintable() or " " in token or not token:
             raise GrafanaError(Kind.TOKEN, self.url)
-        if ca is not None and not ca.is_file():
-            raise GrafanaError(Kind.TLS, self.url, f"{ca}: no such file")
+        if ca is not None:
+            try:
+                ssl.create_default_context(cafile=str(ca))
+            except OSError as error:
+                raise GrafanaError(Kind.TLS, self.url, f"{ca}: {error.strerror or error}") from error
         path = parts.path.strip("/")
         self._face = GrafanaFace(
             token,
@@ -162,7 +167,7 @@ class Grafana:
             if error.kind in (Kind.REFUSED, Kind.BROKEN, Kind.MISSING):
                 return {"error": error.said or str(error.status)}
             raise
-        result: Json = answer.get("results", {}).get("A", {})
+        result: Json = (answer.get("results") or {}).get("A") or {}
         return result
 
     def board(self, uid: str) -> Json | None:
@@ -235,7 +240,7 @@ class Grafana:
         try:
             return getattr(self._face.api, method)(path, json=json)
         except requests.exceptions.JSONDecodeError as error:
-            if error.doc:
+            if error.doc.strip():
                 raise GrafanaError(Kind.NOT_GRAFANA, self.url, self._safe(error.doc[:80])) from None
             return {}
         # `from None`: what requests raises holds the request, and with it the token.
@@ -288,11 +293,12 @@ def _said(answer: requests.Response) -> str:
     if not isinstance(body, dict):
         return answer.reason or ""
     results = body.get("results")
-    inner = results.get("A", {}) if isinstance(results, dict) else {}
-    return str(inner.get("error") or body.get("message") or body.get("error") or answer.reason or "")
+    inner = results.get("A") if isinstance(results, dict) else None
+    return str((inner or {}).get("error") or body.get("message") or body.get("error") or answer.reason or "")
 
 
 def _reason(error: BaseException) -> str:
     """The innermost cause: the outer ones name classes and objects."""
     reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
-    return str(getattr(reason, "args", (reason,))[-1] if isinstance(reason, BaseException) else reason)
+    told = str(getattr(reason, "args", (reason,))[-1] if isinstance(reason, BaseException) else reason)
+    return re.sub(r"^\w+\(.*?\): ", "", told)
