@@ -232,7 +232,7 @@ def more_lamps(picture: Pixels, boxes: Boxes, lamps: Sequence[Pixels], random: R
         small = cv2.resize(lamp, (across, down), interpolation=cv2.INTER_AREA)
         if not weight.size:
             weight = _ellipse(down, across) ** 0.5  # lamps are rounder than their boxes, but not much
-        weight = cv2.resize(weight, (across, down), interpolation=cv2.INTER_AREA)[..., None]
+        weight = np.asarray(cv2.resize(weight, (across, down), interpolation=cv2.INTER_AREA), np.float64)[..., None]
         if random.random() < 0.5:
             small, weight = small[:, ::-1], weight[:, ::-1]
         patch = result[y : new[3], x : new[2]]
