@@ -178,9 +178,8 @@ def pull(grafana: Grafana, uid: str) -> dict[str, Any] | None:
 
 def edited(answer: Mapping[str, Any]) -> bool:
     """Whether a board that was read has been changed since it was pushed, or never was."""
-    there = answer["dashboard"]
-    mark = _mark(there)
-    return mark is None or mark[1] != digest(essence(_unmarked(there))) or _folder(answer) != FOLDER
+    mark = _mark(answer["dashboard"])
+    return mark is None or not mark.holds(answer) or _folder(answer) != FOLDER
 
 
 def read_board(grafana: Grafana, uid: str) -> Any:
@@ -338,9 +337,9 @@ class _Board:
         if answer["meta"].get("provisioned"):
             return _of_file(changes)
         mark, made, found = _mark(there), digest(ours), digest(had)
-        if mark == (made, found) and not moved:
+        if mark is not None and (mark.made, mark.stored) == (made, found) and not moved:
             return Found(State.SAME)
-        untouched = not moved and (found == made or (mark is not None and mark[1] == found))
+        untouched = not moved and (found == made or (mark is not None and mark.holds(answer)))
         return Found(State.OLD if untouched else State.EDITED, changes, lambda: self._save(grafana, version))
 
     def _save(self, grafana: Grafana, version: int | None) -> None:
@@ -351,15 +350,19 @@ class _Board:
         """
         made = stored = digest(essence(self.board))
         for _ in range(2):
-            board = _marked(self.board, made, stored) | {"id": None, "version": version or 0}
-            grafana.save_board(board, FOLDER, message="banksman", overwrite=version is None)
+            board = _marked(self.board, _Mark(made, stored, version)) | {"id": None, "version": version or 0}
+            reply = grafana.save_board(board, FOLDER, message="banksman", overwrite=version is None)
+            expected = reply.get("version") or (None if version is None else version + 1)
             answer = read_board(grafana, self.uid)
             if answer is None:
                 raise PushError("lost")
-            stored = digest(essence(_unmarked(answer["dashboard"])))
-            if _mark(answer["dashboard"]) == (made, stored):
-                return
             version = answer["meta"].get("version")
+            if expected is not None and version != expected:  # somebody has saved it since
+                raise GrafanaError(Fault.CONFLICT, grafana.url)
+            stored = _stored(answer)
+            mark = _mark(answer["dashboard"])
+            if mark is not None and (mark.made, mark.stored) == (made, stored):
+                return
         raise PushError("alters")
 
 
@@ -458,19 +461,41 @@ def _variables(board: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _mark(board: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Digests of the board as it was made and as it was stored; None where it was not pushed."""
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Digests of a board as it was made and as it was stored. on: the version that it replaced, if known."""
+
+    made: str
+    stored: str
+    on: int | None = None
+
+    def holds(self, answer: Mapping[str, Any]) -> bool:
+        """Whether nobody has saved the board since.
+
+        When a push ends between its two saves, it is the version that tells.
+        """
+        follows = self.on is not None and answer["meta"].get("version") == self.on + 1
+        return self.stored == _stored(answer) or (self.stored == self.made and follows)
+
+
+def _stored(answer: Mapping[str, Any]) -> str:
+    return digest(essence(_unmarked(answer["dashboard"])))
+
+
+def _mark(board: Mapping[str, Any]) -> _Mark | None:
+    """None where it was not pushed."""
     for variable in _variables(board):
         if variable.get("name") == MARK:
-            made, _, stored = str(variable.get("query")).partition(".")
-            return made, stored
+            made, stored, on = (*str(variable.get("query")).split("."), "", "")[:3]
+            return _Mark(made, stored, int(on) if on.isdecimal() else None)
     return None
 
 
-def _marked(board: dict[str, Any], made: str, stored: str) -> dict[str, Any]:
+def _marked(board: dict[str, Any], mark: _Mark) -> dict[str, Any]:
     """As a variable: Grafana's editor keeps those, but not keys that it does not know."""
-    mark = {"type": "constant", "name": MARK, "hide": 2, "skipUrlSync": True, "query": f"{made}.{stored}"}
-    return board | {"templating": {"list": [*_variables(board), mark]}}
+    text = f"{mark.made}.{mark.stored}" + ("" if mark.on is None else f".{mark.on}")
+    variable = {"type": "constant", "name": MARK, "hide": 2, "skipUrlSync": True, "query": text}
+    return board | {"templating": {"list": [*_variables(board), variable]}}
 
 
 def _unmarked(board: dict[str, Any]) -> dict[str, Any]:

@@ -334,11 +334,11 @@ def _overwrite(item: Item, found: Found, text: Catalogue, *, yes: bool) -> bool:
     _changes(found, text)
     if yes:
         return True
+    if not sys.stdin.isatty():
+        typer.echo(f"  {text('push.nobody')}")
+        return False
     typer.echo(f"{text('push.ask', title=item.title)} [y/N] ", nl=False)
-    answer = sys.stdin.readline()
-    if not answer.endswith("\n"):
-        typer.echo()  # nobody is there to ask
-    return answer.strip().lower() in ("y", "yes", "是")
+    return sys.stdin.readline().strip().lower() in ("y", "yes", "是")
 
 
 def _changes(found: Found, text: Catalogue) -> None:
