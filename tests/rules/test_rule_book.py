@@ -29,7 +29,7 @@ def test_the_rule_book() -> None:
     assert set(RULES) == {"helmet", "hi_vis", "night_reflective", "intrusion", "barrier", "warning_light"}
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=str)
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 def test_a_rule_names_its_clauses_and_can_be_confirmed(rule: Rule) -> None:
     assert rule.clauses
     for clause in rule.clauses:
@@ -41,7 +41,7 @@ def test_a_rule_names_its_clauses_and_can_be_confirmed(rule: Rule) -> None:
     assert len(rule.places(EVERY)) == 1
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=str)
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 def test_a_model_that_knows_nothing_makes_unknown_never_silence(rule: Rule) -> None:
     (place,) = rule.places(EVERY)
     found = judge(rule, scene(names=("cat",), lamps=[Sampler().watch(dark)]), place, NightState.NIGHT)
@@ -124,7 +124,7 @@ def test_texts_take_the_same_fields_in_every_language_and_none_is_left_over() ->
 # -- terms --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=str)
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 def test_a_rule_brings_its_own_terms(rule: Rule) -> None:
     terms = terms_of(rule, RuleSettings())
     assert (terms.subject, terms.clauses, terms.severity) == (rule.subject, rule.clauses, rule.severity)
@@ -133,7 +133,7 @@ def test_a_rule_brings_its_own_terms(rule: Rule) -> None:
     assert terms.gap_s == (PERSON_GAP_S if rule.subject == "person" else FIXTURE_GAP_LOOKS * rule.every_s)
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=str)
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 def test_the_site_file_overrules_them(rule: Rule) -> None:
     settings = RuleSettings(severity=Severity.INFO, confirm_s=7.0, clear_s=8.0, quiet_s=9.0)
     terms = terms_of(rule, settings)
