@@ -16,6 +16,7 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 
 from dashboards.influxql import Influx as Reader
 from tests.dashboards.world import World, world
+from tests.dispatch.web.conftest import own_pillow  # noqa: F401 - a fixture: the report's Pillow is its own, too
 from tests.influx import ORG, TOKEN, Influx
 
 DATABASE = "banksman"

@@ -430,5 +430,5 @@ def test_the_real_data_merges_as_described(shared: Path) -> None:
     groups = [{one.group for one in photos if one.split == part} for part in ("train", "val", "test")]
     assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
     assert 0.08 < sum(one.split == "val" for one in photos) / sum(one.split == "train" for one in photos) < 0.12
-    heads = np.concatenate([one.boxes.of("no_helmet").xywh for one in photos if one.source == "hhw"])
+    heads = np.concatenate([one.boxes.of("no_helmet").xywh for one in photos if one.source in {"hhw", "hhw+street"}])
     assert len(heads) > 5000

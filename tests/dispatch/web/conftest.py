@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from broker.dispatch.clock import ManualClock
 from broker.dispatch.database import migrate, open_engine
@@ -42,8 +42,9 @@ def bench(idle: Bench) -> Iterator[Bench]:
 @pytest.fixture(autouse=True)
 def own_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     """ultralytics, which other tests load into this process, puts an `Image.open` of its own into Pillow, and that asks
-    for a package on what is no photo. Dispatch never loads it.
+    for a package on what is no photo; WeasyPrint has Pillow read what is cut short. Dispatch's pages load neither.
     """
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
     patches = sys.modules.get("ultralytics.utils.patches")
     if patches is not None:
         monkeypatch.setattr(Image, "open", patches._image_open)
