@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -13,6 +14,15 @@ import pytest
 from broker.dispatch.database import migrate, open_engine
 from tests.dispatch.notify.stubs import Service, service
 from tests.dispatch.notify.yard import Yard
+
+
+@pytest.fixture(autouse=True)
+def no_loop_of_others() -> Iterator[None]:
+    """The browser of other tests leaves its event loop running in this thread, inside which apprise starts none."""
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(running)
 
 
 @pytest.fixture(scope="session")
