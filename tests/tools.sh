@@ -1,10 +1,14 @@
 #!/bin/sh
 # Install the programs that the integration tests start, where that is possible without asking; else say what is missing.
 set -eu
-sh "$(dirname "$0")/dashboards/schema.sh" .cache/grafana || echo "tests: npm could not make Grafana's schemas; tests that need them skip"
+# Whatever comes of the packages; a shell that has npm from elsewhere keeps it.
+schemas() { sh "$here/dashboards/schema.sh" .cache/grafana || echo "tests: npm could not make Grafana's schemas; tests that need them skip"; }
+here=$(dirname "$0")
+trap schemas EXIT
 mosquitto_min=2.0.21  # what `banksman broker check` asks for; Debian 12 has it in its backports only
 packages="mosquitto mosquitto-clients postgresql influxdb ffmpeg chromium fonts-noto-cjk libpango-1.0-0 libpangoft2-1.0-0 gir1.2-gst-rtsp-server-1.0 python3-gi
  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
+command -v npm >/dev/null 2>&1 || packages="$packages npm"
 command -v dpkg-query >/dev/null 2>&1 || { echo "tests: not a Debian system; tests that need Mosquitto, PostgreSQL, InfluxDB, Chromium or an RTSP server skip"; exit 0; }
 missing=""
 for p in $packages; do
