@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-EXIT_BAD_INPUT = 2
+from deploy.terminal import failed, language_of, terminal_language
+
 EXIT_CRASH = 70  # EX_SOFTWARE of sysexits.h: a bug; the service manager starts the node again
 
 app = typer.Typer(
@@ -36,27 +37,6 @@ def _log_to_stderr(*, verbose: bool = False) -> None:
     )
     for noisy in ("uvicorn", "httpx", "httpcore", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-def _fail(message: str, code: int = EXIT_BAD_INPUT) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(code)
-
-
-def _terminal_language() -> str:
-    spoken = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
-    return "zh-CN" if spoken.startswith("zh") else "en"
-
-
-def language_of(asked: str) -> str:
-    """What was asked for with `--lang`, or the terminal's. Ends the program where Banksman does not speak it."""
-    from edge.text import LANGUAGES, catalogue
-
-    language = asked or _terminal_language()
-    if language not in LANGUAGES:
-        known = ", ".join(LANGUAGES)
-        raise _fail(catalogue(_terminal_language())("demo.error.language", asked=language, known=known))
-    return language
 
 
 def stop_on_signals() -> threading.Event:
@@ -101,9 +81,9 @@ def run(
     _log_to_stderr(verbose=verbose)
     _end_on_thread_crash()
     try:
-        run_site(site, stop_on_signals(), once=once, language=_terminal_language())
+        run_site(site, stop_on_signals(), once=once, language=terminal_language())
     except (SiteFileError, NodeError) as error:
-        raise _fail(str(error)) from error
+        raise failed(str(error)) from error
 
 
 @app.command()
@@ -124,7 +104,7 @@ def demo(
     try:
         run_demo(source, port, seconds, language, stop_on_signals())
     except DemoError as error:
-        raise _fail(error.told(language)) from error
+        raise failed(error.told(language)) from error
 
 
 @app.command()

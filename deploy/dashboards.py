@@ -33,6 +33,7 @@ from dashboards.push import push as pushed
 from dashboards.render import boards, provisioning
 from dashboards.text import Language, catalogue
 from deploy.report import report
+from deploy.terminal import failed, language_of
 
 TOKEN: Final = "BANKSMAN_GRAFANA_TOKEN"  # noqa: S105 the name of a variable
 INFLUX_TOKEN: Final = "BANKSMAN_INFLUX_TOKEN"  # noqa: S105
@@ -187,7 +188,7 @@ def pull(
     text = catalogue(spoken)
     for uid in uids or ():
         if uid not in BOARDS:
-            raise _failed(text("push.unknown_board", uid=uid, known=", ".join(BOARDS)))
+            raise failed(text("push.unknown_board", uid=uid, known=", ".join(BOARDS)))
     lacking = False
     with _told(spoken), _connected(grafana, token_file, ca, None, text) as connected:
         ours = boards("en")
@@ -254,9 +255,9 @@ def _told(language: Language) -> Iterator[None]:
     try:
         yield
     except (GrafanaError, PushError) as error:
-        raise _failed(told(error, language)) from None
+        raise failed(told(error, language)) from None
     except OSError as error:
-        raise _failed(str(error)) from error
+        raise failed(str(error)) from error
 
 
 @contextmanager
@@ -280,9 +281,9 @@ def _token(file: Path | None, text: Catalogue) -> str:
             token = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else type(error).__name__  # the other shows the bytes
-            raise _failed(text("push.token_file", path=file, why=why)) from None
+            raise failed(text("push.token_file", path=file, why=why)) from None
     if not token:
-        raise _failed(text("push.token_none"))
+        raise failed(text("push.token_none"))
     return token
 
 
@@ -292,7 +293,7 @@ def _source(url: str | None, database: str, ca: Path | None, text: Catalogue) ->
     try:
         pem = ca.read_text(encoding="ascii") if ca is not None else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise _failed(text("push.ca_file", path=ca, why=error)) from error
+        raise failed(text("push.ca_file", path=ca, why=error)) from error
     return Source(_web_address("--influx", url, text), database, os.environ.get(INFLUX_TOKEN, "").strip() or None, pem)
 
 
@@ -300,7 +301,7 @@ def _setup(dispatch: str, zone: str, text: Catalogue) -> Setup:
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError):
-        raise _failed(text("push.zone", zone=zone)) from None
+        raise failed(text("push.zone", zone=zone)) from None
     return Setup(dispatch=_web_address("--dispatch-url", dispatch, text), zone=zone)
 
 
@@ -312,7 +313,7 @@ def _web_address(name: str, url: str, text: Catalogue) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise _failed(text("push.web_address", name=name))
+        raise failed(text("push.web_address", name=name))
     return url.rstrip("/")
 
 
@@ -325,7 +326,7 @@ def _contacts(given: Sequence[str] | None, text: Catalogue) -> tuple[Contact, ..
                 contacts.append(Contact(known, address))  # type: ignore[arg-type]
                 break
         else:
-            raise _failed(text("push.contact_shape", kinds=", ".join(_KINDS)))
+            raise failed(text("push.contact_shape", kinds=", ".join(_KINDS)))
     return tuple(contacts)
 
 
@@ -355,19 +356,10 @@ def _line(item: Item, what: str, text: Catalogue) -> None:
 
 
 def _spoken(asked: str) -> Language:
-    from deploy.cli import language_of  # noqa: PLC0415 the front door knows this file
-
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Chinese or arrows shows ? instead
     return _of_boards(language_of(asked))
 
 
 def _of_boards(language: str) -> Language:
-    from deploy.cli import language_of  # noqa: PLC0415
-
     return "zh-CN" if language_of(language) == "zh-CN" else "en"
-
-
-def _failed(why: str) -> typer.Exit:
-    typer.echo(why, err=True)
-    return typer.Exit(2)

@@ -15,6 +15,7 @@ from dashboards.influxql import Influx, InfluxError
 from dashboards.report import ReportError
 from dashboards.report.make import WRITERS, Sources, compose, write
 from dashboards.text import Language
+from deploy.terminal import failed
 
 TOKEN: Final = "BANKSMAN_INFLUX_TOKEN"  # noqa: S105 the name of a variable
 
@@ -47,7 +48,7 @@ def report(  # noqa: PLR0917 options
     languages = tuple(language for language in known if language in (lang or ()))
     kinds = tuple(k for k in WRITERS if k in (kind or WRITERS))
     if len(languages) != len(set(lang or ())) or len(kinds) != len(set(kind or WRITERS)):
-        raise _failed(f"--lang takes {' or '.join(known)}; --kind takes {' or '.join(WRITERS)}")
+        raise failed(f"--lang takes {' or '.join(known)}; --kind takes {' or '.join(WRITERS)}")
     try:
         settings = load(dispatch)
         engine = open_engine(settings.database.get_secret_value())
@@ -57,9 +58,4 @@ def report(  # noqa: PLR0917 options
         for path in write(documents, out, f"{site}-{month}", kinds):
             typer.echo(path)
     except (SettingsError, DatabaseError, InfluxError, ReportError) as error:
-        raise _failed(str(error)) from error
-
-
-def _failed(why: str) -> typer.Exit:
-    typer.echo(why, err=True)
-    return typer.Exit(2)
+        raise failed(str(error)) from error

@@ -70,14 +70,14 @@ def release(
     if not in_split(photos, "test"):
         raise DataError(f"{labelled}: no photo is in the test split, so nothing can be said of the weights")
     recipe = "\n\n".join(recipe_of(run) for run in runs)
-    small_enough = checkpoint(trained, home / "checkpoints" / f"{name}.pt")
-    export(small_enough, weights, about=about)
+    shipped = checkpoint(trained, home / "checkpoints" / f"{name}.pt")
+    export(shipped, weights, about=about)
     quantise(weights, photos, small)
     report = evaluate(
         weights, labelled, labelled.parent / "report", clips=clips, before=before, threads=threads, every=every
     )
     told = json.loads(report.with_name(JSON).read_text(encoding="utf-8"))
-    runtimes = compared(weights, in_split(photos, "test")[::every], pt=small_enough, int8=small, threads=threads)
+    runtimes = compared(weights, in_split(photos, "test")[::every], pt=shipped, int8=small, threads=threads)
     manifest = read_manifest(weights) | {"metrics": metrics(told)}
     _write(weights / "manifest.json", manifest, indent=2)
     results.mkdir(parents=True, exist_ok=True)

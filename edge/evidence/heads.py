@@ -14,7 +14,7 @@ from edge.track.anatomy import HEAD_LENGTH, LIMIT, hat_misfit, in_frame, likely_
 from edge.track.assign import best_pairs
 from edge.values import NO_TRACK, Box, Detections, Person, WearState
 
-DETECTION_FLOOR = 0.01
+DETECTION_FLOOR = 0.015
 """Lowest confidence asked of the detector: far too low to judge by, enough to hide a face."""
 
 HAT_BROW = 0.55
