@@ -10,6 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -43,6 +44,7 @@ class Influx:
     def __init__(
         self, url: str, database: str, token: str | None = None, ca: Path | None = None, *, read_s: float = READ_S
     ) -> None:
+        _check(url, token)
         try:
             verify: ssl.SSLContext | bool = True if ca is None else ssl.create_default_context(cafile=str(ca))
         except (OSError, ssl.SSLError) as error:
@@ -72,12 +74,13 @@ class Influx:
 
     def _read(self, lines: Iterable[str]) -> list[Series]:
         found: list[Series] = []
-        more = False
+        more = answered = False
         for line in lines:
             try:
                 piece = json.loads(line)
-                results = piece.get("results", ())
+                results = piece["results"] if "error" not in piece else ()
                 errors = [e for e in (piece.get("error"), *(r.get("error") for r in results)) if e]
+                answered = True
                 more = any(r.get("partial", False) for r in results)
                 for result in results:
                     for series in result.get("series", ()):
@@ -86,6 +89,8 @@ class Influx:
                 raise InfluxError(f"{self._where}: what answers there is not InfluxDB: {line[:80]!r}") from error
             if errors:
                 raise InfluxError(f"{self._where}, database {self.database!r}: {errors[0][:_MAX_SAID]}")
+        if not answered:  # "nothing" would read as: no breach, no case
+            raise InfluxError(f"{self._where}: what answers there is not InfluxDB: it says nothing at all")
         if more:
             raise InfluxError(f"{self._where} ended its answer in the middle")
         return found
@@ -111,6 +116,22 @@ class Influx:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _check(url: str, token: str | None) -> None:
+    """Raises InfluxError: an address that is none or holds a password, a token that HTTP cannot carry.
+
+    Neither is repeated: HTTP's own words for them show the secret.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InfluxError("the address of InfluxDB is none: give it as https://host:8086, without user and password")
+    if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
+        raise InfluxError("the token for InfluxDB is none: it must be one word of ASCII letters, digits and signs")
 
 
 def _add(found: list[Series], piece: Mapping[str, Any]) -> None:

@@ -51,6 +51,26 @@ def test_trouble_is_told(influx: Influx, database: str, token: str | None, quest
     assert str(token) not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "token", "why"),
+    [
+        ("http://127.0.0.1:1", "s3cret\n", "the token for InfluxDB is none: it must be one word"),
+        ("http://127.0.0.1:1", "s3cr\u00e9t", "one word"),
+        ("http://127.0.0.1:1", "s3cret word", "one word"),
+        ("http://127.0.0.1:1", "", "one word"),
+        ("http://me:s3cret@127.0.0.1:1", TOKEN, "the address of InfluxDB is none: give it as https://host:8086"),
+        ("http://[s3cret", TOKEN, "address"),
+        ("http://influx:s3cret", TOKEN, "address"),
+        ("influx:8086", TOKEN, "address"),
+    ],
+)
+def test_an_address_or_a_token_that_is_none_is_told_and_not_shown(url: str, token: str, why: str) -> None:
+    """HTTP's own words for a token with a line's end at its end are the token."""
+    with pytest.raises(InfluxError, match=why) as told:
+        Reader(url, "d", token).rows("SHOW DATABASES")
+    assert "s3cr" not in str(told.value)
+
+
 def test_nobody_there(unused_port: int) -> None:
     with Reader(f"http://{HOST}:{unused_port}", "d", TOKEN) as reader, pytest.raises(InfluxError, match="be reached"):
         reader.rows("SHOW DATABASES")
@@ -95,6 +115,8 @@ PIECE = (
     [
         (200, b"<html>hello</html>", None, "what answers there is not InfluxDB"),
         (200, b"[1, 2]", None, "is not InfluxDB"),
+        (200, b"", None, "is not InfluxDB"),  # nothing at all is not "no series"
+        (200, b'{"status":"ok"}', None, "is not InfluxDB"),
         (200, b'{"results":[{"series":[{"name":"m"}]}]}', None, "is not InfluxDB"),
         (200, PIECE + b'{"results":[{"error":"query interrupted"}]}\n', None, "query interrupted"),
         (200, PIECE + b'{"error":"engine is closed"}\n', None, "engine is closed"),

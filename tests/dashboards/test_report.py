@@ -486,6 +486,14 @@ def test_the_command_in_both_languages(command: Callable[..., Result], tmp_path:
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["empty-2026-03.en.xlsx", "empty-2026-03.zh-CN.xlsx"]
 
 
+def test_the_token_may_come_from_a_file_with_an_end_of_line(
+    command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BANKSMAN_INFLUX_TOKEN", f"{TOKEN}\r\n")
+    done = command("empty", "2026-03", "--kind", "xlsx")
+    assert (done.exit_code, TOKEN in done.output) == (0, False), done.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
     [
