@@ -19,6 +19,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from ruamel.yaml import YAML
@@ -87,6 +88,15 @@ class Influx(_Section):
         "banksman", description="As the nodes' own; boards read one. `{site}` in it stands for the site's id."
     )
     ca: LocalPath | None = Field(None, description="Who signs its certificate (PEM).")
+
+    @field_validator("token")
+    @classmethod
+    def _one_word(cls, token: SecretStr) -> SecretStr:
+        """What HTTP refuses in a header it shows in its error, and that would be in the log."""
+        word = token.get_secret_value().strip()
+        if not (word and word.isascii() and word.isprintable() and " " not in word):
+            raise ValueError("a token is one word of ASCII letters, digits and signs")
+        return SecretStr(word)
 
 
 class Web(_Section):

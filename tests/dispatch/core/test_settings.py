@@ -39,6 +39,14 @@ def test_paths_are_beside_the_file_and_secrets_are_not_shown(tmp_path: Path) -> 
     assert "hunter2" not in repr(settings)
 
 
+def test_a_token_may_end_with_an_end_of_line(tmp_path: Path) -> None:
+    """HTTP would refuse it there, and show it in its error."""
+    text = GOOD.replace("token: hunter2", r'token: "hunter2\r\n"')
+    influx = load(written(tmp_path, text)).influx
+    assert influx is not None
+    assert influx.token.get_secret_value() == "hunter2"
+
+
 @pytest.mark.parametrize("line", ["", "database: sqlite:///dispatch.db\n"])
 def test_sqlite_is_the_default_and_lies_beside_the_file(tmp_path: Path, line: str) -> None:
     settings = load(written(tmp_path, f"{line}mqtt: {{host: b}}\nweb: {{secret: {'x' * 32}}}\n"))
@@ -57,6 +65,8 @@ def test_sqlite_is_the_default_and_lies_beside_the_file(tmp_path: Path, line: st
         (GOOD.replace("dispatch-0123", "a/b"), ["3:1: mqtt: share_group must hold neither"]),
         (GOOD.replace("dispatch.example.org", "dispatch.example.org/"), ["12:3: web.url: String should match"]),
         (GOOD.replace("0123456789abcdef0123456789abcdef-hunter2", "hunter2"), ["13:3: web.secret: Value should have"]),
+        (GOOD.replace("token: hunter2", "token: hunter2 2"), ["10:46: influx.token: a token is one word"]),
+        (GOOD.replace("token: hunter2", "token: 'hunter\u00e92'"), ["10:46: influx.token: a token is one word"]),
         (GOOD + "mqtt: {}\n", ["14:1: "]),
         ("- 1\n", ["1:1: the file: "]),
     ],
