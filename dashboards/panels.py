@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, Self
 
 from grafana_foundation_sdk.builders import (
@@ -61,10 +61,14 @@ Steps = Sequence[tuple[float | None, str]]
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What differs between installations. dispatch: its public address, no slash at its end. zone: of days, IANA."""
+    """What differs between installations. dispatch: its public address, no slash at its end. zone: of days, IANA.
+
+    limits: marks by quantity in place of `boards.sensors.DEFAULTS`, as many; who sets them has confirmed them.
+    """
 
     dispatch: str = "http://127.0.0.1:8090"
     zone: str = "Asia/Shanghai"
+    limits: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 DEFAULT: Final = Setup()
@@ -138,10 +142,10 @@ def only(*columns: str) -> dashboard.DataTransformerConfig:
     return dashboard.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"pattern": pattern}})
 
 
-def unsuffixed(column: str) -> dashboard.DataTransformerConfig:
-    """Series are called by their tag alone."""
+def renamed(column: str, word: str) -> dashboard.DataTransformerConfig:
+    """Series of this column are called by their tags and `word`; empty: by their tags alone."""
     return dashboard.DataTransformerConfig(
-        id_val="renameByRegex", options={"regex": f"^(.*) {re.escape(column)}$", "renamePattern": "$1"}
+        id_val="renameByRegex", options={"regex": f"^(.*) {re.escape(column)}$", "renamePattern": f"$1{word}"}
     )
 
 
@@ -409,9 +413,12 @@ class Board:
 
     def lines(
         self, key: str, query: Query, columns: Sequence[str], *, w: int, h: int, every: str, levels: Steps = (),
-        low: float | None = None, unit: str = "",
+        low: float | None = None, unit: str = "", **texts: str,
     ) -> None:  # fmt: skip
-        """Columns over time, for each value of the query's tags a line. levels: dashed lines. every: shortest step."""
+        """Columns over time, for each value of the query's tags a line. levels: dashed lines. every: shortest step.
+
+        texts: title and description, where they are not those of the catalogue.
+        """
         panel = self._chart(query, columns, every).line_width(2).fill_opacity(0).color_scheme(shades())
         if low is not None:
             panel.min(low)
@@ -419,7 +426,21 @@ class Board:
             style = common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
             panel.thresholds(steps(levels)).thresholds_style(style)
         self._name(panel, columns, query.tags)
-        self._add(key, panel, [query], w=w, h=h, unit=unit or unit_of(query, columns[0]))
+        self._add(key, panel, [query], w=w, h=h, unit=unit or unit_of(query, columns[0]), **texts)
+
+    def limited(
+        self, quantity: str, query: Query, columns: Sequence[str], levels: Steps, *, unit: str, ours: bool
+    ) -> None:
+        """Readings against limits. ours: these are Banksman's defaults, which the panel then says in its title."""
+        where = f"panel.{self._key}.{quantity}"
+        marks = self.t("limit.and").join(f"{mark:g}" for mark, _ in levels if mark is not None)
+        source = self.t(f"{where}.source")
+        texts = {
+            "title": self.t(f"{where}.title") + (self.t("limit.mark") if ours else ""),
+            "description": self.t(f"{where}.description", marks=marks)
+            + (self.t("limit.ours", source=source) if ours else self.t("limit.own")),
+        }
+        self.lines(quantity, query, columns, w=8, h=8, unit=unit, levels=levels, every="10s", **texts)
 
     def stacked(self, key: str, query: Query, columns: Sequence[str], *, w: int, h: int, every: str) -> None:
         """Shares of columns over time, as bars that add up to all; the query's tags have one value."""
@@ -462,8 +483,10 @@ class Board:
                 color = COLUMN_COLOURS.get(column, colours.SERIES[i])
                 look = prop("color", {"mode": "fixed", "fixedColor": color})
                 panel.override_by_name(column, [prop("displayName", self.t(f"column.{column}")), look])
-        elif len(columns) == 1:
-            panel.with_transformation(unsuffixed(columns[0]))
+            return
+        for column in columns:
+            panel.with_transformation(renamed(column, "" if len(columns) == 1 else f" {self.t(f'column.{column}')}"))
+        if len(columns) == 1:
             for rule, name in self._rules.items() if tags == ("rule",) else ():
                 panel.override_by_name(rule, [prop("displayName", name)])
 
@@ -511,10 +534,14 @@ class Board:
                 panel.override_by_name(name, shown)
         self._add(key, panel, queries, w=w, h=h, unit=unit_of(queries[-1], column))
 
-    def _add(self, key: str, panel: AnyPanel, queries: Sequence[Query], *, w: int, h: int, unit: str) -> None:
-        """The next panel: its texts from the catalogue, its number, its place and its unit."""
+    def _add(
+        self, key: str, panel: AnyPanel, queries: Sequence[Query], *, w: int, h: int, unit: str,
+        title: str = "", description: str = "",
+    ) -> None:  # fmt: skip
+        """The next panel: its texts from the catalogue, unless they are given, its number, its place and its unit."""
         where = f"panel.{self._key}.{key}"
-        panel.id(self._next).title(self.t(f"{where}.title")).description(self.t(f"{where}.description"))
+        panel.id(self._next).title(title or self.t(f"{where}.title"))
+        panel.description(description or self.t(f"{where}.description"))
         panel.no_value(self.t(f"{where}.no_data")).datasource(SOURCE).unit(unit).span(w).height(h)
         self._next += 1
         self._texts += "".join(query.text for query in queries)

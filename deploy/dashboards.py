@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Final, get_args, get_type_hints
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ import typer
 from broker.dispatch.text import Catalogue
 from dashboards.alerts import Contact
 from dashboards.boards import BOARDS
+from dashboards.boards.sensors import DEFAULTS as LIMITS
 from dashboards.check import Grade
 from dashboards.check import check as findings
 from dashboards.compare import ordered, shown
@@ -39,6 +41,9 @@ TOKEN: Final = "BANKSMAN_GRAFANA_TOKEN"  # noqa: S105 the name of a variable
 INFLUX_TOKEN: Final = "BANKSMAN_INFLUX_TOKEN"  # noqa: S105
 _MARKS: Final = {Grade.OK: "✓", Grade.WARN: "!", Grade.BAD: "✗"}
 _KINDS: Final[tuple[str, ...]] = get_args(get_type_hints(Contact)["kind"])
+_LIMITS: Final = " ".join(
+    f"{quantity}={','.join(f'{mark:g}' for mark in known.marks)}" for quantity, known in LIMITS.items()
+)
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -63,6 +68,15 @@ Dispatch = Annotated[
     typer.Option("--dispatch-url", envvar="BANKSMAN_DISPATCH_URL", help="Address by which people reach dispatch."),
 ]
 Zone = Annotated[str, typer.Option(envvar="BANKSMAN_ZONE", help="Time zone by which days are cut.")]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        envvar="BANKSMAN_LIMITS",
+        help=f"Limits of sensors as the site has confirmed them, QUANTITY=NUMBERS, rising; repeatable. By default "
+        f"{_LIMITS}, which nobody has confirmed.",
+    ),
+]
 Contacts = Annotated[
     list[str] | None,
     typer.Option(
@@ -99,6 +113,7 @@ def push(
     ca: Ca = None,
     language: BoardsLanguage = "zh-CN",
     zone: Zone = DEFAULT.zone,
+    limit: Limits = None,
     influx: Influx = None,
     database: Database = "banksman",
     influx_ca: InfluxCa = None,
@@ -116,7 +131,7 @@ def push(
     text = catalogue(spoken)
     with _told(spoken):
         source = _source(influx, database, influx_ca, text)
-        setup = _setup(dispatch, zone, text)
+        setup = _setup(dispatch, zone, limit, text)
         wanted = Wanted(_of_boards(language), setup, source, _contacts(contact, text), secrets)
         with _connected(grafana, token_file, ca, wanted, text) as connected:
             planned = plan(connected, wanted)
@@ -148,6 +163,7 @@ def diff(
     ca: Ca = None,
     language: BoardsLanguage = "zh-CN",
     zone: Zone = DEFAULT.zone,
+    limit: Limits = None,
     influx: Influx = None,
     database: Database = "banksman",
     influx_ca: InfluxCa = None,
@@ -159,7 +175,7 @@ def diff(
     text = catalogue(spoken)
     with _told(spoken):
         source = _source(influx, database, influx_ca, text)
-        wanted = Wanted(_of_boards(language), _setup(dispatch, zone, text), source, _contacts(contact, text))
+        wanted = Wanted(_of_boards(language), _setup(dispatch, zone, limit, text), source, _contacts(contact, text))
         with _connected(grafana, token_file, ca, wanted, text) as connected:
             planned = plan(connected, wanted)
     differ = 0
@@ -238,6 +254,7 @@ def render(
     dispatch: Dispatch,
     language: BoardsLanguage = "zh-CN",
     zone: Zone = DEFAULT.zone,
+    limit: Limits = None,
     contact: Contacts = None,
     lang: Spoken = "",
 ) -> None:
@@ -245,7 +262,7 @@ def render(
     spoken = _spoken(lang)
     text = catalogue(spoken)
     with _told(spoken):
-        setup = _setup(dispatch, zone, text)
+        setup = _setup(dispatch, zone, limit, text)
         for path in provisioning(out, _of_boards(language), setup, _contacts(contact, text)):
             typer.echo(path)
 
@@ -297,12 +314,25 @@ def _source(url: str | None, database: str, ca: Path | None, text: Catalogue) ->
     return Source(_web_address("--influx", url, text), database, os.environ.get(INFLUX_TOKEN, "").strip() or None, pem)
 
 
-def _setup(dispatch: str, zone: str, text: Catalogue) -> Setup:
+def _setup(dispatch: str, zone: str, limits: Sequence[str] | None, text: Catalogue) -> Setup:
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError):
         raise failed(text("push.zone", zone=zone)) from None
-    return Setup(dispatch=_web_address("--dispatch-url", dispatch, text), zone=zone)
+    marks = dict(_limit(one, text) for one in limits or ())
+    return Setup(dispatch=_web_address("--dispatch-url", dispatch, text), zone=zone, limits=marks)
+
+
+def _limit(given: str, text: Catalogue) -> tuple[str, tuple[float, ...]]:
+    quantity, _, numbers = given.partition("=")
+    try:
+        marks = tuple(float(number) for number in numbers.split(","))
+        good = len(marks) == len(LIMITS[quantity].marks) and all(map(isfinite, marks))
+    except (ValueError, KeyError):
+        good = False
+    if not good or list(marks) != sorted(set(marks)):
+        raise failed(text("push.limit_shape", given=given, known=_LIMITS))
+    return quantity, marks
 
 
 def _web_address(name: str, url: str, text: Catalogue) -> str:

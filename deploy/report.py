@@ -52,9 +52,8 @@ def report(  # noqa: PLR0917 options
     try:
         settings = load(dispatch)
         engine = open_engine(settings.database.get_secret_value())
-        with Influx(
-            influx, database.replace("{site}", site), (os.environ.get(TOKEN) or "").strip() or None, ca
-        ) as reader:
+        token = os.environ.get(TOKEN, "").strip() or None
+        with Influx(influx, database.replace("{site}", site), token, ca) as reader:
             sources = Sources(reader, influx, engine, settings.evidence)
             documents = compose(sources, site, month, now=SystemClock().now(), languages=languages)
         for path in write(documents, out, f"{site}-{month}", kinds):

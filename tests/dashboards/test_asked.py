@@ -161,6 +161,37 @@ def test_the_map_has_each_site_where_its_nodes_say(read: Reader) -> None:
     assert panel["options"]["layers"][0]["config"]["style"]["color"]["field"] in figures[0].columns
 
 
+@pytest.mark.parametrize(
+    ("quantity", "usual", "peak"),
+    [("o2", 20.9, 17.0), ("o2", 20.9, 25.0), ("h2s", 1.0, 30.0), ("co", 3.0, 90.0), ("ch4", 0.0, 40.0)],
+)
+def test_ten_seconds_of_bad_air_are_seen_on_a_board_of_a_day(
+    influx: Influx, quantity: str, usual: float, peak: float
+) -> None:
+    """The mean of the five minutes around would be well inside the limits."""
+    influx.create("air")
+    lines = []
+    for n in range(360):
+        low, high = (min(usual, peak), max(usual, peak)) if n == 200 else (usual, usual)
+        mean = (usual * 9 + peak) / 10 if n == 200 else usual
+        lines.append(
+            f"sensor,site=s-1,node=n-1,sensor=gas-1,quantity={quantity} "
+            f'mean={mean},min={low},max={high},quality="good" {DAY[0] + 10 * n}000000000'
+        )
+    influx.write("air", "\n".join(lines).encode())
+    panel = next(p for p in panels(MADE["banksman-sensors"]) if f"'{quantity}'" in p["targets"][0]["query"])
+    marks = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"] if step["value"]]
+    (shown,) = (
+        s["options"]["include"]["pattern"].strip("/") for s in panel["transformations"] if "include" in s["options"]
+    )
+    rows = influx.query("air", Chosen(DAY[0], DAY[0] + 3600, "5m", {}).put_in(panel["targets"][0]["query"]))
+    values = [row[name] for row in rows for name in row if name != "time" and re.search(shown, f"s-1 n-1 gas-1 {name}")]
+    beyond = [
+        value for value in values if value is not None and sum(value >= mark for mark in marks) != len(marks) // 2
+    ]
+    assert beyond == [peak]
+
+
 def test_alert_rules_see_dispatch_alive_silent_and_its_disk_filling_up(influx: Influx) -> None:
     """One series a rule: Grafana refuses two with the same labels."""
     now = DAY[0]

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from jsonschema import Draft7Validator
 
 from dashboards import colours
 from dashboards.boards import BOARDS
+from dashboards.boards.sensors import DEFAULTS
 from dashboards.panels import DATASOURCE, Setup
 from dashboards.text import Language, catalogue, rule_names
 from edge.text import catalogue as of_node
@@ -22,6 +24,8 @@ from tests.conftest import REPO, need
 LANGUAGES: tuple[Language, ...] = ("zh-CN", "en")
 SCHEMAS = REPO / ".cache" / "grafana"
 SETUP = Setup(dispatch="https://site.example:8090", zone="Asia/Shanghai")
+CONFIRMED = replace(SETUP, limits={"h2s": (5.0,), "noise": (45.0, 65.0)})
+"""Somebody has set two of the limits."""
 MADE = [
     pytest.param(make(language, SETUP), id=f"{uid}-{language}")
     for uid, make in BOARDS.items()
@@ -182,6 +186,25 @@ def test_where_nothing_was_judged_a_level_is_neither_good_nor_bad(board: dict[st
                 assert (nothing["match"], nothing["result"]["color"]) == ("null", colours.UNKNOWN)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_limits_that_nobody_has_confirmed_say_so_in_title_and_description(language: Language) -> None:
+    text = catalogue(language)
+    for setup in (SETUP, CONFIRMED):
+        drawn = [p for p in panels(BOARDS["banksman-sensors"](language, setup)) if p["type"] == "timeseries"]
+        for (quantity, known), panel in zip(DEFAULTS.items(), drawn, strict=True):
+            marks = setup.limits.get(quantity, known.marks)
+            levels = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+            assert levels == [None, *marks]
+            assert text("limit.and").join(f"{mark:g}" for mark in marks) in panel["description"]
+            named = text(f"panel.sensors.{quantity}.source") in panel["description"]
+            ours = quantity not in setup.limits
+            assert (text("limit.mark") in panel["title"], named) == (ours, ours), quantity
+            assert (text("limit.own") in panel["description"]) is not ours
+            names = [t["options"]["renamePattern"] for t in panel["transformations"] if t["id"] == "renameByRegex"]
+            many = [f"$1 {text(f'column.{column}')}" for column in known.columns]
+            assert names == (many if len(many) > 1 else ["$1"])
+
+
 # -- texts -------------------------------------------------------------------------------------------------------------
 
 
@@ -208,10 +231,12 @@ def test_a_board_says_everything_in_its_language(language: Language) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_text_is_left_over(language: Language) -> None:
-    told = "".join(json.dumps(make(language), ensure_ascii=False) for make in BOARDS.values())
-    boards = ("board.", "row.", "panel.", "variable.", "annotation.", "column.", "link.", "map.")
+    made = [make(language, setup) for make in BOARDS.values() for setup in (SETUP, CONFIRMED)]
+    told = "".join(json.dumps(board, ensure_ascii=False) for board in made)
+    boards = ("board.", "row.", "panel.", "variable.", "annotation.", "column.", "link.", "map.", "limit.")
     texts = {key: text for key, text in catalogue(language).texts.items() if key.startswith(boards)}
-    assert [key for key, text in texts.items() if json.dumps(text, ensure_ascii=False)[1:-1] not in told] == []
+    parts = {key: re.split(r"\{\w+\}", json.dumps(text, ensure_ascii=False)[1:-1]) for key, text in texts.items()}
+    assert [key for key, pieces in parts.items() if not all(piece in told for piece in pieces)] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -35,6 +35,7 @@ SITE = "banksman-site"
 ROBOT = "https://robot.example/send?key=5ecr3t"
 INFLUX = "http://influx.example:8086"
 WHOLE = ("--influx", INFLUX, "--contact", "email:it@example.org", "--contact", f"wecom:{ROBOT}")
+KNOWN_LIMITS = "o2=19.5,23.5 h2s=7 co=17 ch4=10 noise=55,70 temperature=37,40"
 say = catalogue("en")
 
 
@@ -152,6 +153,22 @@ def test_a_new_version_takes_the_place_of_the_one_before_unasked(pushed: StubGra
     assert run(pushed, "push", "--boards", "zh-CN").code == 0
     assert pushed.boards[SITE]["dashboard"]["title"] == BOARDS[SITE]("zh-CN")["title"]
     assert run(pushed, "diff", "--boards", "zh-CN").code == 0
+
+
+def test_limits_that_the_site_has_confirmed_are_drawn_instead(pushed: StubGrafana) -> None:
+    assert run(pushed, "push", "--limit", "h2s=5", "--limit", "noise=45,65").code == 0
+    assert pushed.writes == ["POST /dashboards/db"]
+    assert run(pushed, "diff", BANKSMAN_LIMITS="noise=45,65 h2s=5").code == 0
+    titles = [panel["title"] for panel in pushed.boards["banksman-sensors"]["dashboard"]["panels"]]
+    assert {"Hydrogen sulphide", "Noise"} <= set(titles)
+    assert sum("not confirmed" in title for title in titles) == 4
+
+
+@pytest.mark.parametrize("given", ["h2s", "h2s=", "h2s=5,7", "o2=19.5", "o2=23.5,19.5", "o2=20,20", "so2=1", "h2s=nan"])
+def test_a_limit_that_is_none_is_told(stub: StubGrafana, given: str) -> None:
+    done = run(stub, "push", *WHOLE, "--limit", given)
+    assert (done.code, stub.writes) == (2, [])
+    assert done.told.strip() == say("push.limit_shape", given=given, known=KNOWN_LIMITS)
 
 
 def test_without_influx_and_contacts_what_is_there_stays(pushed: StubGrafana) -> None:
