@@ -471,6 +471,7 @@ class Board:
             .color_scheme(by_thresholds())
             .thresholds(steps(BARS[column]))
             .show_value(common.VisibilityMode.NEVER)
+            .mappings(nearly())
             .decimals(1)
         )
         self._name(panel, (column,), query.tags)
@@ -541,7 +542,9 @@ class Board:
         """The next panel: its texts from the catalogue, unless they are given, its number, its place and its unit."""
         where = f"panel.{self._key}.{key}"
         panel.id(self._next).title(title or self.t(f"{where}.title"))
-        panel.description(description or self.t(f"{where}.description"))
+        hourly = any('"compliance_1h"' in query.text for query in queries)
+        described = description or self.t(f"{where}.description")
+        panel.description(described + (self.t("hours.whole") if hourly else ""))
         panel.no_value(self.t(f"{where}.no_data")).datasource(SOURCE).unit(unit).span(w).height(h)
         self._next += 1
         self._texts += "".join(query.text for query in queries)

@@ -293,16 +293,16 @@ def late_reviews(scope: Scope, by: CaseBy = "site") -> Query:
 
 def review_time(scope: Scope, percent: Literal[50, 95] = 95, *, by: CaseBy | None = None) -> Query:
     """Seconds from receipt, or reopening, of a case until somebody took it: half of all (p50) or 95 of 100 (p95) were
-    as quick, by nearest rank. Counts the cases taken within the time shown; those that nobody has taken yet are in
-    "overdue".
+    as quick, by nearest rank as InfluxQL has it (n·p rounded: of few cases at least 90 of 100). Counts the cases taken
+    within the time shown; those that nobody has taken yet are in "overdue".
     """
     return _percentile("review_s", "assigned", percent, scope, by=by)
 
 
 def close_time(scope: Scope, percent: Literal[50, 95] = 95, *, by: CaseBy | None = None) -> Query:
     """Seconds from the first receipt of a case until it was closed: half of all (p50) or 95 of 100 (p95) were as quick,
-    by nearest rank. Counts the cases closed within the time shown; those ended as false alarms are left out, for they
-    ask for no work.
+    by nearest rank (`review_time`). Counts the cases closed within the time shown; those ended as false alarms are left
+    out, for they ask for no work.
     """
     return _percentile("close_s", "closed", percent, scope, by=by)
 

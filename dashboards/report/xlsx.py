@@ -28,6 +28,8 @@ _FORMATS: Final = {
     Kind.DAY: "yyyy-mm-dd",
     Kind.MOMENT: "yyyy-mm-dd hh:mm",
 }
+_LEAST: Final = 0.00005
+"""Half of the last digit of a share."""
 _WIDTHS: Final = {Kind.TEXT: 30.0, Kind.MOMENT: 17.0}
 
 
@@ -89,8 +91,18 @@ def _cell(sheet: Any, cell: Cell) -> Any:
     if cell.kind is Kind.TEXT:
         return plain_text(sheet, str(cell.value))
     made = WriteOnlyCell(sheet, value=_number(cell))
-    made.number_format = _FORMATS[cell.kind]
+    made.number_format = _format(cell)
     return made
+
+
+def _format(cell: Cell) -> str:
+    """The value stays exact, but is not shown as 0 or 100 % where it is neither."""
+    match cell.kind, cell.value:
+        case Kind.SHARE, float() as value if 0 < value < _LEAST:
+            return '"< 0.01%"'
+        case Kind.SHARE, float() as value if 1 - _LEAST < value < 1:
+            return '"> 99.99%"'
+    return _FORMATS[cell.kind]
 
 
 def _number(cell: Cell) -> Any:

@@ -49,6 +49,10 @@ def shown(value: Any, look: Mapping[str, Any]) -> str:
             found = re.sub(options["pattern"], options["result"]["text"].replace("$", "\\"), value)
         elif mapping["type"] == "special" and value is None:
             found = str(options["result"]["text"])
+        elif (
+            mapping["type"] == "range" and isinstance(value, int | float) and options["from"] <= value <= options["to"]
+        ):
+            found = str(options["result"]["text"])
     return found
 
 

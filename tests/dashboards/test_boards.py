@@ -187,6 +187,31 @@ def test_where_nothing_was_judged_a_level_is_neither_good_nor_bad(board: dict[st
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_where_there_are_no_figures_nothing_more_is_claimed(language: Language) -> None:
+    """Points may be missing because nothing happened, because whoever writes them was silent, or because the period is
+    shorter than an hour.
+    """
+    text, unheard = catalogue(language), {"en": "silent|heard|tallied|judged", "zh-CN": "没有消息|记录|判断"}[language]
+    hours = {"en": "hours begun", "zh-CN": "开始的各小时"}[language]
+    for make in BOARDS.values():
+        for panel in panels(make(language, SETUP)):
+            told, nothing = panel["description"], panel["fieldConfig"]["defaults"]["noValue"]
+            asked = "".join(target["query"] for target in panel["targets"])
+            by_hours = '"compliance_1h"' in asked
+            assert told.endswith(text("hours.whole")) is by_hours, panel["title"]
+            if by_hours and panel["type"] != "geomap":
+                assert hours in nothing, panel["title"]
+            if by_hours or "case_state" in asked:
+                assert panel["type"] == "geomap" or re.search(unheard, nothing), panel["title"]
+
+
+def test_the_worst_places_are_told_a_line_a_rule() -> None:
+    (panel,) = (p for p in panels(BOARDS["banksman-site"]("en", SETUP)) if '"breach_s" > 0' in p["targets"][0]["query"])
+    assert 'GROUP BY "site", "source", "place", "rule"' in panel["targets"][0]["query"]
+    assert "a line for each rule" in panel["description"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_limits_that_nobody_has_confirmed_say_so_in_title_and_description(language: Language) -> None:
     text = catalogue(language)
     for setup in (SETUP, CONFIRMED):
@@ -233,7 +258,7 @@ def test_a_board_says_everything_in_its_language(language: Language) -> None:
 def test_no_text_is_left_over(language: Language) -> None:
     made = [make(language, setup) for make in BOARDS.values() for setup in (SETUP, CONFIRMED)]
     told = "".join(json.dumps(board, ensure_ascii=False) for board in made)
-    boards = ("board.", "row.", "panel.", "variable.", "annotation.", "column.", "link.", "map.", "limit.")
+    boards = ("board.", "row.", "panel.", "variable.", "annotation.", "column.", "link.", "map.", "limit.", "hours.")
     texts = {key: text for key, text in catalogue(language).texts.items() if key.startswith(boards)}
     parts = {key: re.split(r"\{\w+\}", json.dumps(text, ensure_ascii=False)[1:-1]) for key, text in texts.items()}
     assert [key for key, pieces in parts.items() if not all(piece in told for piece in pieces)] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import time, timedelta
 from math import inf
 from pathlib import Path
@@ -24,7 +25,7 @@ from dashboards.report.make import Sources, compose, write
 from dashboards.report.month import Month
 from dashboards.report.pdf import as_pdf
 from dashboards.report.printed import share
-from dashboards.report.values import Document
+from dashboards.report.values import Cell, Document, Kind, Section, Table
 from dashboards.report.xlsx import as_xlsx
 from dashboards.text import Language
 from deploy.dashboards import app
@@ -424,6 +425,18 @@ def test_names_from_outside_are_texts(sources: Sources, desk: Desk, site: str) -
 def test_the_paper_asks_for_nothing_from_outside(sources: Sources, desk: Desk) -> None:
     desk.site("fetch", '<img src="http://127.0.0.1:1/x"><style>@import "http://127.0.0.1:1/y";</style>', BERLIN)
     assert squeezed('<img src="http://127.0.0.1:1/x">') in pages(as_pdf(made(sources, "fetch")))[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0.00%"), (1e-7, '"< 0.01%"'), (0.5, "0.00%"), (0.9999, "0.00%"), (0.999999, '"> 99.99%"'), (1.0, "0.00%")],
+)
+def test_nearly_all_is_not_all_in_the_workbook_either(sources: Sources, value: float, shown: str) -> None:
+    document = made(sources, "empty")
+    table = Table("Only", ("Compliance",), ((Cell(Kind.SHARE, value),),))
+    book = load_workbook(io.BytesIO(as_xlsx(replace(document, sections=(Section("Only", tables=(table,)),)))))
+    cell = book["Only"]["A2"]
+    assert (cell.value, cell.number_format) == (value, shown)
 
 
 def test_formats_of_the_workbook(sources: Sources) -> None:
