@@ -3,6 +3,8 @@
     labels       what a labelled photo is; the classes; YOLO text
     sources      what each source calls its classes, and for which it is complete
     heads        one meaning of helmet and bare head
+    street       own labels of what stands on the street
+    frames       of the drives, as photos
     merge        all sources as one set; the `val` split
     labelset     the set on disk
     report, review, interchange, pseudo

@@ -40,8 +40,12 @@ def build(
     seed: Annotated[int, typer.Option(help="Of the draw for tuning.")] = SEED,
     copy: Annotated[bool, typer.Option(help="Put the photos themselves there, not links.")] = False,
 ) -> None:
-    """Merge all sources into one labelled set and report what is in it."""
-    write_set(merge(sources, val_share=val_share, seed=seed), out, copy=copy)
+    """Merge all sources into one labelled set and report what is in it.
+
+    Labelled frames of the clips are written to OUT-frames, which the set links to.
+    """
+    frames = out.with_name(f"{out.name}-frames")
+    write_set(merge(sources, frames, val_share=val_share, seed=seed), out, copy=copy)
     show(out)
 
 

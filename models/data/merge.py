@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.data import street
+from models.data import frames, street
 from models.data.labels import CLASS_ID, Boxes, Photo
 from models.data.labelset import sources_of
 from models.data.sources import SOURCES, read_index, read_photos
@@ -18,17 +18,22 @@ VAL_SHARE = 0.1
 SEED = 20
 
 
-def merge(folder: Path, *, val_share: float = VAL_SHARE, seed: int = SEED) -> list[Photo]:
+def merge(folder: Path, pictures: Path | None = None, *, val_share: float = VAL_SHARE, seed: int = SEED) -> list[Photo]:
     """Read the data folder (`images.tsv`, a folder a source), join twins, split, and add the labels of `street.tsv`.
 
-    These come last, so that `val` stays as it is when more is labelled. Raises `DataError`.
+    These come last, so that `val` stays as it is when more is labelled. Frames of the drives that are labelled there
+    are written to `pictures`; without it they are left out. Raises `DataError`.
     """
     entries = read_index(folder)
     photos = {photo.name: photo for photo in read_photos(folder, entries)}
     for entry in entries:
         if entry.twin:
             photos[entry.twin] = join(photos[entry.twin], photos.pop(entry.name))
-    return street.add(split(list(photos.values()), val_share=val_share, seed=seed), street.read())
+    merged, labels = split(list(photos.values()), val_share=val_share, seed=seed), street.read()
+    if pictures is not None:
+        splits = {photo.group: photo.split for photo in merged}
+        merged += frames.extract(folder, filter(frames.is_frame, labels), pictures, splits)
+    return sorted(street.add(merged, labels), key=lambda photo: photo.name)
 
 
 def join(photo: Photo, twin: Photo) -> Photo:

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.data import CLASSES, Boxes, DataError, Photo, merge, read_set, write_set
+from models.data.frames import extract, is_frame
 from models.data.heads import HAT_BOTTOM, HAT_TOP, HEAD_HEIGHT, hats, whole_heads
 from models.data.labels import overlap, parse, render
 from models.data.merge import split
@@ -29,6 +31,55 @@ from tests.models.photos import boxes, data_folder, photo, picture
 
 def same(one: Boxes, other: Boxes, within: float = 2e-6) -> bool:
     return one.classes.tolist() == other.classes.tolist() and np.allclose(one.xywh, other.xywh, rtol=0, atol=within)
+
+
+# Frames of drives
+
+
+def drive(folder: Path, city: str, frames: int) -> None:
+    """Frame n has the brightness 8 n."""
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
+    with av.open(folder / "clips" / f"workzone-{city}.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(frames):
+            grey = np.full((48, 64, 3), 8 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="bgr24")))
+        container.mux(stream.encode())
+
+
+def test_a_frame_of_a_drive_is_a_photo_of_its_group(tmp_path: Path) -> None:
+    drive(tmp_path, "old_town", 20)
+    named = ["clip_old_town_0012", "clip_old_town_0003", "clip_elsewhere_0001"]  # the last drive is not there
+    photos = extract(tmp_path, named, tmp_path / "out", {"wz_old_town": "train"})
+    assert [(one.name, one.split, one.group) for one in photos] == [
+        ("clip_old_town_0003", "train", "wz_old_town"),
+        ("clip_old_town_0012", "train", "wz_old_town"),
+    ]
+    for one, brightness in zip(photos, (24, 96), strict=True):
+        assert abs(float(cv2.imread(str(one.path)).mean()) - brightness) < 4
+    made = add(photos, {"clip_old_town_0003": boxes(("cone", 0.5, 0.5, 0.2, 0.2))})
+    assert [sorted(one.complete) for one in made] == [["barrier", "cone", "sign", "warning_light"], []]
+
+
+@pytest.mark.parametrize(
+    ("name", "splits", "told"),
+    [
+        ("clip_here_0099", {"wz_here": "train"}, "ends before frame 99"),
+        ("clip_here_0001", {"wz_there": "train"}, "no photo is of group wz_here"),
+        ("here_0001", {"wz_here": "train"}, "no frame of a drive"),
+    ],
+)
+def test_a_frame_that_cannot_be_had_is_named(tmp_path: Path, name: str, splits: dict[str, str], told: str) -> None:
+    drive(tmp_path, "here", 5)
+    with pytest.raises(DataError, match=told):
+        extract(tmp_path, [name], tmp_path / "out", splits)
+
+
+def test_labelled_frames_are_of_no_drive_that_measures(shared: Path, tmp_path: Path) -> None:
+    photos = [one for one in merge(shared / "data", tmp_path) if is_frame(one.name)]
+    assert len(photos) == sum(map(is_frame, read()))
+    assert {one.split for one in photos} == {"train"}
 
 
 # Labels of the project itself
