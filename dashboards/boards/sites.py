@@ -17,7 +17,8 @@ def board(language: Language, setup: Setup = DEFAULT) -> dict[str, Any]:
     whole = q.compliance(GRAFANA, by="site")
     b.map("map", [positions(GRAFANA), whole], "compliance", w=10, h=14)
     to = "/d/banksman-site?var-site=${__value.raw}&${__url_time_range}"
-    b.table("sites", [whole, q.open_cases(GRAFANA)], w=14, h=14, sort="compliance", links={"site": to})
+    rows, seconds = [whole, q.open_cases(GRAFANA)], ("ok_s", "violation_s", "unknown_s")  # these would push cases aside
+    b.table("sites", rows, w=14, h=14, sort="compliance", links={"site": to}, hide=seconds)
     daily = q.compliance(GRAFANA, by="site", hourly=True)
     b.history("by_day", daily, "compliance", w=12, h=12, every="1d")
     b.history("unknown_by_day", daily, "unknown_share", w=12, h=12, every="1d")

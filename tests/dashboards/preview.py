@@ -24,8 +24,11 @@ from tests.dashboards.test_asked import ALL, Chosen
 from tests.dashboards.world import DAY, MONTH, world
 from tests.influx import TOKEN, Influx
 
-COLUMN, LINE = 66, 34
-"""Pixels of a step of Grafana's grid."""
+LINE = 34
+"""Pixels of a line of Grafana's grid."""
+WIDTHS = (1280, 360)
+NARROW = 769
+"""Below this width Grafana puts panels one below the other, each over the whole width."""
 
 
 UNITS = {"short": "", "none": "", "string": "", "celsius": "°C", "decmbytes": "MB", "percent": "%", "degree": "°"}
@@ -42,16 +45,13 @@ def shown(value: Any, look: Mapping[str, Any]) -> str:
             "dateTimeAsIso": f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d %H:%M}",
         }.get(unit, f"{value:.4g} {UNITS.get(unit, unit)}")
     for mapping in look.get("mappings", ()):
-        options = mapping["options"]
+        options, number = mapping["options"], isinstance(value, int | float)
+        within = mapping["type"] == "range" and number and options["from"] <= value <= options["to"]
         if mapping["type"] == "value" and found in options:
             found = str(options[found]["text"])
         elif mapping["type"] == "regex" and isinstance(value, str):
             found = re.sub(options["pattern"], options["result"]["text"].replace("$", "\\"), value)
-        elif mapping["type"] == "special" and value is None:
-            found = str(options["result"]["text"])
-        elif (
-            mapping["type"] == "range" and isinstance(value, int | float) and options["from"] <= value <= options["to"]
-        ):
+        elif within or (mapping["type"] == "special" and value is None):
             found = str(options["result"]["text"])
     return found
 
@@ -122,8 +122,9 @@ def lines_of(
                 yield look.get("displayName", name), [(float(str(v[0])), v[i]) for v in one.values], look
 
 
-def body(read: Reader, panel: Mapping[str, Any], what: Chosen) -> str:
-    kind, width, height = panel["type"], panel["gridPos"]["w"] * COLUMN - 20, panel["gridPos"]["h"] * LINE - 60
+def body(read: Reader, panel: Mapping[str, Any], what: Chosen, wide: float) -> str:
+    """wide: pixels of the panel."""
+    kind, width, height = panel["type"], int(wide) - 20, panel["gridPos"]["h"] * LINE - 60
     defaults = panel["fieldConfig"]["defaults"]
     nothing = f"<p class=none>{html.escape(defaults['noValue'])}</p>"
     if kind == "stat":
@@ -232,24 +233,28 @@ def chart(
 
 
 STYLE = """body{margin:0;background:#f4f5f5;font:13px "Noto Sans CJK SC",sans-serif}h1{font-size:20px;margin:10px}
-.p{position:absolute;background:#fff;border:1px solid #ddd;overflow:hidden;padding:6px;box-sizing:border-box}
+.p{position:absolute;background:#fff;border:1px solid #ddd;overflow:auto;padding:6px;box-sizing:border-box}
 h2{font-size:13px;margin:0 0 4px}
 b{font-size:30px}td,th{text-align:left;padding:2px 8px;white-space:nowrap}
 td i{display:inline-block;height:12px;margin-right:4px}
 .none{color:#777}text{font-size:12px}nav{margin:8px 10px}"""
 
 
-def page(read: Reader, board: Mapping[str, Any], what: Chosen) -> str:
+def page(read: Reader, board: Mapping[str, Any], what: Chosen, width: int) -> tuple[str, int]:
+    """The page, and how many pixels high it is."""
     out = [f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><h1>{board['title']}</h1>"]
     variables = [v["label"] for v in board["templating"]["list"] if v["type"] == "query" and not v.get("hide")]
     out.append(f"<nav>{' ▾ '.join(variables)} ▾</nav>")
+    column, lowest = width / 24, 0
     for panel in board["panels"]:
         at = panel["gridPos"]
-        place = f"left:{at['x'] * COLUMN + 4}px;top:{at['y'] * LINE + 90}px"
-        size = f"width:{at['w'] * COLUMN - 6}px;height:{at['h'] * LINE - 6}px"
-        inner = "" if panel["type"] == "row" else body(read, panel, what)
+        x, y, w = (0, lowest, 24) if width < NARROW else (at["x"], at["y"], at["w"])
+        lowest = max(lowest, y + at["h"])
+        place = f"left:{x * column + 4}px;top:{y * LINE + 90}px"
+        size = f"width:{w * column - 6}px;height:{at['h'] * LINE - 6}px"
+        inner = "" if panel["type"] == "row" else body(read, panel, what, w * column)
         out.append(f'<div class=p style="{place};{size}"><h2>{html.escape(panel["title"])}</h2>{inner}</div>')
-    return "".join(out)
+    return "".join(out), lowest * LINE + 100
 
 
 def main(out: Path) -> None:
@@ -269,11 +274,12 @@ def main(out: Path) -> None:
             for uid, make in BOARDS.items():
                 for language in ("zh-CN", "en"):
                     board = make(language, Setup(zone="Asia/Shanghai"))
-                    rows = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in board["panels"])
-                    tab = browser.new_page(viewport={"width": 24 * COLUMN + 10, "height": rows * LINE + 100})
-                    tab.set_content(page(read, board, asked.get(uid, Chosen(*DAY, "10m", ALL.values))))
-                    tab.screenshot(path=out / f"{uid}.{language}.png")
-                    tab.close()
+                    for width in WIDTHS:
+                        drawn, height = page(read, board, asked.get(uid, Chosen(*DAY, "10m", ALL.values)), width)
+                        tab = browser.new_page(viewport={"width": width, "height": height})
+                        tab.set_content(drawn)
+                        tab.screenshot(path=out / f"{uid}.{language}.{width}.png")
+                        tab.close()
             browser.close()
 
 

@@ -205,6 +205,14 @@ def test_where_there_are_no_figures_nothing_more_is_claimed(language: Language) 
                 assert panel["type"] == "geomap" or re.search(unheard, nothing), panel["title"]
 
 
+def test_the_comparison_of_sites_has_what_it_says_and_nothing_that_pushes_cases_off_the_screen() -> None:
+    (panel,) = (p for p in panels(BOARDS["banksman-sites"]("en", SETUP)) if p["type"] == "table")
+    (order,) = (t["options"] for t in panel["transformations"] if t["id"] == "organize")
+    asked = {name for t in panel["targets"] for name in re.findall(r'AS "(\w+)"', t["query"])}
+    shown = {"compliance", "unknown_share", "breach_s", "open", "overdue", "oldest_s"}
+    assert asked - order["excludeByName"].keys() == shown
+
+
 def test_the_worst_places_are_told_a_line_a_rule() -> None:
     (panel,) = (p for p in panels(BOARDS["banksman-site"]("en", SETUP)) if '"breach_s" > 0' in p["targets"][0]["query"])
     assert 'GROUP BY "site", "source", "place", "rule"' in panel["targets"][0]["query"]
