@@ -379,7 +379,7 @@ class Board:
             by = common_builders.TableSortByFieldState()
             panel.sort_by([by.display_name(self.t(f"column.{sort}")).desc(worst_first)])
         units = {column: unit_of(q, column) for q in queries for column in q.columns} | dict.fromkeys(tags, "string")
-        for column, unit in ({"Time": "dateTimeAsIso"} if timed else {}).items() | units.items():
+        for column, unit in (({"Time": "dateTimeAsIso"} if timed else {}) | units).items():
             if column not in hide:
                 panel.override_by_name(column, self._column(column, unit, links.get(column, "")))
         self._add(key, panel, queries, w=w, h=h, unit=unit_of(queries[0], queries[0].columns[0]))
