@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
+from broker.dispatch.text import catalogue as of_dispatch
 from dashboards import colours
 from dashboards.boards import BOARDS
 from dashboards.boards.sensors import DEFAULTS
@@ -270,6 +271,16 @@ def test_no_text_is_left_over(language: Language) -> None:
     texts = {key: text for key, text in catalogue(language).texts.items() if key.startswith(boards)}
     parts = {key: re.split(r"\{\w+\}", json.dumps(text, ensure_ascii=False)[1:-1]) for key, text in texts.items()}
     assert [key for key, pieces in parts.items() if not all(piece in told for piece in pieces)] == []
+
+
+@pytest.mark.parametrize(
+    ("zh", "others"),
+    [("事项", "案件|工单"), ("违规时长", "违规时间"), ("无法判断", "不能判断|无法判定")],
+)
+def test_a_thing_has_one_name_on_boards_in_the_report_and_at_dispatch(zh: str, others: str) -> None:
+    texts = [*catalogue("zh-CN").texts.items(), *of_dispatch("zh-CN").texts.items()]
+    assert any(zh in text for _, text in texts)
+    assert [key for key, text in texts if re.search(others, text)] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
