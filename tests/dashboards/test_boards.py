@@ -275,7 +275,7 @@ def test_no_text_is_left_over(language: Language) -> None:
 
 @pytest.mark.parametrize(
     ("zh", "others"),
-    [("事项", "案件|工单"), ("违规时长", "违规时间"), ("无法判断", "不能判断|无法判定")],
+    [("事项", "案件|工单"), ("违规时长", "违规时间"), ("关闭", "办结"), ("无法判断", "不能判断|无法判定")],
 )
 def test_a_thing_has_one_name_on_boards_in_the_report_and_at_dispatch(zh: str, others: str) -> None:
     texts = [*catalogue("zh-CN").texts.items(), *of_dispatch("zh-CN").texts.items()]
