@@ -273,8 +273,9 @@ def case_steps(scope: Scope, by: CaseBy = "site") -> Query:
 
 
 def late_reviews(scope: Scope, by: CaseBy = "site") -> Query:
-    """Reviews that came later than the norm's five minutes: cases that were taken within the time shown, more than
-    300 s after receipt. A case that was opened again counts again. No series: none was late.
+    """Reviews that came later than the norm's five minutes: cases that were taken, or marked as false alarms before
+    anybody took them, within the time shown and more than 300 s after receipt. A case that was opened again counts
+    again. No series: none was late.
     """
     return Query(
         f"late_reviews_by_{by}",
@@ -282,7 +283,7 @@ def late_reviews(scope: Scope, by: CaseBy = "site") -> Query:
             'count("review_s") AS "late"',
             "case",
             scope,
-            only=f'"event" = \'assigned\' AND "review_s" > {REVIEW_S:g}',
+            only=f'"review_s" > {REVIEW_S:g}',
             tags=(by,),
         ),
         ("late",),
@@ -292,11 +293,11 @@ def late_reviews(scope: Scope, by: CaseBy = "site") -> Query:
 
 
 def review_time(scope: Scope, percent: Literal[50, 95] = 95, *, by: CaseBy | None = None) -> Query:
-    """Seconds from receipt, or reopening, of a case until somebody took it: half of all (p50) or 95 of 100 (p95) were
-    as quick, by nearest rank as InfluxQL has it (n·p rounded: of few cases at least 90 of 100). Counts the cases taken
-    within the time shown; those that nobody has taken yet are in "overdue".
+    """Seconds from receipt, or reopening, of a case until somebody took it, or marked it as a false alarm before: half
+    of all (p50) or 95 of 100 (p95) were as quick, by nearest rank as InfluxQL has it (n·p rounded: of few cases at
+    least 90 of 100). Counts the reviews within the time shown; those that nobody has taken yet are in "overdue".
     """
-    return _percentile("review_s", "assigned", percent, scope, by=by)
+    return _percentile("review_s", "", percent, scope, by=by)
 
 
 def close_time(scope: Scope, percent: Literal[50, 95] = 95, *, by: CaseBy | None = None) -> Query:
@@ -461,13 +462,14 @@ def _case_state(name: str, columns: tuple[str, ...], scope: Scope, *, hourly: bo
 
 
 def _percentile(field: str, event: str, percent: int, scope: Scope, *, by: str | None) -> Query:
+    """event: empty for all that have the field."""
     if not 0 < percent <= 100:
         raise QueryError(f"percentile {percent}: more than 0 and at most 100")
     tags = () if by is None else (by,)
     columns = f'percentile("{field}", {percent}) AS "{field}", count("{field}") AS "cases"'
     return Query(
         f"{field.removesuffix('_s')}_time_p{percent}" + (f"_by_{by}" if by else ""),
-        _select(columns, "case", scope, only=f"\"event\" = '{event}'", tags=tags),
+        _select(columns, "case", scope, only=f"\"event\" = '{event}'" if event else "", tags=tags),
         (field, "cases"),
         "s",
         tags,

@@ -527,7 +527,9 @@ def act(case: CaseValues, action: Action, actor: str, now: float) -> Change:  # 
             after = replace(
                 case, state=CaseState.FALSE_ALARM, false_alarm_reason=reason, closed_at=now, unverified=False
             )
-            mark = Mark("false_alarm", close_s=now - case.opened_at)
+            # Whoever says so of a case that nobody has taken reviews it: late, it counts as late.
+            review_s = None if case.assigned_at else now - case.review_from
+            mark = Mark("false_alarm", review_s=review_s, close_s=now - case.opened_at)
             return Change(after, (Line(actor, "false_alarm", {"reason": reason}),), (), (mark,))
         case Dissatisfied(reason):
             reason = _text(reason)

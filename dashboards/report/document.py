@@ -127,7 +127,7 @@ class _Writer:
         for key, kind, field in (
             ("opened", Kind.COUNT, "opened"),
             ("reopened", Kind.COUNT, "reopened"),
-            ("taken", Kind.COUNT, "taken"),
+            ("reviewed", Kind.COUNT, "reviewed"),
             ("late", Kind.COUNT, "late"),
             ("review_p50", Kind.DURATION, "review_p50_s"),
             ("review_p95", Kind.DURATION, "review_p95_s"),
@@ -171,14 +171,14 @@ class _Writer:
 
     def _cases(self) -> Section:
         columns = (
-            "rule", "opened", "taken", "late", "review_p50", "review_p95", "closed", "close_p50", "close_p95",
+            "rule", "opened", "reviewed", "late", "review_p50", "review_p95", "closed", "close_p50", "close_p95",
             "false_alarms", "false_share",
         )  # fmt: skip
         rows = [
             _cells(
                 (Kind.TEXT, self._rule(r.rule)),
                 (Kind.COUNT, r.cases.opened),
-                (Kind.COUNT, r.cases.taken),
+                (Kind.COUNT, r.cases.reviewed),
                 (Kind.COUNT, r.cases.late),
                 (Kind.DURATION, r.cases.review_p50_s),
                 (Kind.DURATION, r.cases.review_p95_s),

@@ -56,12 +56,13 @@ class Sums:
 class CaseFigures:
     """Of cases, by what happened in the month. p50, p95: s, nearest rank; None: of none.
 
-    late: taken later than the norm's five minutes. ended: closed, or marked as false alarms.
+    reviewed: taken, or marked as false alarms before anybody took them; late: later than the norm's five minutes.
+    ended: closed, or marked as false alarms.
     """
 
     opened: int = 0
     reopened: int = 0
-    taken: int = 0
+    reviewed: int = 0
     late: int = 0
     closed: int = 0
     false_alarms: int = 0
@@ -242,7 +243,7 @@ class _Asked:
 
     def _cases(self, scope: Scope, by: queries.CaseBy) -> dict[str, CaseFigures]:
         found: dict[str, dict[str, Any]] = defaultdict(dict)
-        counted = {"opened": "opened", "reopened": "reopened", "assigned": "taken", "closed": "closed"}
+        counted = {"opened": "opened", "reopened": "reopened", "closed": "closed"}
         counted["false_alarm"] = "false_alarms"
         for row in self._rows(queries.case_steps(scope, by)):
             if row["event"] in counted:
@@ -251,7 +252,7 @@ class _Asked:
             found[name]["late"] = count
         for percent in (50, 95):
             for row in self._rows(queries.review_time(scope, percent, by=by)):
-                found[row[by]][f"review_p{percent}_s"] = row["review_s"]
+                found[row[by]] |= {"reviewed": int(row["cases"]), f"review_p{percent}_s": row["review_s"]}
             for row in self._rows(queries.close_time(scope, percent, by=by)):
                 found[row[by]][f"close_p{percent}_s"] = row["close_s"]
         return {name: CaseFigures(**figures) for name, figures in found.items()}

@@ -95,7 +95,8 @@ def _cases(steps: pd.DataFrame) -> Row:
     def of(event: str) -> pd.DataFrame:
         return steps[steps["event"] == event]
 
-    taken, closed, false = of("assigned"), of("closed"), of("false_alarm")
+    closed, false = of("closed"), of("false_alarm")
+    taken = pd.concat([of("assigned"), false[false["review_s"].notna()]])
     ended = len(closed) + len(false)
     return [
         len(of("opened")), len(of("reopened")), len(taken), int((taken["review_s"] > 300).sum()),
@@ -134,7 +135,7 @@ def tables(world: World, site: str, span: Span, nodes: set[str]) -> dict[str, li
     before = [*_sums(hour_before), len(raised_before), *_cases(case_before), *_open(state_before)]
     figures = [
         "Compliance, all rules", "Could not be judged", "Judged time", "Breach time", "Alarms raised", "Cases opened",
-        "Cases opened again", "Reviews (cases taken)", "of these later than 5 minutes", "Review time, p50",
+        "Cases opened again", "Reviews", "of these later than 5 minutes", "Review time, p50",
         "Review time, p95", "Cases closed", "Time to close, p50", "Time to close, p95", "Cases marked as false alarms",
         "share of the cases ended", "Cases open at the end", "of these overdue: not taken within 5 minutes",
         "age of the oldest",

@@ -131,7 +131,7 @@ def case_steps(world: World, picked: Picked, *, by: str) -> pd.DataFrame:
 
 
 def late_reviews(world: World, picked: Picked, *, by: str) -> pd.DataFrame:
-    taken = picked.of(world.case).query("event == 'assigned'")
+    taken = picked.of(world.case).query("event in ('assigned', 'false_alarm')")
     late = taken["review_s"].gt(300).groupby(taken[by]).sum()
     return late[late > 0].to_frame("late")
 
@@ -146,10 +146,12 @@ def false_alarms(world: World, picked: Picked, *, by: str) -> pd.DataFrame:
     return table[ended > 0]
 
 
-def percentile(world: World, picked: Picked, *, event: str, column: str, percent: int, by: str | None) -> pd.DataFrame:
+def percentile(
+    world: World, picked: Picked, *, events: tuple[str, ...], column: str, percent: int, by: str | None
+) -> pd.DataFrame:
     """The k-th smallest of n, where k is n · percent / 100, rounded half up."""
     steps = picked.of(world.case)
-    steps = steps[steps["event"] == event].assign(all="")
+    steps = steps[steps["event"].isin(events) & steps[column].notna()].assign(all="")
 
     def kth(values: pd.Series[float]) -> float:
         k = (Decimal(len(values)) * percent / 100).to_integral_value(ROUND_HALF_UP)
@@ -203,11 +205,11 @@ def _all() -> dict[str, Truth]:
         found[f"case_steps_by_{by}"] = partial(case_steps, by=by)
         found[f"late_reviews_by_{by}"] = partial(late_reviews, by=by)
         found[f"false_alarm_share_by_{by}"] = partial(false_alarms, by=by)
-    for name, event in (("review", "assigned"), ("close", "closed")):
+    for name, events in (("review", ("assigned", "false_alarm")), ("close", ("closed",))):
         for percent in (50, 95):
             for group, end in ((None, ""), ("site", "_by_site"), ("rule", "_by_rule")):
                 found[f"{name}_time_p{percent}{end}"] = partial(
-                    percentile, event=event, column=f"{name}_s", percent=percent, by=group
+                    percentile, events=events, column=f"{name}_s", percent=percent, by=group
                 )
     for column in (
         "fps", "latency_p50_ms", "latency_p95_ms", "cpu_temp_c", "cpu_percent", "rss_mb", "disk_free_mb",

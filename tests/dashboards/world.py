@@ -244,7 +244,10 @@ def _cases(rng: np.random.Generator, names: tuple[str, ...]) -> tuple[pd.DataFra
         cases.append(case)
         step(case, "opened", opened)
         case["taken"] = opened + review if n % 11 else np.nan
-        if not n % 11:  # nobody took it
+        if not n % 11:  # nobody took it, and of some somebody said at once that it is none
+            if not n % 22 and site != "0-":
+                case["ended"] = opened + review
+                step(case, "false_alarm", case["ended"], review_s=review, close_s=review, false_alarm=1.0)
             continue
         step(case, "assigned", case["taken"], review_s=review)
         if n % 13 == 0:  # not over

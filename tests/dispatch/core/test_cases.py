@@ -134,6 +134,10 @@ def test_the_way_of_a_case() -> None:
 def test_review_and_closing_are_measured() -> None:
     assert act(case(), Take(), "ann", NOW + 40).marks[0].review_s == 40
     assert act(case(state=ANSWERED), Close("x"), "ann", NOW + 99).marks[0].close_s == 99
+    (untaken,) = act(case(), FalseAlarm("a bucket"), "ann", NOW + 400).marks
+    assert (untaken.review_s, untaken.close_s) == (400, 400), "saying so is a review, and may be a late one"
+    taken = act(case(), Take(), "ann", NOW + 40).case
+    assert act(taken, FalseAlarm("a bucket"), "ann", NOW + 400).marks[0].review_s is None, "once is enough"
     again = act(case(state=CLOSED), Dissatisfied("no"), "ann", NOW + 500).case
     assert act(again, Take(), "ann", NOW + 530).marks[0].review_s == 30
 
