@@ -413,11 +413,11 @@ class Board:
 
     def lines(
         self, key: str, query: Query, columns: Sequence[str], *, w: int, h: int, every: str, levels: Steps = (),
-        low: float | None = None, unit: str = "", **texts: str,
+        low: float | None = None, unit: str = "", title: str = "", description: str = "",
     ) -> None:  # fmt: skip
         """Columns over time, for each value of the query's tags a line. levels: dashed lines. every: shortest step.
 
-        texts: title and description, where they are not those of the catalogue.
+        title, description: where they are not those of the catalogue.
         """
         panel = self._chart(query, columns, every).line_width(2).fill_opacity(0).color_scheme(shades())
         if low is not None:
@@ -426,7 +426,8 @@ class Board:
             style = common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
             panel.thresholds(steps(levels)).thresholds_style(style)
         self._name(panel, columns, query.tags)
-        self._add(key, panel, [query], w=w, h=h, unit=unit or unit_of(query, columns[0]), **texts)
+        unit = unit or unit_of(query, columns[0])
+        self._add(key, panel, [query], w=w, h=h, unit=unit, title=title, description=description)
 
     def limited(
         self, quantity: str, query: Query, columns: Sequence[str], levels: Steps, *, unit: str, ours: bool
@@ -435,12 +436,13 @@ class Board:
         where = f"panel.{self._key}.{quantity}"
         marks = self.t("limit.and").join(f"{mark:g}" for mark, _ in levels if mark is not None)
         source = self.t(f"{where}.source")
-        texts = {
-            "title": self.t(f"{where}.title") + (self.t("limit.mark") if ours else ""),
-            "description": self.t(f"{where}.description", marks=marks)
-            + (self.t("limit.ours", source=source) if ours else self.t("limit.own")),
-        }
-        self.lines(quantity, query, columns, w=8, h=8, unit=unit, levels=levels, every="10s", **texts)
+        title = self.t(f"{where}.title") + (self.t("limit.mark") if ours else "")
+        described = self.t(f"{where}.description", marks=marks)
+        described += self.t("limit.ours", source=source) if ours else self.t("limit.own")
+        self.lines(
+            quantity, query, columns, w=8, h=8, unit=unit, levels=levels, every="10s",
+            title=title, description=described,
+        )  # fmt: skip
 
     def stacked(self, key: str, query: Query, columns: Sequence[str], *, w: int, h: int, every: str) -> None:
         """Shares of columns over time, as bars that add up to all; the query's tags have one value."""
@@ -471,7 +473,7 @@ class Board:
             .color_scheme(by_thresholds())
             .thresholds(steps(BARS[column]))
             .show_value(common.VisibilityMode.NEVER)
-            .mappings(nearly())
+            .mappings([*nearly()])
             .decimals(1)
         )
         self._name(panel, (column,), query.tags)
