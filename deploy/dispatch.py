@@ -62,7 +62,7 @@ def run(file: File) -> None:
         migrate(engine)
         clock = SystemClock()
         with serving(settings, engine, clock):
-            _work(file, settings, engine, clock)
+            _work(file, settings, clock)
 
 
 @app.command()
@@ -70,7 +70,7 @@ def worker(file: File) -> None:
     """A worker: messages and jobs. Several share the work; each has a settings file with its own certificate."""
     with _told():
         settings = load(file)
-        _work(file, settings, _engine(settings), SystemClock())
+        _work(file, settings, SystemClock())
 
 
 @app.command(name="jobs", hidden=True)
@@ -165,12 +165,13 @@ def _serve_metrics(settings: Settings, beside: int = 0) -> None:
         start_http_server(settings.metrics.port + beside, settings.metrics.host)
 
 
-def _work(file: Path, settings: Settings, engine: Engine, clock: Clock) -> None:
+def _work(file: Path, settings: Settings, clock: Clock) -> None:
     from deploy.cli import stop_on_signals  # noqa: PLC0415 the front door knows this file
 
     _serve_metrics(settings)
     stop = stop_on_signals()
     link = Link(settings.mqtt, clock)
+    engine = open_engine(settings.database.get_secret_value(), ping=False)
     with _jobs_apart(file, stop):
         Worker(engine, link, clock, {}, {}).run(stop)
 

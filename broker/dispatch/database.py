@@ -11,13 +11,19 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import psycopg
 from alembic import command
 from alembic.config import Config
+from psycopg.rows import namedtuple_row
+from psycopg.types.json import Json
 from sqlalchemy import (
     JSON,
+    ColumnElement,
     Connection,
     Engine,
+    Executable,
     Table,
+    Text,
     bindparam,
     column,
     create_engine,
@@ -28,12 +34,15 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 
 BUSY_S = 30.0
 _READ_ONLY = "dispatch_read_only"
+_LAST = "dispatch_last"
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg"}
 
 
@@ -41,10 +50,11 @@ class DatabaseError(Exception):
     """The database cannot be used; the text says why, without the password."""
 
 
-def open_engine(url: str, pool: int = 10) -> Engine:
+def open_engine(url: str, pool: int = 10, *, ping: bool = True) -> Engine:
     """`sqlite:///file.db` or `postgresql://user:password@host/name`; nothing is connected yet.
 
-    pool: connections kept. Raises DatabaseError for another kind of URL.
+    pool: connections kept. ping: ask each whether it still lives before it is used, which is a round trip; whoever
+    tries again anyway does without. Raises DatabaseError for another kind of URL.
     """
     try:
         parsed = make_url(url)
@@ -60,7 +70,7 @@ def open_engine(url: str, pool: int = 10) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(parsed, hide_parameters=True, pool_size=pool, max_overflow=pool, pool_pre_ping=True)
+    return create_engine(parsed, hide_parameters=True, pool_size=pool, max_overflow=pool, pool_pre_ping=ping)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -85,6 +95,8 @@ def transaction(engine: Engine, *, durable: bool = True) -> Iterator[Session]:
         if not durable and engine.dialect.name == "postgresql":
             session.execute(text("SET LOCAL synchronous_commit = off"))
         yield session
+        if (last := session.info.pop(_LAST, None)) is not None:
+            _send(session, last, commit=True)
 
 
 @contextmanager
@@ -105,13 +117,87 @@ def insert(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(table)
 
 
-def _recordset(table: Table, names: Sequence[str]) -> Any:
-    """Rows of `table` that come as one JSON text, `:rows`: a statement for any number of rows, and one round trip.
+# -- several statements in one round trip ------------------------------------------------------------------------------
+#
+# The intake stores a few events at a time and has to be quick about it: a statement costs it three times as much to ask
+# for, through SQLAlchemy, as PostgreSQL takes to do it, and on a busy machine each round trip waits for the processor
+# twice. Hence on PostgreSQL statements are made once, and sent together in psycopg's pipeline.
 
-    psycopg's executemany waits for the socket several times a row, and gives up Python's lock each time.
-    """
+
+class _Among(ColumnElement[bool]):
+    """`column` is in the list that is given as `name`; on PostgreSQL the same text however long the list is."""
+
+    inherit_cache = False
+
+    def __init__(self, column: ColumnElement[str], name: str) -> None:
+        self.column = column
+        self.name = name
+
+
+among = _Among
+
+
+@compiles(_Among)
+def _expanded(element: _Among, compiler: Any, **more: Any) -> str:
+    return str(compiler.process(element.column.in_(bindparam(element.name, expanding=True)), **more))
+
+
+@compiles(_Among, "postgresql")
+def _any(element: _Among, compiler: Any, **more: Any) -> str:
+    values = bindparam(element.name, None, type_=postgresql.ARRAY(Text))
+    return f"{compiler.process(element.column, **more)} = ANY({compiler.process(values, **more)})"
+
+
+Question = tuple[Executable, Mapping[str, Any]]
+"""A statement that is made once, as a constant of its module, and the values of its parameters."""
+
+
+def look(session: Session, *questions: Question) -> list[Sequence[Any]]:
+    """The rows that answer each question; each sees what was committed by the time it is its turn."""
+    if session.get_bind().dialect.name == "postgresql":
+        return _send(session, questions)
+    return [session.execute(statement, values).all() for statement, values in questions]
+
+
+def _send(session: Session, questions: Sequence[Question], *, commit: bool = False) -> list[Sequence[Any]]:
+    connection = session.connection()
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101 for the type checker: `open_engine` makes no other
+    texts = [_text(statement) for statement, _ in questions]
+    try:
+        cursors = [driver.cursor(row_factory=namedtuple_row) for _ in questions]
+        with driver.pipeline():
+            for cursor, (sql, constants), (_, values) in zip(cursors, texts, questions, strict=True):
+                cursor.execute(sql, {**constants, **values}, prepare=True)
+            if commit:
+                driver.commit()  # SQLAlchemy's own finds nothing left to do
+        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+    except psycopg.Error as error:
+        if driver.closed:
+            connection.invalidate(error)
+            connection.engine.dispose()  # the others are as dead
+        raise DBAPIError.instance(
+            "; ".join(sql for sql, _ in texts),
+            None,
+            error,
+            psycopg.Error,
+            hide_parameters=True,
+            connection_invalidated=bool(driver.closed),
+            dialect=connection.dialect,
+        ) from error
+
+
+@cache
+def _text(statement: Executable) -> tuple[str, dict[str, Any]]:
+    """SQL, and the values of the parameters that it brings itself."""
+    compiled = statement.compile(dialect=PGDialect_psycopg(), compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined, no-untyped-call]
+    return str(compiled), dict(compiled.params)
+
+
+def _recordset(table: Table, names: Sequence[str]) -> Any:
+    """Rows of `table` that come as one JSON text, `:rows`: a statement for any number of rows."""
     name = postgresql.dialect().identifier_preparer.format_table(table)  # type: ignore[no-untyped-call]
-    function = func.json_populate_recordset(literal_column(f"NULL::{name}"), bindparam("rows", type_=JSON))
+    function = func.json_populate_recordset(literal_column(f"NULL::{name}"), bindparam("rows", None, type_=JSON))
     return function.table_valued(*(column(n, table.c[n].type) for n in names), name="r")
 
 
@@ -123,7 +209,7 @@ def _as_it_is(statement: Any) -> Any:
     return statement
 
 
-@cache  # making a statement takes longer than sending it
+@cache
 def _bulk_insert(table: Table, names: tuple[str, ...], upsert: Upsert) -> Any:
     new = _recordset(table, names)
     return upsert(postgresql.insert(table).from_select(names, select(*(new.c[n] for n in names))))
@@ -135,26 +221,60 @@ def _bulk_update(table: Table, names: tuple[str, ...]) -> Any:
     return table.update().where(table.c.id == new.c.id).values({n: new.c[n] for n in names if n != "id"})
 
 
-def insert_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]], upsert: Upsert = _as_it_is) -> None:
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Writes:
+    """Rows for several tables, sent together and in the order in which they were given. Rows of a call have the same
+    columns."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Table, Rows, Upsert | None]] = []
+
+    def insert(self, table: Table, rows: Rows, upsert: Upsert = _as_it_is) -> None:
+        if rows:
+            self._parts.append((table, rows, upsert))
+
+    def update(self, table: Table, rows: Rows) -> None:
+        """`id`, among the columns, says which."""
+        if rows:
+            self._parts.append((table, rows, None))
+
+    def send(self, session: Session, *, last: bool = False) -> None:
+        """last: nothing more will be done in this `transaction`; they may wait for its commit, and go with it."""
+        if session.get_bind().dialect.name == "postgresql":
+            made = [
+                _bulk_update(table, tuple(rows[0])) if upsert is None else _bulk_insert(table, tuple(rows[0]), upsert)
+                for table, rows, upsert in self._parts
+            ]
+            bodies = [{"rows": Json(rows)} for _, rows, _ in self._parts]
+            questions: list[Question] = list(zip(made, bodies, strict=True))
+            if last:
+                session.info[_LAST] = questions
+            elif questions:
+                _send(session, questions)
+            return
+        for table, rows, upsert in self._parts:
+            if upsert is not None:
+                session.execute(upsert(sqlite.insert(table)), rows)
+                continue
+            names = [n for n in rows[0] if n != "id"]
+            keyed = [{n: row[n] for n in names} | {"key": row["id"]} for row in rows]
+            session.execute(table.update().where(table.c.id == bindparam("key")), keyed)
+
+
+def insert_many(session: Session, table: Table, rows: Rows, upsert: Upsert = _as_it_is) -> None:
     """Rows with the same columns."""
-    if not rows:
-        return
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(_bulk_insert(table, tuple(rows[0]), upsert), {"rows": rows})
-    else:
-        session.execute(upsert(sqlite.insert(table)), rows)
+    writes = Writes()
+    writes.insert(table, rows, upsert)
+    writes.send(session)
 
 
-def update_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def update_many(session: Session, table: Table, rows: Rows) -> None:
     """Rows with the same columns, `id` among them."""
-    if not rows:
-        return
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(_bulk_update(table, tuple(rows[0])), {"rows": rows})
-    else:
-        names = [n for n in rows[0] if n != "id"]
-        keyed = [{n: row[n] for n in names} | {"key": row["id"]} for row in rows]
-        session.execute(table.update().where(table.c.id == bindparam("key")), keyed)
+    writes = Writes()
+    writes.update(table, rows)
+    writes.send(session)
 
 
 def table_of(model: type[Any]) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -14,7 +14,7 @@ from uuid6 import uuid7
 
 from broker.dispatch import jobs, points
 from broker.dispatch.cases import FIELDS, Action, CaseValues, Change, Line, Mark, NotAllowed, Wanted, act
-from broker.dispatch.database import insert_many, table_of, update_many
+from broker.dispatch.database import Question, Writes, among, look, table_of
 from broker.dispatch.ledger import next_line
 from broker.dispatch.tables import Case, CaseState, Ledger, Point
 
@@ -98,13 +98,19 @@ class Pages:
 
     def write(self, session: Session) -> None:
         """Into the database, in an order that keeps workers from waiting for each other in a circle."""
+        self.written().send(session)
+
+    def written(self) -> Writes:
+        """What `write` would send."""
         cases = [case.columns() for case in sorted(self._cases.values(), key=lambda case: case.id)]
-        insert_many(session, _CASE, [case for case in cases if case["id"] in self._new])
+        writes = Writes()
+        writes.insert(_CASE, [case for case in cases if case["id"] in self._new])
         changed = [case for case in cases if case["id"] not in self._new]
-        update_many(session, _CASE, [{name: case[name] for name in _CHANGED} for case in changed])
-        insert_many(session, _LEDGER, self._lines)
-        insert_many(session, _POINT, self._points)
-        jobs.add_all(session, self._jobs)
+        writes.update(_CASE, [{name: case[name] for name in _CHANGED} for case in changed])
+        writes.insert(_LEDGER, self._lines)
+        writes.insert(_POINT, self._points)
+        jobs.ask(writes, self._jobs)
+        return writes
 
 
 def write(session: Session, changes: Iterable[Change], now: float) -> None:
@@ -124,14 +130,26 @@ def locked(session: Session, *conditions: ColumnElement[bool]) -> list[CaseValue
     return [CaseValues.of(row) for row in rows]
 
 
-def open_cases(session: Session, identities: Collection[str]) -> dict[str, CaseValues]:
-    """The cases of these identities that are not over, locked.
+_LOCK = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key").bindparams(keys=None)
+_OPEN = (
+    select(_CASE)
+    .where(among(_CASE.c.identity, "identities"), NOT_OVER)
+    .order_by(_CASE.c.id)
+    .with_for_update(key_share=True)
+)
+
+
+def open_cases(
+    session: Session, identities: Collection[str], *beside: Question
+) -> tuple[dict[str, CaseValues], list[Sequence[Any]]]:
+    """The cases of these identities that are not over, locked; and the answers to other questions, asked with them.
 
     Until the transaction ends no other worker finds one of these identities without a case, and opens a second.
     """
+    questions: list[Question] = [(_OPEN, {"identities": sorted(identities)}), *beside]
     if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time
         keys = sorted({int.from_bytes(blake2b(i.encode(), digest_size=8).digest(), signed=True) for i in identities})
-        session.execute(
-            text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key"), {"keys": keys}
-        )
-    return {c.identity: c for c in locked(session, _CASE.c.identity.in_(sorted(identities)), NOT_OVER)}
+        _, rows, *answers = look(session, (_LOCK, {"keys": keys}), *questions)
+    else:
+        rows, *answers = look(session, *questions)
+    return {case.identity: case for case in map(CaseValues.of, rows)}, answers

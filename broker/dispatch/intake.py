@@ -19,7 +19,7 @@ from uuid6 import uuid7
 
 from broker.dispatch import desk, metrics
 from broker.dispatch.cases import CaseValues, EventValues, on_event
-from broker.dispatch.database import insert, insert_many, table_of, transaction
+from broker.dispatch.database import among, insert, table_of, transaction
 from broker.dispatch.tables import Case, Event, Refused
 from broker.messages import AlarmMessage, Health, Kind, MessageError, Status, parse_topic
 
@@ -32,6 +32,10 @@ _RACES: Final = frozenset({"40001", "40P01", "23505"})
 """SQLSTATE of serialization failure, deadlock, unique violation: two workers did the same, or wait for each other."""
 
 _CASE, _EVENT, _REFUSED = table_of(Case), table_of(Event), table_of(Refused)
+
+_KNOWN = select(_EVENT.c.site, _EVENT.c.node, _EVENT.c.id).where(among(_EVENT.c.id, "ids"))
+_HOMES = select(_EVENT.c.case, _EVENT.c.alarm).where(among(_EVENT.c.alarm, "alarms")).distinct()
+"""Cases that events of these alarms are in already."""
 
 T = TypeVar("T")
 
@@ -94,14 +98,17 @@ class Outcome:
 
 
 def take(session: Session, alarms: Sequence[Alarm], now: float) -> Outcome:
-    """Events with their cases, ledger lines, jobs and points. The caller commits, then acknowledges them all."""
+    """Events with their cases, ledger lines, jobs and points; the last of a transaction. The caller commits, then
+    acknowledges them all."""
     outcome = Outcome()
-    cases = desk.open_cases(session, {a.event.identity for a in alarms})
-    ids = [a.event.id for a in alarms]
-    known = session.execute(select(_EVENT.c.site, _EVENT.c.node, _EVENT.c.id).where(_EVENT.c.id.in_(ids)))
+    cases, (known, at_home) = desk.open_cases(
+        session,
+        {a.event.identity for a in alarms},
+        (_KNOWN, {"ids": [a.event.id for a in alarms]}),
+        (_HOMES, {"alarms": sorted({a.event.alarm for a in alarms})}),
+    )
     seen = {tuple(row) for row in known}
-    current = {identity: case.alarm for identity, case in cases.items()}
-    homes = _homes(session, {e.alarm for a in alarms if current.get((e := a.event).identity) != e.alarm})
+    homes = {(row.case, row.alarm) for row in at_home}
     over = _cases_that_are_over(session, homes, cases)
     pages, rows = desk.Pages(now), []
     # In the order of the node's journal: two workers and a resend may have mixed them up.
@@ -123,8 +130,9 @@ def take(session: Session, alarms: Sequence[Alarm], now: float) -> Outcome:
         outcome.stale += not change
         rows.append(_row(alarm, after.id, stale=not change))
     outcome.stored = len(rows)
-    pages.write(session)
-    insert_many(session, _EVENT, rows)
+    writes = pages.written()
+    writes.insert(_EVENT, rows)
+    writes.send(session, last=True)
     return outcome
 
 
@@ -143,14 +151,6 @@ def _row(alarm: Alarm, case: str, *, stale: bool) -> dict[str, Any]:
         "late": event.late,
         "body": alarm.body,
     }
-
-
-def _homes(session: Session, alarms: Collection[str]) -> set[tuple[str, str]]:
-    """Cases that events of these alarms are in already: case and alarm."""
-    if not alarms:
-        return set()
-    known = select(_EVENT.c.case, _EVENT.c.alarm).where(_EVENT.c.alarm.in_(sorted(alarms))).distinct()
-    return {(row.case, row.alarm) for row in session.execute(known)}
 
 
 def _cases_that_are_over(

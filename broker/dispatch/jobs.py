@@ -7,18 +7,19 @@ network holds no lock, and work of a worker that died is taken over. Hence a han
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, and_, case, or_, select, union_all
+from sqlalchemy import Engine, and_, case, or_, select, tuple_, union_all
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from broker.dispatch import ledger, metrics
 from broker.dispatch.cases import DISPATCH, Wanted
 from broker.dispatch.clock import Clock
-from broker.dispatch.database import insert_many, reading, table_of, transaction
+from broker.dispatch.database import Writes, reading, table_of, transaction
 from broker.dispatch.tables import Job
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,21 @@ Handler = Callable[[Engine, JobValues, float], None]
 """Called outside any transaction, with the time. Raises Retry, another JobError, or Again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """A handler of which several jobs may be done in one transaction, and quicker: `many`, of those that `fit`.
+
+    It raises what a handler raises; then each of them is done alone, by `one`.
+    """
+
+    one: Handler
+    many: Callable[[Session, Sequence[JobValues], float], None]
+    fits: Callable[[JobValues], bool]
+
+    def __call__(self, engine: Engine, job: JobValues, now: float) -> None:
+        self.one(engine, job, now)
+
+
 def add(session: Session, kind: str, key: str, due: float, body: Mapping[str, Any], *, case: str | None = None) -> None:
     """Ask for work; see `tables.Job` for what happens when it has been asked for already."""
     add_all(session, [Wanted(kind, key, due, body, case)])
@@ -79,13 +95,18 @@ def add(session: Session, kind: str, key: str, due: float, body: Mapping[str, An
 
 def add_all(session: Session, wanted: Iterable[Wanted]) -> None:
     """Ask for many at once."""
+    writes = Writes()
+    ask(writes, wanted)
+    writes.send(session)
+
+
+def ask(writes: Writes, wanted: Iterable[Wanted]) -> None:
+    """The same, written along with something else."""
     unique: dict[tuple[str, str], Wanted] = {}
     for job in wanted:
         before = unique.get((job.kind, job.key))
         due = job.due if before is None else min(job.due, before.due)
         unique[job.kind, job.key] = Wanted(job.kind, job.key, due, job.body, job.case)
-    if not unique:
-        return
     rows = [
         {
             "id": str(uuid7()),
@@ -100,7 +121,7 @@ def add_all(session: Session, wanted: Iterable[Wanted]) -> None:
         # In one order everywhere: two workers that want the same jobs wait for each other, never in a circle.
         for (kind, key), job in sorted(unique.items())
     ]
-    insert_many(session, _JOB, rows, _or_ask_again)
+    writes.insert(_JOB, rows, _or_ask_again)
 
 
 def _or_ask_again(statement: Any) -> Any:
@@ -155,7 +176,10 @@ def claim(engine: Engine, kinds: Iterable[str], now: float, limit: int, lease_s:
 def run_due(engine: Engine, handlers: Mapping[str, Handler], clock: Clock, limit: int, lease_s: float = LEASE_S) -> int:
     """Do what is due of the kinds that have a handler; gives how many were tried."""
     claimed = claim(engine, handlers, clock.now(), limit, lease_s)
+    done = _together(engine, claimed, handlers, clock.now())
     for job in claimed:
+        if job.id in done:
+            continue
         if clock.now() > job.leased_until - lease_s / 2:  # those before it were slow: it would outlive its lease
             _let_go(engine, job)
             continue
@@ -178,6 +202,29 @@ def run_due(engine: Engine, handlers: Mapping[str, Handler], clock: Clock, limit
     return len(claimed)
 
 
+def _together(engine: Engine, claimed: Iterable[JobValues], handlers: Mapping[str, Handler], now: float) -> set[str]:
+    """Do what goes together; gives the ids of what was done."""
+    groups: dict[str, list[JobValues]] = defaultdict(list)
+    for job in claimed:
+        handler = handlers[job.kind]
+        if isinstance(handler, Together) and job.attempts == 1 and handler.fits(job):
+            groups[job.kind].append(job)
+    done: set[str] = set()
+    for kind, group in groups.items():
+        handler = handlers[kind]
+        assert isinstance(handler, Together)  # noqa: S101 for the type checker
+        try:
+            with transaction(engine) as session:
+                handler.many(session, group, now)
+                _end(session, group)
+        except Exception as error:  # noqa: BLE001 each alone will show which it was, and log it
+            log.info("%d jobs of %s are done one by one: %s", len(group), kind, type(error).__name__)
+            continue
+        metrics.JOBS.labels(kind, "done").inc(len(group))
+        done |= {job.id for job in group}
+    return done
+
+
 def _mine(job: JobValues) -> Any:
     """Still this try's: nobody took it over after its lease."""
     return and_(_JOB.c.id == job.id, _JOB.c.leased_until == job.leased_until)
@@ -186,9 +233,18 @@ def _mine(job: JobValues) -> Any:
 def _finish(engine: Engine, job: JobValues) -> None:
     metrics.JOBS.labels(job.kind, "done").inc()
     with transaction(engine, durable=False) as session:
-        gone = session.execute(_JOB.delete().where(_mine(job), _JOB.c.asked == job.asked).returning(_JOB.c.id)).all()
-        if not gone:  # asked for again in the meantime
-            session.execute(_JOB.update().where(_mine(job)).values(leased_until=None, attempts=0, error=None))
+        _end(session, [job])
+
+
+def _end(session: Session, done: Sequence[JobValues]) -> None:
+    """done: of one claim."""
+    mine = _JOB.c.leased_until == done[0].leased_until
+    as_asked = tuple_(_JOB.c.id, _JOB.c.asked).in_([(job.id, job.asked) for job in done])
+    gone = set(session.scalars(_JOB.delete().where(as_asked, mine).returning(_JOB.c.id)))
+    if again := [job.id for job in done if job.id not in gone]:  # asked for again in the meantime
+        session.execute(
+            _JOB.update().where(_JOB.c.id.in_(again), mine).values(leased_until=None, attempts=0, error=None)
+        )
 
 
 def _let_go(engine: Engine, job: JobValues) -> None:

@@ -185,7 +185,7 @@ def _fell_silent(session: Session, pages: desk.Pages, node: Node, why: str, now:
 def _open_case(session: Session, pages: desk.Pages, node: Node) -> CaseValues | None:
     """That the node is silent."""
     identity = _event(node, NODE_HEALTH, "", "", "", 0.0).identity
-    return pages.of(identity) or desk.open_cases(session, [identity]).get(identity)
+    return pages.of(identity) or desk.open_cases(session, [identity])[0].get(identity)
 
 
 def _clear(pages: desk.Pages, case: CaseValues | None, now: float) -> None:

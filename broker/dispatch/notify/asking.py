@@ -7,7 +7,9 @@ carries what waits there.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from sqlalchemy import Engine, exists, func, select
 from sqlalchemy.orm import Session
@@ -34,12 +36,17 @@ LATE_LOOK_S = 3600.0
 
 def ask(session: Session, requests: Iterable[tuple[Case, About, Iterable[str]]], now: float) -> None:
     """Have these people told about these cases; who waits for the same message already is not asked for twice."""
+    wanted = [(case, about, list(people)) for case, about, people in requests]
+    of_these = (Delivery.case.in_({case.id for case, *_ in wanted}), Delivery.state == State.WAITING)
+    waiting = {
+        tuple(row) for row in session.execute(select(Delivery.case, Delivery.about, Delivery.person).where(*of_these))
+    }
     rows: list[Delivery] = []
-    for case, about, people in requests:
-        same = (Delivery.case == case.id, Delivery.about == about, Delivery.state == State.WAITING)
-        waiting = set(session.scalars(select(Delivery.person).where(*same)))
-        new = (person for person in dict.fromkeys(people) if person not in waiting)
-        rows += [_row(case.site, person, about, now, case=case.id) for person in new]
+    for case, about, people in wanted:
+        for person in people:
+            if (key := (case.id, about.value, person)) not in waiting:
+                waiting.add(key)
+                rows.append(_row(case.site, person, about, now, case=case.id))
     _put(session, rows, now)
 
 
@@ -67,12 +74,15 @@ def _case(session: Session, job: JobValues) -> Case:
 
 
 def roster_of(session: Session, site: str) -> Roster:
-    """The site's roster, or, where it has none that can be used, the administrators'."""
-    try:
-        return roster.read(session, site)
-    except (LookupError, NormError) as error:
-        log.error("its alarms go to the administrators: %s", error)  # noqa: TRY400 the text says it all
-        return roster.of_admins(session, site)
+    """The site's roster, or, where it has none that can be used, the administrators'; read once a transaction."""
+    known: dict[str, Roster] = session.info.setdefault("rosters", {})
+    if site not in known:
+        try:
+            known[site] = roster.read(session, site)
+        except (LookupError, NormError) as error:
+            log.error("its alarms go to the administrators: %s", error)  # noqa: TRY400 the text says it all
+            known[site] = roster.of_admins(session, site)
+    return known[site]
 
 
 def _first(people: Roster, case: Case, now: float) -> tuple[str, ...]:
@@ -88,22 +98,30 @@ def waits_for_somebody(case: Case) -> bool:
     return not over and case.assigned_at is None
 
 
-def notify(session: Session, job: JobValues, now: float) -> None:
-    """A case was raised, got worse, cleared, was opened again, or given to somebody: `about` and `to` of the body."""
-    case = _case(session, job)
-    about = About(job.body["about"])
-    if about is About.GIVEN:
-        ask(session, [(case, about, [job.body["to"]])], now)
-    elif about is About.CLEARED:
-        ask(session, [(case, about, _heard(session, case.id))], now)
-    elif not tells_nobody(CaseValues.of(case)):
-        people = roster_of(session, case.site)
-        first = _first(people, case, now)
-        ask(session, [(case, about, (*first, case.owner) if case.owner else first)], now)
-        if about in {About.RAISED, About.REOPENED}:
-            times = [at for at in repeats(case.review_from, people.repeat_min, None) if at > now]
-            if times:
-                jobs.add(session, "repeat", case.id, times[0], {}, case=case.id)
+def notify(session: Session, asked: Sequence[JobValues], now: float) -> None:
+    """Cases were raised, got worse, cleared, were opened again, or given to somebody: `about` and `to` of the body."""
+    cases = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_([job.case for job in asked])))}
+    requests: dict[str, list[tuple[Case, About, Sequence[str]]]] = defaultdict(list)
+    repeating: list[Wanted] = []
+    for job in asked:
+        case = cases.get(str(job.case))
+        if case is None:
+            raise JobError(f"no case {job.case}")
+        about = About(job.body["about"])
+        if about is About.GIVEN:
+            requests[case.id].append((case, about, [job.body["to"]]))
+        elif about is About.CLEARED:
+            ask(session, requests.pop(case.id, ()), now)  # they hear that it is raised, hence also that it cleared
+            requests[case.id].append((case, about, _heard(session, case.id)))
+        elif not tells_nobody(CaseValues.of(case)):
+            people = roster_of(session, case.site)
+            first = _first(people, case, now)
+            requests[case.id].append((case, about, (*first, case.owner) if case.owner else first))
+            if about in {About.RAISED, About.REOPENED}:
+                times = [at for at in repeats(case.review_from, people.repeat_min, None) if at > now]
+                repeating += [Wanted("repeat", case.id, at, {}, case.id) for at in times[:1]]
+    ask(session, chain.from_iterable(requests.values()), now)
+    jobs.add_all(session, repeating)
 
 
 def repeat(engine: Engine, job: JobValues, now: float) -> None:

@@ -45,6 +45,10 @@ class Letter:
     sheet: Sheet
 
 
+PICTURE_FROM = 10
+"""The picture of a message is of one of so many, the worst; in a storm each further one is a question for nothing."""
+
+
 @dataclass(frozen=True)
 class Desk:
     """What is needed to write to one person within one transaction."""
@@ -166,7 +170,7 @@ class Desk:
         cases = {row.case: self._cases[row.case] for row in parcel.rows if row.case}
         items = {case.id: self._item(case) for case in cases.values()}
         worst_first = sorted(cases.values(), key=lambda case: -SEVERITIES.index(case.severity))
-        pictures = (self.pictures(self.session, case.id) for case in worst_first)
+        pictures = (self.pictures(self.session, case.id) for case in worst_first[:PICTURE_FROM])
         return Message(
             about=parcel.about,
             language=self._language,

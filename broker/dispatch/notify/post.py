@@ -38,6 +38,11 @@ MAX_SENDS = 3
 NO_CONTACT = "no_contact"
 
 
+def of_person(job: JobValues) -> bool:
+    """Not of a case."""
+    return "person" in job.body
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
     """The handler of `notify` jobs."""
@@ -47,12 +52,12 @@ class Post:
     pictures: Pictures
 
     def notify(self, engine: Engine, job: JobValues, now: float) -> None:
-        """A job of a case (`about`, `to`), or of a person (`person`)."""
-        if "person" in job.body:
+        """A job of a person (`person`); those of a case (`about`, `to`) go together."""
+        if of_person(job):
             self._carry(engine, str(job.body["person"]), job.attempts, now)
             return
         with transaction(engine) as session:
-            notify(session, job, now)
+            notify(session, [job], now)
 
     def _carry(self, engine: Engine, person: str, attempt: int, now: float) -> None:
         with reading(engine) as session:

@@ -5,13 +5,25 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from broker.dispatch.database import DatabaseError, migrate, open_engine, reading, transaction
+from broker.dispatch.database import (
+    DatabaseError,
+    Question,
+    Writes,
+    among,
+    look,
+    migrate,
+    open_engine,
+    reading,
+    table_of,
+    transaction,
+)
 from broker.dispatch.tables import Base, Site
 from tests.servers import Postgres
 
@@ -84,3 +96,54 @@ def test_no_value_of_a_statement_is_in_its_error(both: Engine) -> None:
     with transaction(both) as session, pytest.raises(IntegrityError) as caught:
         session.execute(insert, [{"id": "x", "name": "s3cret"}, {"id": "x", "name": None}])
     assert "s3cret" not in f"{caught.value}{caught.value!r}".split("DETAIL")[0]
+
+
+def test_what_is_sent_with_the_commit_is_all_or_nothing(both: Engine) -> None:
+    """Also where the database finds fault with it only then; and the connection is good for more."""
+    table = table_of(Site)
+    row = {"id": "a", "name": "A", "time_zone": "UTC", "language": "en", "retention_days": 30, "hold": False}
+    row |= {"repeat_min": [5], "storm_per_10min": 20}
+
+    def store(*more: Site) -> None:
+        with transaction(both) as session:
+            session.add_all(more)
+            session.flush()
+            writes = Writes()
+            writes.insert(table, [row])
+            writes.send(session, last=True)
+
+    store()
+    with pytest.raises(IntegrityError):
+        store(Site(id="b", name="B"))
+    with reading(both) as session:
+        assert session.scalars(select(Site.id)).all() == ["a"]
+
+
+def test_questions_are_answered_in_their_order(both: Engine) -> None:
+    with transaction(both) as session:
+        session.add_all([Site(id="a", name="A"), Site(id="b", name="B")])
+    ids = select(table_of(Site).c.id).where(among(table_of(Site).c.id, "ids")).order_by(table_of(Site).c.id)
+    with transaction(both) as session:
+        answers = look(session, (ids, {"ids": ["b", "a", "x"]}), (ids, {"ids": []}), (ids, {"ids": ["b"]}))
+    assert [[row.id for row in rows] for rows in answers] == [["a", "b"], [], ["b"]]
+
+
+def test_a_server_that_came_again_costs_one_try(postgres: Postgres) -> None:
+    """Without a ping: all that was connected is known to be dead after the first."""
+    engine = open_engine(postgres.database(), ping=False)
+    question: Question = (text("SELECT 1 AS one"), {})
+    with transaction(engine) as session, transaction(engine) as other:
+        for one in (session, other):
+            assert look(one, question)[0][0].one == 1
+    with psycopg.connect(engine.url.set(drivername="postgresql").render_as_string(), autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid != pg_backend_pid()"
+        )
+    with pytest.raises(OperationalError) as failed, transaction(engine) as session:
+        look(session, question)
+    assert failed.value.connection_invalidated
+    with transaction(engine) as session, transaction(engine) as other:
+        for one in (session, other):
+            assert look(one, question)[0][0].one == 1
+    engine.dispose()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from broker.dispatch import desk, jobs, ledger
 from broker.dispatch.cases import on_event
 from broker.dispatch.clock import ManualClock
 from broker.dispatch.database import reading, table_of, transaction
-from broker.dispatch.jobs import LEASE_S, MAX_ATTEMPTS, Again, JobError, JobValues, Retry
+from broker.dispatch.jobs import LEASE_S, MAX_ATTEMPTS, Again, JobError, JobValues, Retry, Together
 from broker.dispatch.tables import Job, Ledger
 from tests.dispatch.core.builders import NOW, event
 
@@ -196,3 +198,62 @@ def test_what_kills_every_worker_is_given_up_too(both: Engine, clock: ManualCloc
     run(both, clock, told)
     assert told.calls == []
     assert waiting(both)[0].given_up_at is not None
+
+
+class Many:
+    """Does several in one transaction, as `Told` does one; notes which went together. bad: keys that it cannot do."""
+
+    def __init__(self, *bad: str) -> None:
+        self.together: list[list[str]] = []
+        self._bad = bad
+
+    def __call__(self, session: Session, asked: Sequence[JobValues], now: float) -> None:
+        self.together.append([job.key for job in asked])
+        for job in asked:
+            jobs.add(session, "done", job.key, now, {})
+            if job.key in self._bad:
+                raise JobError(f"not {job.key}")
+
+
+def kinds(engine: Engine) -> list[tuple[str, str]]:
+    return sorted((job.kind, job.key) for job in waiting(engine))
+
+
+def test_what_goes_together_is_one_transaction(both: Engine, clock: ManualClock) -> None:
+    for key in ("a", "b", "to:ann"):
+        add(both, key)
+    alone, many = Told(), Many()
+    assert run(both, clock, Together(alone, many, fits=lambda job: ":" not in job.key)) == 3
+    assert [sorted(keys) for keys in many.together] == [["a", "b"]]
+    assert [job.key for job in alone.calls] == ["to:ann"]
+    assert kinds(both) == [("done", "a"), ("done", "b")]
+
+
+def test_where_one_fails_each_is_done_alone(both: Engine, clock: ManualClock) -> None:
+    for key in ("a", "bad", "c"):
+        add(both, key)
+    alone, many = Told(None, JobError("no"), None), Many("bad")
+    run(both, clock, Together(alone, many, fits=lambda _: True))
+    assert len(many.together) == 1
+    assert [job.key for job in alone.calls] == ["a", "bad", "c"]
+    assert [(job.key, job.error) for job in waiting(both)] == [("bad", "no")]  # and nothing of what `many` had begun
+    clock.advance(100)
+    run(both, clock, Together(alone, many, fits=lambda _: True))  # tried once, it is tried alone
+    assert len(many.together) == 1
+    assert waiting(both) == []
+
+
+def test_together_too_what_is_asked_for_while_it_runs_runs_once_more(both: Engine, clock: ManualClock) -> None:
+    add(both, "a")
+    add(both, "b")
+    first = True
+
+    def many(_session: Session, _asked: Sequence[JobValues], _now: float) -> None:
+        nonlocal first
+        if first and both.dialect.name == "postgresql":  # SQLite has one writer at a time
+            first = False
+            add(both, "a", body={"n": 2})
+
+    run(both, clock, Together(Told(), many, fits=lambda _: True))
+    left = [(job.key, job.body, job.leased_until) for job in waiting(both)]
+    assert left == ([("a", {"n": 2}, None)] if both.dialect.name == "postgresql" else [])
