@@ -47,6 +47,12 @@ class CaseFacts:
         """Marked by a person, or critical: nobody should have to remember to mark those."""
         return self.marked_important or self.severity == CRITICAL
 
+    @property
+    def reviewed_at(self) -> float | None:
+        """When somebody took it, or said of one that nobody had taken that it is false."""
+        marked = self.over_at if self.false_alarm_reason is not None else None
+        return marked if self.assigned_at is None else self.assigned_at
+
 
 @dataclass(frozen=True, slots=True)
 class SilentNode:
@@ -71,7 +77,7 @@ class HandoverReport:
 
     site: its name. important: of the open ones, to be gone through one by one. overdue: nobody took it within five
     minutes. to_answer: it has a result, but whoever reported it is not told. reopened, false_alarms: within the shift.
-    reviewed_late: how many were taken within the shift, but after more than five minutes.
+    reviewed_late: how many were reviewed within the shift, but after more than five minutes.
     """
 
     site: str
@@ -125,7 +131,7 @@ def hand_over(
         received=len(those(lambda c: within(c.opened_at))),
         closed=len(those(lambda c: within(c.over_at) and c.false_alarm_reason is None)),
         reviewed_late=len(
-            those(lambda c: within(c.assigned_at) and review_excess(c.review_from, c.assigned_at, until) > 0)
+            those(lambda c: within(c.reviewed_at) and review_excess(c.review_from, c.reviewed_at, until) > 0)
         ),
         important=those(lambda c: is_open(c) and c.important),
         open=those(is_open),

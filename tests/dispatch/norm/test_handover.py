@@ -88,6 +88,13 @@ def test_a_whole_shift_in_order_and_in_numbers() -> None:
     assert handed == report(reversed(cases), reversed(silent))
 
 
+@pytest.mark.parametrize(("minutes", "late"), [(4, 0), (6, 1)])
+def test_who_marks_a_case_false_that_nobody_has_taken_reviews_it(minutes: int, late: int) -> None:
+    opened = at("2026-06-01 09:00")
+    false = case(opened_at=opened, assigned_at=None, over_at=opened + 60 * minutes, false_alarm_reason="a bucket")
+    assert report([false]).reviewed_late == late
+
+
 @pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 28), 11), (date(2026, 10, 24), 13)])
 def test_a_night_in_which_clocks_change_is_handed_over_whole(day: date, hours: int) -> None:
     night = calendar(DAY, NIGHT, zone=BERLIN).starting(day)[1]

@@ -320,7 +320,7 @@ def test_who_takes_over_or_why_nobody_does(
             "en",
             [
                 "2026-06-01 08:00 – 20:00",
-                "received 5, closed 1, false alarms 1, taken after more than 5 minutes 1",
+                "received 5, closed 1, false alarms 1, reviewed after more than 5 minutes 1",
                 "open 4, important 1, overdue 1, without an answer 1, not verified 0; reopened in this shift 1",
                 "Handing over: 李工",
                 "Important: go through one by one (1)",
@@ -336,7 +336,7 @@ def test_who_takes_over_or_why_nobody_does(
             "zh-CN",
             [
                 "交接班：南门",
-                "本班：收到 5 项，关闭 1 项，误报 1 项，超过 5 分钟才接手 1 项",
+                "本班：收到 5 项，关闭 1 项，误报 1 项，超过 5 分钟才审核 1 项",
                 "交班：李工",
                 "重点事项，须逐项专题交接（1）",
                 "【危急】",
