@@ -11,8 +11,9 @@ PINNED := -c requirements.txt
 demo: $(VENV)/.demo
 	$(BIN)/banksman demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(PORT),--port $(PORT)) $(if $(FOR),--for $(FOR))
 
+# Two workers, for two cores; a file of tests stays in one, because servers are shared by its tests.
 test: $(VENV)/.dev tools
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest -n 2 --dist loadfile $(TESTS)
 
 # The full-size runs of the kill test and the fuzz tests.
 proof: $(VENV)/.dev tools
