@@ -21,6 +21,8 @@ from grafana_api.grafana_face import GrafanaFace
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
+from broker.addresses import is_token, is_web_address
+
 CONNECT_S: Final = 5.0
 READ_S: Final = 30.0
 RETRIES: Final = 2
@@ -87,16 +89,10 @@ class Grafana:
         retries: int = RETRIES,
     ) -> None:
         self._secrets = [secret for secret in (token, *secrets) if secret]
-        try:
-            parts = urlsplit(url)
-            usable = parts.scheme in ("http", "https") and parts.hostname and not parts.query and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable or parts.username or parts.password:
-            # It may hold a password: it is not repeated.
-            raise GrafanaError(Kind.ADDRESS, "")
+        if not is_web_address(url) or (parts := urlsplit(url)).query:
+            raise GrafanaError(Kind.ADDRESS, "")  # it is not repeated
         self.url = url.rstrip("/")
-        if not token.isascii() or not token.isprintable() or " " in token or not token:
+        if not is_token(token):
             raise GrafanaError(Kind.TOKEN, self.url)
         if ca is not None:
             try:

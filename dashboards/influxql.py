@@ -10,9 +10,10 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 import httpx
+
+from broker.addresses import is_token, is_web_address
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 60.0
@@ -119,18 +120,10 @@ class Influx:
 
 
 def _check(url: str, token: str | None) -> None:
-    """Raises InfluxError: an address that is none or holds a password, a token that HTTP cannot carry.
-
-    Neither is repeated: HTTP's own words for them show the secret.
-    """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
-    except ValueError:
-        usable = False
-    if not usable:
+    """Raises InfluxError: an address that is none or holds a password, a token that HTTP cannot carry."""
+    if not is_web_address(url):
         raise InfluxError("the address of InfluxDB is none: give it as https://host:8086, without user and password")
-    if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
+    if token is not None and not is_token(token):
         raise InfluxError("the token for InfluxDB is none: it must be one word of ASCII letters, digits and signs")
 
 

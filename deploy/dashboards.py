@@ -14,11 +14,11 @@ from io import TextIOWrapper
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Final, get_args, get_type_hints
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
+from broker.addresses import is_web_address
 from broker.dispatch.text import Catalogue
 from dashboards.alerts import Contact
 from dashboards.boards import BOARDS
@@ -337,12 +337,7 @@ def _limit(given: str, text: Catalogue) -> tuple[str, tuple[float, ...]]:
 
 def _web_address(name: str, url: str, text: Catalogue) -> str:
     """Without a slash at its end. It is not repeated where it is wrong: there may be a password in it."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
-    except ValueError:
-        usable = False
-    if not usable:
+    if not is_web_address(url):
         raise failed(text("push.web_address", name=name))
     return url.rstrip("/")
 

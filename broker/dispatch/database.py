@@ -119,12 +119,11 @@ def insert(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
 
 # -- several statements in one round trip ------------------------------------------------------------------------------
 #
-# The intake stores a few events at a time and has to be quick about it: a statement costs it three times as much to ask
-# for, through SQLAlchemy, as PostgreSQL takes to do it, and on a busy machine each round trip waits for the processor
-# twice. Hence on PostgreSQL statements are made once, and sent together in psycopg's pipeline.
+# The intake stores a few events at a time and has to be quick about it, and on a busy machine each round trip waits for
+# the processor twice. Hence on PostgreSQL statements are made once, and sent together in psycopg's pipeline.
 
 
-class _Among(ColumnElement[bool]):
+class Among(ColumnElement[bool]):
     """`column` is in the list that is given as `name`; on PostgreSQL the same text however long the list is."""
 
     inherit_cache = False
@@ -134,16 +133,13 @@ class _Among(ColumnElement[bool]):
         self.name = name
 
 
-among = _Among
-
-
-@compiles(_Among)
-def _expanded(element: _Among, compiler: Any, **more: Any) -> str:
+@compiles(Among)
+def _expanded(element: Among, compiler: Any, **more: Any) -> str:
     return str(compiler.process(element.column.in_(bindparam(element.name, expanding=True)), **more))
 
 
-@compiles(_Among, "postgresql")
-def _any(element: _Among, compiler: Any, **more: Any) -> str:
+@compiles(Among, "postgresql")
+def _any(element: Among, compiler: Any, **more: Any) -> str:
     values = bindparam(element.name, None, type_=postgresql.ARRAY(Text))
     return f"{compiler.process(element.column, **more)} = ANY({compiler.process(values, **more)})"
 

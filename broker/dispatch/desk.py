@@ -14,7 +14,7 @@ from uuid6 import uuid7
 
 from broker.dispatch import jobs, points
 from broker.dispatch.cases import FIELDS, Action, CaseValues, Change, Line, Mark, NotAllowed, Wanted, act
-from broker.dispatch.database import Question, Writes, among, look, table_of
+from broker.dispatch.database import Among, Question, Writes, look, table_of
 from broker.dispatch.ledger import next_line
 from broker.dispatch.tables import Case, CaseState, Ledger, Point
 
@@ -133,7 +133,7 @@ def locked(session: Session, *conditions: ColumnElement[bool]) -> list[CaseValue
 _LOCK = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key").bindparams(keys=None)
 _OPEN = (
     select(_CASE)
-    .where(among(_CASE.c.identity, "identities"), NOT_OVER)
+    .where(Among(_CASE.c.identity, "identities"), NOT_OVER)
     .order_by(_CASE.c.id)
     .with_for_update(key_share=True)
 )

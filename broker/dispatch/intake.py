@@ -19,7 +19,7 @@ from uuid6 import uuid7
 
 from broker.dispatch import desk, metrics
 from broker.dispatch.cases import CaseValues, EventValues, on_event
-from broker.dispatch.database import among, insert, table_of, transaction
+from broker.dispatch.database import Among, insert, table_of, transaction
 from broker.dispatch.tables import Case, Event, Refused
 from broker.messages import AlarmMessage, Health, Kind, MessageError, Status, parse_topic
 
@@ -33,8 +33,8 @@ _RACES: Final = frozenset({"40001", "40P01", "23505"})
 
 _CASE, _EVENT, _REFUSED = table_of(Case), table_of(Event), table_of(Refused)
 
-_KNOWN = select(_EVENT.c.site, _EVENT.c.node, _EVENT.c.id).where(among(_EVENT.c.id, "ids"))
-_HOMES = select(_EVENT.c.case, _EVENT.c.alarm).where(among(_EVENT.c.alarm, "alarms")).distinct()
+_KNOWN = select(_EVENT.c.site, _EVENT.c.node, _EVENT.c.id).where(Among(_EVENT.c.id, "ids"))
+_HOMES = select(_EVENT.c.case, _EVENT.c.alarm).where(Among(_EVENT.c.alarm, "alarms")).distinct()
 """Cases that events of these alarms are in already."""
 
 T = TypeVar("T")

@@ -216,11 +216,14 @@ def _together(engine: Engine, claimed: Iterable[JobValues], handlers: Mapping[st
         try:
             with transaction(engine) as session:
                 handler.many(session, group, now)
-                _end(session, group)
+                ended = _end(session, group)
         except Exception as error:  # noqa: BLE001 each alone will show which it was, and log it
             log.info("%d jobs of %s are done one by one: %s", len(group), kind, type(error).__name__)
             continue
-        metrics.JOBS.labels(kind, "done").inc(len(group))
+        metrics.JOBS.labels(kind, "done").inc(len(ended))
+        for job in group:
+            if job.id not in ended:
+                _finish(engine, job)
         done |= {job.id for job in group}
     return done
 
@@ -233,18 +236,19 @@ def _mine(job: JobValues) -> Any:
 def _finish(engine: Engine, job: JobValues) -> None:
     metrics.JOBS.labels(job.kind, "done").inc()
     with transaction(engine, durable=False) as session:
-        _end(session, [job])
+        gone = session.execute(_JOB.delete().where(_mine(job), _JOB.c.asked == job.asked).returning(_JOB.c.id)).all()
+        if not gone:  # asked for again in the meantime
+            session.execute(_JOB.update().where(_mine(job)).values(leased_until=None, attempts=0, error=None))
 
 
-def _end(session: Session, done: Sequence[JobValues]) -> None:
-    """done: of one claim."""
-    mine = _JOB.c.leased_until == done[0].leased_until
+def _end(session: Session, done: Sequence[JobValues]) -> set[str]:
+    """Those of a claim that nobody has asked for again, nor is asking for now: waiting for whoever does, with others
+    in hand that he asks for next, would be a circle. Gives their ids."""
     as_asked = tuple_(_JOB.c.id, _JOB.c.asked).in_([(job.id, job.asked) for job in done])
-    gone = set(session.scalars(_JOB.delete().where(as_asked, mine).returning(_JOB.c.id)))
-    if again := [job.id for job in done if job.id not in gone]:  # asked for again in the meantime
-        session.execute(
-            _JOB.update().where(_JOB.c.id.in_(again), mine).values(leased_until=None, attempts=0, error=None)
-        )
+    mine = select(_JOB.c.id).where(as_asked, _JOB.c.leased_until == done[0].leased_until)
+    free = session.scalars(mine.with_for_update(skip_locked=True)).all()
+    session.execute(_JOB.delete().where(_JOB.c.id.in_(free)))
+    return set(free)
 
 
 def _let_go(engine: Engine, job: JobValues) -> None:

@@ -26,6 +26,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
+from broker.addresses import is_token
+
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -94,7 +96,7 @@ class Influx(_Section):
     def _one_word(cls, token: SecretStr) -> SecretStr:
         """What HTTP refuses in a header it shows in its error, and that would be in the log."""
         word = token.get_secret_value().strip()
-        if not (word and word.isascii() and word.isprintable() and " " not in word):
+        if not is_token(word):
             raise ValueError("a token is one word of ASCII letters, digits and signs")
         return SecretStr(word)
 

@@ -36,18 +36,23 @@ LATE_LOOK_S = 3600.0
 
 def ask(session: Session, requests: Iterable[tuple[Case, About, Iterable[str]]], now: float) -> None:
     """Have these people told about these cases; who waits for the same message already is not asked for twice."""
-    wanted = [(case, about, list(people)) for case, about, people in requests]
+    jobs.add_all(session, _wake(_wait(session, requests, now), now))
+
+
+def _wait(session: Session, requests: Iterable[tuple[Case, About, Iterable[str]]], now: float) -> set[str]:
+    """Put down what waits for whom; gives the people who are to be woken."""
+    wanted = list(requests)
     of_these = (Delivery.case.in_({case.id for case, *_ in wanted}), Delivery.state == State.WAITING)
-    waiting = {
-        tuple(row) for row in session.execute(select(Delivery.case, Delivery.about, Delivery.person).where(*of_these))
-    }
-    rows: list[Delivery] = []
+    known = session.execute(select(Delivery.case, Delivery.about, Delivery.person).where(*of_these))
+    waiting = {tuple(row) for row in known}
+    woken: set[str] = set()
     for case, about, people in wanted:
         for person in people:
             if (key := (case.id, about.value, person)) not in waiting:
                 waiting.add(key)
-                rows.append(_row(case.site, person, about, now, case=case.id))
-    _put(session, rows, now)
+                woken.add(person)
+                session.add(_row(case.site, person, about, now, case=case.id))
+    return woken
 
 
 def tell(session: Session, site: str, about: About, people: Iterable[str], at: float) -> None:
@@ -62,8 +67,11 @@ def _row(site: str, person: str, about: About, at: float, *, case: str | None = 
 
 def _put(session: Session, rows: Sequence[Delivery], now: float) -> None:
     session.add_all(rows)
-    people = {row.person for row in rows}
-    jobs.add_all(session, [Wanted("notify", f"to:{person}", now, {"person": person}) for person in people])
+    jobs.add_all(session, _wake({row.person for row in rows}, now))
+
+
+def _wake(people: Iterable[str], now: float) -> list[Wanted]:
+    return [Wanted("notify", f"to:{person}", now, {"person": person}) for person in people]
 
 
 def _case(session: Session, job: JobValues) -> Case:
@@ -103,6 +111,7 @@ def notify(session: Session, asked: Sequence[JobValues], now: float) -> None:
     cases = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_([job.case for job in asked])))}
     requests: dict[str, list[tuple[Case, About, Sequence[str]]]] = defaultdict(list)
     repeating: list[Wanted] = []
+    woken: set[str] = set()
     for job in asked:
         case = cases.get(str(job.case))
         if case is None:
@@ -111,7 +120,7 @@ def notify(session: Session, asked: Sequence[JobValues], now: float) -> None:
         if about is About.GIVEN:
             requests[case.id].append((case, about, [job.body["to"]]))
         elif about is About.CLEARED:
-            ask(session, requests.pop(case.id, ()), now)  # they hear that it is raised, hence also that it cleared
+            woken |= _wait(session, requests.pop(case.id, ()), now)  # they hear that it cleared, too
             requests[case.id].append((case, about, _heard(session, case.id)))
         elif not tells_nobody(CaseValues.of(case)):
             people = roster_of(session, case.site)
@@ -120,8 +129,8 @@ def notify(session: Session, asked: Sequence[JobValues], now: float) -> None:
             if about in {About.RAISED, About.REOPENED}:
                 times = [at for at in repeats(case.review_from, people.repeat_min, None) if at > now]
                 repeating += [Wanted("repeat", case.id, at, {}, case.id) for at in times[:1]]
-    ask(session, chain.from_iterable(requests.values()), now)
-    jobs.add_all(session, repeating)
+    woken |= _wait(session, chain.from_iterable(requests.values()), now)
+    jobs.add_all(session, [*repeating, *_wake(woken, now)])  # all at once, in the order in which everybody locks them
 
 
 def repeat(engine: Engine, job: JobValues, now: float) -> None:

@@ -13,10 +13,10 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from broker.dispatch.database import (
+    Among,
     DatabaseError,
     Question,
     Writes,
-    among,
     look,
     migrate,
     open_engine,
@@ -122,7 +122,7 @@ def test_what_is_sent_with_the_commit_is_all_or_nothing(both: Engine) -> None:
 def test_questions_are_answered_in_their_order(both: Engine) -> None:
     with transaction(both) as session:
         session.add_all([Site(id="a", name="A"), Site(id="b", name="B")])
-    ids = select(table_of(Site).c.id).where(among(table_of(Site).c.id, "ids")).order_by(table_of(Site).c.id)
+    ids = select(table_of(Site).c.id).where(Among(table_of(Site).c.id, "ids")).order_by(table_of(Site).c.id)
     with transaction(both) as session:
         answers = look(session, (ids, {"ids": ["b", "a", "x"]}), (ids, {"ids": []}), (ids, {"ids": ["b"]}))
     assert [[row.id for row in rows] for rows in answers] == [["a", "b"], [], ["b"]]

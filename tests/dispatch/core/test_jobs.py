@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from broker.dispatch import desk, jobs, ledger
 from broker.dispatch.cases import on_event
 from broker.dispatch.clock import ManualClock
-from broker.dispatch.database import reading, table_of, transaction
+from broker.dispatch.database import open_engine, reading, table_of, transaction
 from broker.dispatch.jobs import LEASE_S, MAX_ATTEMPTS, Again, JobError, JobValues, Retry, Together
 from broker.dispatch.tables import Job, Ledger
 from tests.dispatch.core.builders import NOW, event
+from tests.servers import Postgres
+from tests.waiting import until
 
 
 class Told:
@@ -257,3 +259,39 @@ def test_together_too_what_is_asked_for_while_it_runs_runs_once_more(both: Engin
     run(both, clock, Together(Told(), many, fits=lambda _: True))
     left = [(job.key, job.body, job.leased_until) for job in waiting(both)]
     assert left == ([("a", {"n": 2}, None)] if both.dialect.name == "postgresql" else [])
+
+
+@pytest.mark.parametrize("keys", ["ab", "ba"])
+def test_who_asks_again_meanwhile_is_not_waited_for_in_a_circle(postgres: Postgres, migrated: str, keys: str) -> None:
+    engine = open_engine(postgres.database(migrated))
+    clock = ManualClock(NOW)
+    for key in ("a", "b"):
+        add(engine, key)
+    holds = threading.Event()
+    waits = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+    def waiting_for_a_lock() -> bool:
+        with reading(engine) as session:
+            return bool(session.scalar(waits))
+
+    def intake() -> None:
+        with transaction(engine) as session:
+            jobs.add(session, "notify", keys[0], NOW, {"n": 2})
+            holds.set()
+            until(waiting_for_a_lock)
+            jobs.add(session, "notify", keys[1], NOW, {"n": 2})
+
+    other = threading.Thread(target=intake)
+
+    def many(_session: Session, _asked: Sequence[JobValues], _now: float) -> None:
+        other.start()
+        assert holds.wait(10)
+
+    alone = Told()
+    run(engine, clock, Together(alone, many, fits=lambda _: True))
+    other.join(10)
+    assert alone.calls == []  # nobody was thrown out of a circle
+    assert {(job.key, job.body["n"], job.leased_until) for job in waiting(engine)} == {("a", 2, None), ("b", 2, None)}
+    engine.dispose()
