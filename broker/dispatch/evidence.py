@@ -19,6 +19,7 @@ from typing import Self
 from sqlalchemy import and_, case, exists, func, or_, select, union
 from sqlalchemy.orm import Session
 
+from broker.dispatch.database import Among, look, table_of
 from broker.dispatch.tables import Case, CaseState, Event, Evidence, Site
 from broker.files import sync_folder
 
@@ -43,6 +44,33 @@ _OVER = [state.value for state in CaseState if state.over]
 _MAGIC = {"snapshot": (0, b"\xff\xd8\xff"), "clip": (4, b"ftyp"), "photo": (0, b"\xff\xd8\xff")}
 _ALARM = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_CASE, _EVENT, _EVIDENCE = table_of(Case), table_of(Event), table_of(Evidence)
+_ALARMS = union(
+    select(_EVENT.c.case, _EVENT.c.alarm).where(Among(_EVENT.c.case, "cases")),
+    select(_CASE.c.id, _CASE.c.alarm).where(Among(_CASE.c.id, "cases")),
+).subquery()
+_SNAPSHOTS = (
+    select(
+        _ALARMS.c.case,
+        _EVIDENCE.c.alarm,
+        _EVIDENCE.c.sha256,
+        _EVIDENCE.c.received_at,
+        (_EVIDENCE.c.alarm == _CASE.c.alarm).label("current"),
+    )
+    .select_from(_ALARMS)
+    .join(_CASE, _CASE.c.id == _ALARMS.c.case)
+    .join(
+        _EVIDENCE,
+        and_(
+            _EVIDENCE.c.alarm == _ALARMS.c.alarm,
+            _EVIDENCE.c.site == _CASE.c.site,
+            _EVIDENCE.c.node == _CASE.c.node,
+        ),
+    )
+    .where(_EVIDENCE.c.kind == "snapshot", _EVIDENCE.c.deleted_at.is_(None))
+)
+"""Of the cases `cases`."""
 
 
 class Refusal(StrEnum):
@@ -251,13 +279,12 @@ class Store:
             )
         )
 
-    def picture_of(self, session: Session, case_id: str) -> Path | None:
-        """The newest snapshot of a case, if there is one."""
-        for row in self.files_of(session, case_id):
-            path = self.path(row.alarm, row.sha256)
-            if row.kind == "snapshot" and path.exists():
-                return path
-        return None
+    def picture_of(self, session: Session, *case_ids: str) -> Path | None:
+        """The newest snapshot of a case, its newest alarm's before those of earlier ones; of several cases, of the
+        first that has one."""
+        (rows,) = look(session, (_SNAPSHOTS, {"cases": list(case_ids)}))
+        newest = sorted(rows, key=lambda row: (case_ids.index(row.case), not row.current, -row.received_at))
+        return next((path for row in newest if (path := self.path(row.alarm, row.sha256)).exists()), None)
 
 
 def _old(path: Path, now: float) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from broker.dispatch import tables
+from broker.dispatch.database import Among, look, table_of
 from broker.dispatch.norm import NormError
 from broker.dispatch.norm.calendar import Duty, Holiday, Shift, SiteCalendar
 from broker.dispatch.norm.repeat import QuietHours
@@ -41,25 +45,31 @@ def read(session: Session, site_id: str) -> Roster:
     A site without a chain has one step: all its members, when the five minutes are over. Raises LookupError for a site
     that is not known, NormError for rows that make no sense.
     """
-    site = session.get(tables.Site, site_id)
-    if site is None:
-        raise LookupError(f"site {site_id!r} is not known")
-    members = _members(session, site_id)
-    everybody = tuple(dict.fromkeys(person for role in RANK for person in members.get(role, ())))
-    return Roster(
-        calendar=calendar_of(session, site),
-        chain=_chain(session, site_id, members) or (Step(int(REVIEW_S), everybody),),
-        members=everybody,
-        quiet=_quiet(site),
-        repeat_min=tuple(site.repeat_min),
-    )
+    found = read_all(session, [site_id])[site_id]
+    if isinstance(found, Roster):
+        return found
+    raise found
+
+
+def read_all(session: Session, site_ids: Iterable[str]) -> dict[str, Roster | LookupError | NormError]:
+    """Rosters by site, in one round trip; for a site that has none that can be used, why not (see `read`)."""
+    ids = sorted(set(site_ids))
+    rows = _rows(session, ids)
+    found: dict[str, Roster | LookupError | NormError] = {}
+    for site_id in ids:
+        try:
+            found[site_id] = _roster(rows, site_id)
+        except (LookupError, NormError) as error:
+            found[site_id] = error
+    return found
 
 
 def of_admins(session: Session, site_id: str) -> Roster:
     """For a site that nobody has entered, or whose rows make no sense: its alarms go to administrators of all sites,
     at once and again when the five minutes are over. Quiet hours and repeats are unknown: none."""
-    site = session.get(tables.Site, site_id)
-    admins = _members(session, EVERYWHERE).get(tables.Role.ADMIN, ())
+    rows = _rows(session, [site_id])
+    site = rows.sites.get(site_id)
+    admins = _members(rows, EVERYWHERE).get(tables.Role.ADMIN, ())
     return Roster(
         calendar=SiteCalendar(site.time_zone if site else "UTC"),
         chain=(Step(int(REVIEW_S), admins),),
@@ -70,19 +80,101 @@ def of_admins(session: Session, site_id: str) -> Roster:
 
 
 def calendar_of(session: Session, site: tables.Site) -> SiteCalendar:
-    """The calendar of a site."""
-    shifts = session.scalars(select(tables.Shift).where(tables.Shift.site == site.id))
-    holidays = session.scalars(select(tables.Holiday).where(tables.Holiday.site == site.id))
-    duties = session.scalars(
-        select(tables.Duty)
-        .join(tables.Shift, tables.Shift.id == tables.Duty.shift)
-        .join(tables.Person, tables.Person.id == tables.Duty.person)
-        .where(tables.Shift.site == site.id, tables.Person.active)
+    """The calendar of a site. Raises NormError for rows that make no sense."""
+    return _calendar(_rows(session, [site.id]), site.id)
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+_SITE, _SHIFT, _DUTY, _HOLIDAY = (table_of(t) for t in (tables.Site, tables.Shift, tables.Duty, tables.Holiday))
+_PERSON, _MEMBER, _STEP = (table_of(t) for t in (tables.Person, tables.Membership, tables.ChainStep))
+
+_SITES = select(_SITE.c.id, _SITE.c.time_zone, _SITE.c.quiet_start, _SITE.c.quiet_end, _SITE.c.repeat_min).where(
+    Among(_SITE.c.id, "sites")
+)
+_SHIFTS = select(_SHIFT).where(Among(_SHIFT.c.site, "sites")).order_by(_SHIFT.c.id)
+_HOLIDAYS = select(_HOLIDAY).where(Among(_HOLIDAY.c.site, "sites")).order_by(_HOLIDAY.c.day)
+_DUTIES = (
+    select(_SHIFT.c.site, _DUTY)
+    .select_from(_DUTY)
+    .join(_SHIFT, _SHIFT.c.id == _DUTY.c.shift)
+    .join(_PERSON, _PERSON.c.id == _DUTY.c.person)
+    .where(Among(_SHIFT.c.site, "sites"), _PERSON.c.active)
+    .order_by(_DUTY.c.id)
+)
+_MEMBERS = (
+    select(_MEMBER.c.site, _MEMBER.c.role, _PERSON.c.id.label("person"), _PERSON.c.name)
+    .join(_PERSON, _PERSON.c.id == _MEMBER.c.person)
+    .where(Among(_MEMBER.c.site, "sites_and_all"), _PERSON.c.active)
+)
+_STEPS = (
+    select(_STEP.c.site, _STEP.c.after_s, _STEP.c.person, _STEP.c.role, _PERSON.c.active)
+    .outerjoin(_PERSON, _PERSON.c.id == _STEP.c.person)
+    .where(Among(_STEP.c.site, "sites"))
+    .order_by(_STEP.c.after_s, _STEP.c.id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Each by site."""
+
+    sites: Mapping[str, Any]
+    shifts: Mapping[str, Sequence[Any]]
+    holidays: Mapping[str, Sequence[Any]]
+    duties: Mapping[str, Sequence[Any]]
+    members: Mapping[str, Sequence[Any]]
+    """Those of `EVERYWHERE` under it."""
+    steps: Mapping[str, Sequence[Any]]
+
+
+def _rows(session: Session, site_ids: Sequence[str]) -> _Rows:
+    session.flush()  # what is asked past the session sees only what the database has
+    of = {"sites": list(site_ids)}
+    sites, *others = look(
+        session,
+        (_SITES, of),
+        (_SHIFTS, of),
+        (_HOLIDAYS, of),
+        (_DUTIES, of),
+        (_MEMBERS, {"sites_and_all": [*site_ids, EVERYWHERE]}),
+        (_STEPS, of),
     )
+    return _Rows({row.id: row for row in sites}, *map(_by_site, others))
+
+
+def _by_site(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    found = defaultdict[str, list[Any]](list)
+    for row in rows:
+        found[row.site].append(row)
+    return found
+
+
+def _roster(rows: _Rows, site_id: str) -> Roster:
+    site = rows.sites.get(site_id)
+    if site is None:
+        raise LookupError(f"site {site_id!r} is not known")
+    members = _members(rows, site_id)
+    everybody = tuple(dict.fromkeys(person for role in RANK for person in members.get(role, ())))
+    return Roster(
+        calendar=_calendar(rows, site_id),
+        chain=_chain(rows, site_id, members) or (Step(int(REVIEW_S), everybody),),
+        members=everybody,
+        quiet=_quiet(site),
+        repeat_min=tuple(site.repeat_min),
+    )
+
+
+def _calendar(rows: _Rows, site_id: str) -> SiteCalendar:
     return SiteCalendar(
-        zone=site.time_zone,
-        shifts=tuple(Shift(s.id, s.name, s.start, s.end, s.weekdays, s.on_holidays) for s in shifts),
-        holidays=tuple(Holiday(_day(h.day, NormError.HOLIDAY, "holiday"), h.name, h.working) for h in holidays),
+        zone=rows.sites[site_id].time_zone,
+        shifts=tuple(
+            Shift(s.id, s.name, s.start, s.end, s.weekdays, s.on_holidays) for s in rows.shifts.get(site_id, ())
+        ),
+        holidays=tuple(
+            Holiday(_day(h.day, NormError.HOLIDAY, "holiday"), h.name, h.working)
+            for h in rows.holidays.get(site_id, ())
+        ),
         duties=tuple(
             Duty(
                 shift=d.shift,
@@ -92,7 +184,7 @@ def calendar_of(session: Session, site: tables.Site) -> SiteCalendar:
                 from_day=None if d.from_day is None else _day(d.from_day, NormError.DUTY, f"duty of {d.person}"),
                 to_day=None if d.to_day is None else _day(d.to_day, NormError.DUTY, f"duty of {d.person}"),
             )
-            for d in duties
+            for d in rows.duties.get(site_id, ())
         ),
     )
 
@@ -104,36 +196,24 @@ def _day(text: str, code: str, where: str) -> date:
         raise NormError(code, f"{where}: {text!r} is no day; write it as 2026-10-01") from error
 
 
-def _members(session: Session, site_id: str) -> dict[str, tuple[str, ...]]:
-    """Active people of a site by role, in order of their names."""
-    rows = session.execute(
-        select(tables.Membership.role, tables.Person.id)
-        .join(tables.Person, tables.Person.id == tables.Membership.person)
-        .where(tables.Membership.site.in_([site_id, EVERYWHERE]), tables.Person.active)
-        .order_by(tables.Person.name, tables.Person.id)
-    )
-    found: dict[str, dict[str, None]] = {}
-    for role, person in rows:
-        found.setdefault(role, {})[person] = None
-    return {role: tuple(people) for role, people in found.items()}
+def _members(rows: _Rows, site_id: str) -> dict[str, tuple[str, ...]]:
+    """Active people of a site, and of all sites, by role, in order of their names."""
+    found = defaultdict[str, dict[str, tuple[str, str]]](dict)
+    for row in (*rows.members.get(site_id, ()), *rows.members.get(EVERYWHERE, ())):
+        found[row.role][row.person] = (row.name, row.person)
+    return {role: tuple(sorted(people, key=people.__getitem__)) for role, people in found.items()}
 
 
-def _chain(session: Session, site_id: str, members: dict[str, tuple[str, ...]]) -> tuple[Step, ...]:
-    rows = session.execute(
-        select(tables.ChainStep, tables.Person.active)
-        .outerjoin(tables.Person, tables.Person.id == tables.ChainStep.person)
-        .where(tables.ChainStep.site == site_id)
-        .order_by(tables.ChainStep.after_s, tables.ChainStep.id)
-    )
+def _chain(rows: _Rows, site_id: str, members: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
     return tuple(
         Step(step.after_s, members.get(step.role, ()), step.role)
         if step.role
-        else Step(step.after_s, (step.person,) if active and step.person else ())
-        for step, active in rows
+        else Step(step.after_s, (step.person,) if step.active and step.person else ())
+        for step in rows.steps.get(site_id, ())
     )
 
 
-def _quiet(site: tables.Site) -> QuietHours | None:
+def _quiet(site: Any) -> QuietHours | None:
     if site.quiet_start is None and site.quiet_end is None:
         return None
     if site.quiet_start is None or site.quiet_end is None:

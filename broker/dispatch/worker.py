@@ -11,6 +11,7 @@ import gc
 import logging
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 300
 """Messages in a transaction: more would hold up the first ones."""
+PACE_S: Final = 0.02
+"""From the start of a transaction to the next: what comes meanwhile goes together, which costs little more than one."""
 BEHIND_S: Final = 5.0
 """A worker whose messages wait longer than this does not know what nodes say now."""
 SWITCH_S: Final = 0.0005
@@ -112,8 +115,10 @@ class Worker:
         gc.freeze()  # what was loaded stays; looking through it again and again held up the intake
         self._runner.start(stop)
         self._link.start()
+        next_at = 0.0
         while not stop.is_set():
-            if batch := self._link.receive(BATCH, IDLE_S):
+            if batch := self._link.receive(BATCH, IDLE_S, next_at):
+                next_at = time.monotonic() + PACE_S
                 self._take(batch)
         self._runner.join()
         self._link.stop()

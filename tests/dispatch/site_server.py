@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from broker.dispatch.database import migrate, open_engine, transaction
-from broker.dispatch.tables import Membership, Person, Role, Site
+from broker.dispatch.tables import Contact, Membership, Person, Role, Site
 from tests.conftest import REPO
 from tests.dispatch.fleet import SITES
 
@@ -27,13 +27,15 @@ def write_settings(folder: Path, database: str, port: int, name: str = "dispatch
     return path
 
 
-def _set_up(database: str) -> None:
-    """Tables, the fleet's sites, and somebody to be told."""
+def _set_up(database: str, ntfy: str) -> None:
+    """Tables, the fleet's sites, and somebody to be told; where he has no `ntfy` he is never reached."""
     engine = open_engine(database)
     migrate(engine)
     with transaction(engine) as session:
         session.add(Person(id="ann", login="ann", name="Ann", created_at=0.0))
         session.flush()
+        if ntfy:
+            session.add(Contact(id="phone", person="ann", channel="ntfy", address=ntfy))
         for n in range(SITES):
             session.add(Site(id=f"site-{n}", name=f"Site {n}"))
             session.add(Membership(person="ann", site=f"site-{n}", role=Role.FOREMAN))
@@ -46,9 +48,9 @@ class Workers:
     module = ""
     """Run instead of it."""
 
-    def __init__(self, folder: Path, database: str, port: int, count: int) -> None:
+    def __init__(self, folder: Path, database: str, port: int, count: int, ntfy: str = "") -> None:
         self._folder = folder
-        _set_up(database)
+        _set_up(database, ntfy)
         self._files = [write_settings(folder, database, port, f"dispatch-{n}") for n in range(count)]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 

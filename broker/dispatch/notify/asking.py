@@ -83,14 +83,21 @@ def _case(session: Session, job: JobValues) -> Case:
 
 def roster_of(session: Session, site: str) -> Roster:
     """The site's roster, or, where it has none that can be used, the administrators'; read once a transaction."""
+    return rosters_of(session, [site])[site]
+
+
+def rosters_of(session: Session, sites: Iterable[str]) -> dict[str, Roster]:
+    """The same of several sites at once."""
+    wanted = set(sites)
     known: dict[str, Roster] = session.info.setdefault("rosters", {})
-    if site not in known:
-        try:
-            known[site] = roster.read(session, site)
-        except (LookupError, NormError) as error:
-            log.error("its alarms go to the administrators: %s", error)  # noqa: TRY400 the text says it all
-            known[site] = roster.of_admins(session, site)
-    return known[site]
+    if missing := wanted - known.keys():
+        for site, found in roster.read_all(session, missing).items():
+            if isinstance(found, Roster):
+                known[site] = found
+            else:
+                log.error("its alarms go to the administrators: %s", found)
+                known[site] = roster.of_admins(session, site)
+    return {site: known[site] for site in wanted}
 
 
 def _first(people: Roster, case: Case, now: float) -> tuple[str, ...]:
@@ -112,6 +119,7 @@ def notify(session: Session, asked: Sequence[JobValues], now: float) -> None:
     requests: dict[str, list[tuple[Case, About, Sequence[str]]]] = defaultdict(list)
     repeating: list[Wanted] = []
     woken: set[str] = set()
+    rosters_of(session, {case.site for case in cases.values()})
     for job in asked:
         case = cases.get(str(job.case))
         if case is None:
@@ -301,14 +309,20 @@ def _heard(session: Session, case: str, *, cleared_too: bool = False) -> list[st
     return list(heard)
 
 
-def next_in_line(session: Session, case: Case) -> tuple[str, ...]:
-    """The first step of the chain with somebody who has not been tried for this case yet, then any of the site."""
-    tried = set(
-        session.scalars(select(Delivery.person).where(Delivery.case == case.id, Delivery.at >= case.review_from))
-    )
-    people = roster_of(session, case.site)
-    for step in (*(s.people for s in sorted(people.chain, key=lambda s: s.after_s)), people.members):
-        if found := tuple(person for person in step if person not in tried):
-            return found
-    log.error("case %s: nobody of site %s can be reached", case.id, case.site)
-    return ()
+def next_in_line(session: Session, cases: Sequence[Case]) -> dict[str, tuple[str, ...]]:
+    """By case: the first step of the chain with somebody who has not been tried for it yet, then any of the site."""
+    tried = defaultdict[str, set[str]](set)
+    for_these = select(Delivery.case, Delivery.person).join(Case, Case.id == Delivery.case)
+    since = (Delivery.case.in_([case.id for case in cases]), Delivery.at >= Case.review_from)
+    for case_id, person in session.execute(for_these.where(*since).distinct()):
+        tried[str(case_id)].add(person)
+    rosters = rosters_of(session, {case.site for case in cases})
+    found: dict[str, tuple[str, ...]] = {}
+    for case in cases:
+        people = rosters[case.site]
+        steps = (*(s.people for s in sorted(people.chain, key=lambda s: s.after_s)), people.members)
+        left = (tuple(person for person in step if person not in tried[case.id]) for step in steps)
+        found[case.id] = next(filter(None, left), ())
+        if not found[case.id]:
+            log.error("case %s: nobody of site %s can be reached", case.id, case.site)
+    return found

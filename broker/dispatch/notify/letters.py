@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from broker.dispatch import report, roster
 from broker.dispatch.cases import CERTIFICATE, CERTIFICATE_ENDS
-from broker.dispatch.norm import NormError
 from broker.dispatch.norm.repeat import not_before
 from broker.dispatch.norm.review import Found, review_due
 from broker.dispatch.notify.message import MAX_ITEMS, SEVERITIES, About, Block, Item, Message, Section, Sheet, words
@@ -27,13 +27,17 @@ log = logging.getLogger(__name__)
 
 Links = Callable[[str | None, str, float], str]
 """Address for a case (None: of the list) and a person, at a time; signed where it opens a case."""
-Pictures = Callable[[Session, str], Path | None]
-"""The newest picture of a case, faces made unrecognisable."""
 
 UNKNOWN_STORM = 20
 """Messages in ten minutes about a site that nobody has entered; as for others by default."""
 _CALM = {About.CLEARED, About.FEEDBACK}
 _OWN_HEADING = _CALM | {About.UNANSWERED, About.ESCALATION, About.REPEAT, About.REOPENED}
+
+
+class Pictures(Protocol):
+    """The newest picture of the first of these cases that has one."""
+
+    def __call__(self, session: Session, *case_ids: str) -> Path | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +114,12 @@ class Desk:
     @cached_property
     def _rosters(self) -> Mapping[str, Roster | None]:
         """None where there is none that makes sense: then nothing is held back for it."""
-        found: dict[str, Roster | None] = {}
-        for site in self._sites:
-            try:
-                found[site] = roster.read(self.session, site)
-            except (LookupError, NormError) as error:
-                log.warning("site %s: its roster cannot be used: %s", site, error)
-                found[site] = None
-        return found
+        rosters: dict[str, Roster | None] = {}
+        for site, found in roster.read_all(self.session, self._sites).items():
+            rosters[site] = found if isinstance(found, Roster) else None
+            if not isinstance(found, Roster):
+                log.warning("site %s: its roster cannot be used: %s", site, found)
+        return rosters
 
     def _storm(self) -> int:
         return min((site.storm_per_10min for site in self._sites.values()), default=0)
@@ -170,7 +172,7 @@ class Desk:
         cases = {row.case: self._cases[row.case] for row in parcel.rows if row.case}
         items = {case.id: self._item(case) for case in cases.values()}
         worst_first = sorted(cases.values(), key=lambda case: -SEVERITIES.index(case.severity))
-        pictures = (self.pictures(self.session, case.id) for case in worst_first[:PICTURE_FROM])
+        calm = parcel.about in _CALM | {About.UNANSWERED}
         return Message(
             about=parcel.about,
             language=self._language,
@@ -178,7 +180,7 @@ class Desk:
             now=self.now,
             sections=_sections(parcel, items),
             link=self.links(worst_first[0].id if len(cases) == 1 else None, self.reader.id, self.now),
-            picture=None if parcel.about in _CALM | {About.UNANSWERED} else next(filter(None, pictures), None),
+            picture=None if calm else self.pictures(self.session, *(case.id for case in worst_first[:PICTURE_FROM])),
         )
 
     def _item(self, case: Case) -> Item:

@@ -152,7 +152,8 @@ def _give_up(session: Session, letter: Letter, code: str, now: float) -> None:
     of_cases = _cases_of(rows)
     cases = {c.id: c for c in session.scalars(select(Case).where(Case.id.in_([case for case, _ in of_cases])))}
     waiting = [cases[case] for case, row in of_cases if row.about in RAISING and waits_for_somebody(cases[case])]
-    ask(session, [(case, About.ESCALATION, next_in_line(session, case)) for case in waiting], now)
+    nexts = next_in_line(session, waiting)
+    ask(session, [(case, About.ESCALATION, nexts[case.id]) for case in waiting], now)
     more = {"person": letter.reader, "code": code}
     # At the end: the cases are locked from here on, and in a storm they are many.
     unreached = [(case, {"about": row.about.value} | more) for case, row in of_cases]

@@ -59,7 +59,7 @@ class Yard:
         self.handlers = deliver.handlers(
             {**channels.standard(), "dingtalk": DingTalk(at), "wecom": WeCom(at)},
             lambda case, person, _now: f"https://dispatch.example/{case or 'list'}/{person}",
-            lambda _session, case: self.pictures.get(case),
+            lambda _session, *cases: next((self.pictures[c] for c in cases if c in self.pictures), None),
         )
         self.site("east", "东门工地")
         for name, role in (("wang", "foreman"), ("li", "foreman"), ("chen", "officer"), ("boss", "admin")):
