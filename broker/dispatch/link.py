@@ -13,7 +13,6 @@ import socket
 import ssl
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -126,15 +125,11 @@ class Link:
         """Unix s; None while it is not connected."""
         return self._since
 
-    def receive(self, most: int, timeout: float, not_before: float = 0.0) -> list[Inbound]:
-        """What has come, at most `most`; waits for the first at most `timeout` seconds.
-
-        not_before: in seconds of `time.monotonic()`; what comes until then is taken along.
-        """
+    def receive(self, most: int, timeout: float) -> list[Inbound]:
+        """What has come, at most `most`; waits for the first at most `timeout` seconds."""
         batch: list[Inbound] = []
         try:
             batch.append(self._inbox.get(timeout=timeout))
-            time.sleep(max(0.0, not_before - time.monotonic()))
             while len(batch) < most:
                 batch.append(self._inbox.get_nowait())
         except queue.Empty:

@@ -11,7 +11,6 @@ import gc
 import logging
 import sys
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -115,11 +114,11 @@ class Worker:
         gc.freeze()  # what was loaded stays; looking through it again and again held up the intake
         self._runner.start(stop)
         self._link.start()
-        next_at = 0.0
         while not stop.is_set():
-            if batch := self._link.receive(BATCH, IDLE_S, next_at):
-                next_at = time.monotonic() + PACE_S
+            if batch := self._link.receive(BATCH, IDLE_S):
+                began = self._clock.now()
                 self._take(batch)
+                stop.wait(min(PACE_S, began + PACE_S - self._clock.now()))
         self._runner.join()
         self._link.stop()
 
