@@ -480,3 +480,33 @@ class Attempt(Base):
     who: Mapped[str] = mapped_column(String(200), index=True)
     """What, and of whom (a name, a person, an address, a link), hashed."""
     at: Mapped[float]
+
+
+class Enrolment(Base):
+    """A one-time token for the box of a node, and what it got for it."""
+
+    __tablename__ = "enrolment"
+    __table_args__ = (Index("ix_enrolment_site_node", "site", "node"),)
+    id: Mapped[str] = mapped_column(String(ID), primary_key=True)
+    token: Mapped[str] = mapped_column(String(64), unique=True)
+    """SHA-256 of it; the token itself is nowhere."""
+    site: Mapped[str] = mapped_column(String(IDENT))
+    node: Mapped[str] = mapped_column(String(IDENT))
+    by: Mapped[str] = mapped_column(String(ID))
+    """Person id, or `dispatch` for the command line."""
+    made_at: Mapped[float]
+    expires_at: Mapped[float]
+    public_key: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 of the key of the box that used it; only that one may ask again."""
+    used_at: Mapped[float | None]
+    serial: Mapped[str | None] = mapped_column(String(40))
+    """Of the certificate, in hexadecimal."""
+    influx_id: Mapped[str | None] = mapped_column(String(64))
+    """Of the authorization in InfluxDB, until that is deleted."""
+    influx_token: Mapped[bytes | None]
+    """Sealed with the installation's secret, for a box whose answer was lost; gone when the token expires."""
+    settled_at: Mapped[float | None]
+    """Since when nothing of the node's earlier boxes is valid."""
+    ended_at: Mapped[float | None]
+    """Revoked, superseded by another box, or withdrawn before it was used."""
+    reason: Mapped[str | None] = mapped_column(String(32))

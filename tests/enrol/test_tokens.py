@@ -1,0 +1,57 @@
+"""One-time tokens as they are kept."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from sqlalchemy import Engine, select
+
+from broker.dispatch.database import reading, transaction
+from broker.dispatch.enrol import new_token
+from broker.dispatch.enrol.tokens import find
+from broker.dispatch.tables import Audit, Enrolment
+from broker.pki.names import PkiError
+
+NOW = 1_800_000_000.0
+
+
+def test_a_token_is_bound_to_its_node_and_its_time(both: Engine) -> None:
+    with transaction(both) as session:
+        token = new_token(session, "north-yard", "gate-03", "officer-1", NOW, hours=72)
+    with reading(both) as session:
+        row = find(session, token)
+        assert row is not None
+        assert (row.site, row.node, row.by, row.expires_at) == ("north-yard", "gate-03", "officer-1", NOW + 72 * 3600)
+        assert find(session, token.swapcase()) is None
+
+
+def test_tokens_are_long_and_all_different(both: Engine) -> None:
+    with transaction(both) as session:
+        made = {new_token(session, "north-yard", "gate-03", "officer-1", NOW) for _ in range(50)}
+    assert len(made) == 50
+    assert all(len(base64.urlsafe_b64decode(token)) * 8 >= 128 for token in made)
+
+
+def test_only_its_hash_is_kept(both: Engine) -> None:
+    with transaction(both) as session:
+        token = new_token(session, "north-yard", "gate-03", "officer-1", NOW)
+    with reading(both) as session:
+        kept = [str(vars(row)) for table in (Enrolment, Audit) for row in session.scalars(select(table))]
+    assert len(kept) == 2
+    assert not any(token in row for row in kept)
+
+
+@pytest.mark.parametrize(
+    ("site", "node"),
+    [("North", "gate"), ("north", "-"), ("north", "a/b"), ("", "gate"), ("+", "gate"), ("n" * 32, "g" * 32)],
+)
+def test_no_token_for_a_name_that_no_certificate_can_carry(both: Engine, site: str, node: str) -> None:
+    with transaction(both) as session, pytest.raises(PkiError):
+        new_token(session, site, node, "officer-1", NOW)
+
+
+@pytest.mark.parametrize("hours", [0, -1, 24 * 30 + 1, float("nan"), float("inf")])
+def test_no_token_for_a_time_that_makes_no_sense(both: Engine, hours: float) -> None:
+    with transaction(both) as session, pytest.raises(ValueError, match="hours"):
+        new_token(session, "north-yard", "gate-03", "officer-1", NOW, hours)
