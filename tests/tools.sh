@@ -6,10 +6,10 @@ schemas() { sh "$here/dashboards/schema.sh" .cache/grafana || echo "tests: npm c
 here=$(dirname "$0")
 trap schemas EXIT
 mosquitto_min=2.0.21  # what `banksman broker check` asks for; Debian 12 has it in its backports only
-packages="mosquitto mosquitto-clients postgresql influxdb ffmpeg chromium fonts-noto-cjk libpango-1.0-0 libpangoft2-1.0-0 gir1.2-gst-rtsp-server-1.0 python3-gi
+packages="mosquitto mosquitto-clients postgresql influxdb ffmpeg chromium fonts-noto-cjk mtools dosfstools fdisk e2fsprogs xz-utils libpango-1.0-0 libpangoft2-1.0-0 gir1.2-gst-rtsp-server-1.0 python3-gi
  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 command -v npm >/dev/null 2>&1 || packages="$packages npm"
-command -v dpkg-query >/dev/null 2>&1 || { echo "tests: not a Debian system; tests that need Mosquitto, PostgreSQL, InfluxDB, Chromium or an RTSP server skip"; exit 0; }
+command -v dpkg-query >/dev/null 2>&1 || { echo "tests: not a Debian system; tests that need Mosquitto, PostgreSQL, InfluxDB, Chromium, an RTSP server or mtools skip"; exit 0; }
 missing=""
 for p in $packages; do
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null || true)" = installed ] || missing="$missing $p"
