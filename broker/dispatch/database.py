@@ -46,6 +46,9 @@ _LAST = "dispatch_last"
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg"}
 
 
+_FORGETFUL = (text("SET LOCAL synchronous_commit = off"), dict[str, Any]())
+
+
 class DatabaseError(Exception):
     """The database cannot be used; the text says why, without the password."""
 
@@ -93,7 +96,7 @@ def transaction(engine: Engine, *, durable: bool = True) -> Iterator[Session]:
     """
     with Session(engine, expire_on_commit=False) as session, session.begin():
         if not durable and engine.dialect.name == "postgresql":
-            session.execute(text("SET LOCAL synchronous_commit = off"))
+            _send(session, [_FORGETFUL])
         yield session
         if (last := session.info.pop(_LAST, None)) is not None:
             _send(session, last, commit=True)

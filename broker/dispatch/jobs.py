@@ -10,16 +10,17 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Engine, and_, case, or_, select, tuple_, union_all
+from sqlalchemy import Engine, Executable, Float, and_, bindparam, case, or_, select, tuple_, union_all
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from broker.dispatch import ledger, metrics
 from broker.dispatch.cases import DISPATCH, Wanted
 from broker.dispatch.clock import Clock
-from broker.dispatch.database import Writes, reading, table_of, transaction
+from broker.dispatch.database import Among, Writes, look, reading, table_of, transaction
 from broker.dispatch.tables import Job
 
 log = logging.getLogger(__name__)
@@ -139,38 +140,44 @@ def _or_ask_again(statement: Any) -> Any:
 
 def claim(engine: Engine, kinds: Iterable[str], now: float, limit: int, lease_s: float = LEASE_S) -> list[JobValues]:
     """Jobs that are due, the oldest first, now leased to the caller."""
-    free = (
-        _JOB.c.due <= now,
-        _JOB.c.given_up_at.is_(None),
-        or_(_JOB.c.leased_until.is_(None), _JOB.c.leased_until <= now),
-    )
-    # The first of each kind, as the index has them: all kinds at once would read and sort whatever is due.
-    firsts = [
-        select(_JOB.c.id, _JOB.c.due).where(_JOB.c.kind == kind, *free).order_by(_JOB.c.due).limit(limit).subquery()
-        for kind in sorted(kinds)
-    ]
-    if not firsts:
+    wanted = tuple(sorted(kinds))
+    if not wanted:
         return []
-    first = union_all(*(select(one.c.id, one.c.due) for one in firsts)).subquery()
-    oldest = select(first.c.id).order_by(first.c.due).limit(limit)
     with reading(engine) as session:  # most of the time there is nothing, and SQLite has one writer at a time
-        found = session.scalars(oldest).all()
+        (found,) = look(session, (_oldest(wanted, limit), {"now": now}))
     if not found:
         return []
     # By their ids: whoever waits for a lock looks for its rows anew, and that was the search among all that is due.
-    due = select(_JOB.c.id).where(_JOB.c.id.in_(found), *free)
+    until = now + lease_s
     with transaction(engine, durable=False) as session:
-        ids = session.scalars(due.with_for_update(skip_locked=True)).all()
-        if not ids:
-            return []
-        rows = session.execute(
-            _JOB.update()
-            .where(_JOB.c.id.in_(ids))
-            .values(leased_until=now + lease_s, attempts=_JOB.c.attempts + 1)
-            .returning(_JOB)
-        ).all()
-    values = [JobValues(r.id, r.kind, r.key, r.case, r.due, r.body, r.attempts, r.asked, now + lease_s) for r in rows]
+        (rows,) = look(session, (_LEASE, {"ids": [row.id for row in found], "now": now, "until": until}))
+    values = [JobValues(r.id, r.kind, r.key, r.case, r.due, r.body, r.attempts, r.asked, until) for r in rows]
     return sorted(values, key=lambda job: (job.due, job.id))
+
+
+_NOW = bindparam("now", None, type_=Float)
+_FREE = (
+    _JOB.c.due <= _NOW,
+    _JOB.c.given_up_at.is_(None),
+    or_(_JOB.c.leased_until.is_(None), _JOB.c.leased_until <= _NOW),
+)
+_LEASE = (
+    _JOB.update()
+    .where(_JOB.c.id.in_(select(_JOB.c.id).where(Among(_JOB.c.id, "ids"), *_FREE).with_for_update(skip_locked=True)))
+    .values(leased_until=bindparam("until", None, type_=Float), attempts=_JOB.c.attempts + 1)
+    .returning(_JOB)
+)
+
+
+@cache
+def _oldest(kinds: tuple[str, ...], limit: int) -> Executable:
+    """The first of each kind, as the index has them: all kinds at once would read and sort whatever is due."""
+    firsts = [
+        select(_JOB.c.id, _JOB.c.due).where(_JOB.c.kind == kind, *_FREE).order_by(_JOB.c.due).limit(limit).subquery()
+        for kind in kinds
+    ]
+    first = union_all(*(select(one.c.id, one.c.due) for one in firsts)).subquery()
+    return select(first.c.id).order_by(first.c.due).limit(limit)
 
 
 def run_due(engine: Engine, handlers: Mapping[str, Handler], clock: Clock, limit: int, lease_s: float = LEASE_S) -> int:
