@@ -173,6 +173,17 @@ def pki(context: typer.Context) -> None:
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
 )
+def enrol(context: typer.Context) -> None:
+    """Boxes of nodes: one-time tokens, files for cards of offline sites, revoking."""
+    from deploy.enrol import app as enrol_app
+
+    enrol_app(context.args, prog_name=context.command_path)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 def dispatch(context: typer.Context) -> None:
     """The site server: alarms into cases, cases to people; workers and pages."""
     from deploy.dispatch import app as dispatch_app
@@ -191,6 +202,28 @@ def dashboards(context: typer.Context) -> None:
     from deploy.dashboards import app as dashboards_app
 
     dashboards_app(context.args, prog_name=context.command_path)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def release(context: typer.Context) -> None:
+    """Releases of the node: make, sign, check, roll out."""
+    from deploy.release.cli import app as release_app
+
+    release_app(context.args, prog_name=context.command_path)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def server(context: typer.Context) -> None:
+    """The site server as a whole: make it, set it up, check it, back it up."""
+    from deploy.server.cli import app as server_app
+
+    server_app(context.args, prog_name=context.command_path)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Dispatch's pages and the door for evidence, as `banksman dispatch run` and `web` serve them."""
+"""Dispatch's pages, and the doors for evidence and for new boxes, as `banksman dispatch run` and `web` serve them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from broker.dispatch.clock import Clock
+from broker.dispatch.enrol.office import Office
 from broker.dispatch.evidence import Store
 from broker.dispatch.settings import Settings
 from broker.dispatch.web import app as pages
+from broker.dispatch.web import enrol as enrolment
 from broker.dispatch.web import upload
 from broker.dispatch.web.links import Links
 from broker.dispatch.web.photo import FacesError, HideFaces
@@ -57,6 +59,9 @@ def serving(settings: Settings, engine: Engine, clock: Clock) -> Iterator[None]:
     if (door := settings.upload) is not None:
         evidence = upload.create(engine, store, clock, Revoked(door.crl))
         servers.append(WebServer(evidence, door.host, door.port, Tls(door.cert, door.key, door.client_ca)))
+    if (enrol := settings.enrol) is not None:
+        boxes = enrolment.create(engine, Office.of(settings, enrol, engine), clock)
+        servers.append(WebServer(boxes, enrol.host, enrol.port, Tls(enrol.cert, enrol.key, nodes_only=True)))
     try:
         try:
             for server in servers:

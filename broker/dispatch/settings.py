@@ -37,6 +37,7 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
 
 
 LocalPath = Annotated[Path, AfterValidator(_beside)]
+WebAddress = Annotated[str, StringConstraints(pattern=r"^https?://")]
 
 
 class SettingsError(Exception):
@@ -83,7 +84,7 @@ class Mqtt(_Section):
 class Influx(_Section):
     """InfluxDB, for points of cases."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://")] = Field(description="e.g. https://influx.local:8086")
+    url: WebAddress = Field(description="e.g. https://influx.local:8086")
     org: str = Field(description="Organisation.")
     token: SecretStr = Field(description="A token that may write the bucket.")
     bucket: Annotated[str, StringConstraints(min_length=1)] = Field(
@@ -134,6 +135,26 @@ class Upload(_Section):
     crl: LocalPath = Field(description="Which of them were taken back (PEM); read anew when it changes.")
 
 
+class Enrol(_Section):
+    """Where boxes get their certificates for one-time tokens: TLS without a certificate of theirs."""
+
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 nodes come from outside
+    port: Port = 8444
+    cert: LocalPath = Field(description="The server's certificate (PEM).")
+    key: LocalPath = Field(description="Its key (PEM).")
+    pki: LocalPath = Field(description="The authority's folder, with its keys.")
+    broker: LocalPath | None = Field(
+        None,
+        description="The broker's folder, to bring up to what is revoked; without it `banksman broker update` does.",
+    )
+    influx_admin_token_file: LocalPath | None = Field(
+        None, description="Holds a token of InfluxDB that may make and delete others; without it nodes get none."
+    )
+    influx_url: WebAddress | None = Field(
+        None, description="InfluxDB as nodes reach it, where that is not `url` of `influx`."
+    )
+
+
 class Metrics(_Section):
     """Prometheus asks here."""
 
@@ -151,11 +172,18 @@ class Settings(_Section):
     mqtt: Mqtt
     web: Web
     upload: Upload | None = None
+    enrol: Enrol | None = None
     pki: LocalPath | None = Field(
         None, description="The authority's folder, best a copy without keys: what runs out is told 30 days ahead."
     )
     influx: Influx | None = None
     metrics: Metrics | None = None
+
+    @model_validator(mode="after")
+    def _influx_is_there(self) -> Self:
+        if self.enrol is not None and self.enrol.influx_admin_token_file is not None and self.influx is None:
+            raise ValueError("enrol.influx_admin_token_file needs a section influx")
+        return self
 
     @model_validator(mode="before")
     @classmethod

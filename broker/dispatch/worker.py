@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from broker.dispatch import influx, intake, ledger, metrics, publish, watch
 from broker.dispatch.clock import Clock
 from broker.dispatch.database import reading, transaction
+from broker.dispatch.enrol.office import Office
 from broker.dispatch.evidence import Store
 from broker.dispatch.intake import Alarm, Report, read
 from broker.dispatch.jobs import Handler
@@ -52,6 +53,9 @@ def housekeeping(settings: Settings, engine: Engine) -> dict[str, Periodic]:
     }
     if (pki := settings.pki) is not None:
         tasks["certificates"] = Periodic(3600.0, lambda now: watch.certificates(engine, now, pki))
+    if settings.enrol is not None:
+        office = Office.of(settings, settings.enrol, engine)
+        tasks["enrolment"] = Periodic(300.0, lambda now: _settle(office, now))
     if settings.influx is None:
         return tasks | {"points": Periodic(60.0, lambda _: influx.trim(engine, 0))}
     writer = influx.Writer(settings.influx)
@@ -64,6 +68,11 @@ def housekeeping(settings: Settings, engine: Engine) -> dict[str, Periodic]:
         "shifts": Periodic(900.0, lambda now: influx.note_shifts(engine, now)),
         "minutes": Periodic(86_400.0, lambda now: writer.forget_minutes(influx.sites(engine), now)),
     }
+
+
+def _settle(office: Office, now: float) -> None:
+    for problem in office.settle(now):
+        log.error("%s", problem)
 
 
 def _close_yesterday(engine: Engine, now: float) -> None:

@@ -180,10 +180,23 @@ class Pki:
                     "renew it, or --replace it, which revokes it"
                 )
             self._revoke(there, Reason.SUPERSEDED, now)
-            cert = certs.issue(
-                signer, subject, public, now=_moment(now), days=days, serial=certs.next_serial(self._last_serial())
-            )
+            cert = self._sign(signer, subject, public, now, days)
             return self._hand_out(cert, certs.key_pem(made) if made is not None else b"")
+
+    def enrol(self, subject: Subject, csr: bytes, now: float, *, days: int = DEFAULT_DAYS) -> x509.Certificate:
+        """The certificate of this name for the key of a request: the newest, if it is that, for whoever lost the answer,
+        or a new one beside what there is. The others are revoked with `clear` once it has been handed out.
+        """
+        _check_days(days)
+        with self._locked():
+            signer = self._signer(subject)
+            public = certs.read_csr(csr, subject)
+            there = self._standing(subject, now)
+            if there and there[-1].cert.public_key() == public:
+                return there[-1].cert
+            cert = self._sign(signer, subject, public, now, days)
+            self._hand_out(cert, b"")
+            return cert
 
     def renew(self, subject: Subject, now: float, *, days: int = DEFAULT_DAYS) -> Handed:
         """The same key for a further time, signed by the newest authority. The old certificate stays good."""
@@ -194,14 +207,7 @@ class Pki:
                 raise PkiError(f"{subject.kind} {subject.name} has no certificate that could be renewed; issue one")
             signer = self._signer(found[0].subject)
             public = certs.ec_key(found[0].cert.public_key())
-            cert = certs.issue(
-                signer,
-                found[0].subject,
-                public,
-                now=_moment(now),
-                days=days,
-                serial=certs.next_serial(self._last_serial()),
-            )
+            cert = self._sign(signer, found[0].subject, public, now, days)
             return self._hand_out(cert, None)
 
     def revoke(self, which: Subject | int, reason: Reason, now: float) -> tuple[Entry, ...]:
@@ -216,6 +222,14 @@ class Pki:
                 what = f"serial {which:x}" if isinstance(which, int) else f"{which.kind} {which.name}"
                 raise PkiError(f"{what}: no certificate that could be revoked")
             self._revoke(found, reason, now)
+            return found
+
+    def clear(self, subject: Subject, reason: Reason, now: float, *, before: int | None = None) -> tuple[Entry, ...]:
+        """As `revoke`, where it may be that nothing is left. before: only serial numbers below this one."""
+        with self._locked():
+            found = tuple(e for e in self._standing(subject, now, expired=True) if before is None or e.serial < before)
+            if found:
+                self._revoke(found, reason, now)
             return found
 
     def rotate(self, now: float) -> Authority:
@@ -283,6 +297,12 @@ class Pki:
                 "below; others are named with --permit when an authority is made"
             )
         return certs.Signer(last.cert, _read_key(self.folder / f"authorities/{last.number}.key"))
+
+    def _sign(
+        self, signer: certs.Signer, subject: Subject, public: ec.EllipticCurvePublicKey, now: float, days: int
+    ) -> x509.Certificate:
+        serial = certs.next_serial(self._last_serial())
+        return certs.issue(signer, subject, public, now=_moment(now), days=days, serial=serial)
 
     def _hand_out(self, cert: x509.Certificate, key: bytes | None) -> Handed:
         """key: PEM; empty where it was made elsewhere; None: the one that is there."""

@@ -25,8 +25,9 @@ LINK_SESSION_S = 24 * 3600.0
 WINDOW_S = 15 * 60.0
 PER_NAME, PER_ADDRESS = 8, 40
 """Failed log-ins within `WINDOW_S`: with one name, from one address (behind which a whole site may sit)."""
-MOST = {"password": 8, "step": 300, "photo": 60, "export": 20, "link": 30, "links_of_address": 240}
-"""Of each within `WINDOW_S`: by person; of links by link, and by address (behind which a whole site may sit)."""
+MOST = {"password": 8, "step": 300, "photo": 60, "export": 20, "link": 30, "links_of_address": 240, "enrol": 120}
+"""Of each within `WINDOW_S`: by person; of links by link, and by address (behind which a whole site may sit), by which
+enrolments go, too."""
 SEEN_EVERY_S = 60.0
 LEAST_PASSWORD, LONGEST_PASSWORD = 12, 256
 _AT_ONCE = 2  # argon2 takes 64 MiB each

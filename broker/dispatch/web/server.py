@@ -38,19 +38,22 @@ class ServerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files in PEM. client_ca: only those with a certificate of this authority get in."""
+    """Files in PEM. client_ca: only those with a certificate of this authority get in. nodes_only: nobody with a
+    browser, which may be older than TLS 1.3, has to."""
 
     cert: Path
     key: Path
     client_ca: Path | None = None
+    nodes_only: bool = False
 
     def context(self) -> ssl.SSLContext:
         """Raises ServerError."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             context.load_cert_chain(self.cert, self.key)
+            if self.client_ca is not None or self.nodes_only:
+                context.minimum_version = ssl.TLSVersion.TLSv1_3
             if self.client_ca is not None:
-                context.minimum_version = ssl.TLSVersion.TLSv1_3  # our own nodes; browsers may be older
                 context.load_verify_locations(self.client_ca)
                 context.verify_mode = ssl.CERT_REQUIRED
         except OSError as error:  # ssl.SSLError is one
