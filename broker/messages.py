@@ -140,6 +140,30 @@ class AlarmMessage(Message):
     )
 
 
+class UpdateOrder(Message):
+    """Arguments of the command `update`: a release that the site server holds under its hash."""
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="Of the file, hex.")
+    bytes: Annotated[int, Field(ge=1, le=2**31)] = Field(description="Size of the file.")
+    name: Ident = Field(description="`banksman`, or the name of a model.")
+    version: Word = Field(description="Of the release.")
+    sequence: Annotated[int, Field(ge=1, le=MAX_INT)] = Field(description="Of the release; a node never goes back.")
+
+
+class UpdateReport(Message):
+    """How the newest update of a node goes, or went."""
+
+    state: Literal["fetching", "installing", "trying", "good", "rolled_back", "refused"] = Field(
+        description="`trying`: it runs, and goes back to the one before if it fails; `good` and the two after it: over."
+    )
+    name: Line = Field(description="`banksman`, or the name of a model; empty where it is not known.")
+    version: Line = Field(description="Of the release.")
+    sequence: Count = Field(description="Of the release.")
+    percent: Annotated[int, Field(ge=0, le=100)] = Field(100, description="Fetched of it.")
+    code: Word = Field("ok", description="Why it is not further, or was not taken.")
+    message: Line = Field("", description="One line for a person.")
+
+
 class Status(Message):
     """Whether the node is there; retained, and its last will."""
 
@@ -152,6 +176,7 @@ class Status(Message):
         None, description="What is wrong with a newer site file that was therefore not taken."
     )
     clock_ok: bool = Field(description="Whether the node's clock is synchronised.")
+    update: UpdateReport | None = Field(None, description="The newest update; null where there was none.")
 
 
 class CameraHealth(Message):

@@ -43,6 +43,8 @@ from edge.rules import RULES
 from edge.site.keep import SiteFileKeeper, last_good_beside
 from edge.site.load import save_zones
 from edge.site.model import Camera, SiteFile, Zone
+from edge.update.trial import Works
+from edge.update.updater import Updater, installation
 from edge.uplink.evidence import EvidenceUplink
 from edge.uplink.mqtt import MqttUplink
 from edge.values import AlarmEvent, CameraState, CameraStatus, LinkState, PlaceState, Verdict
@@ -132,6 +134,8 @@ class Node:
         self.mqtt: MqttUplink | None = None
         self.uploads: EvidenceUplink | None = None
         self.influx: InfluxUplink | None = None
+        self.updater: Updater | None = None
+        self._unwell: str | None = None  # what is wrong with the release on probation
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -150,9 +154,12 @@ class Node:
     def run(self, *, once: bool = False) -> Outcome:
         """Judge, in this thread, until told to stop or a site file wants another node; `once`: or all clips have ended.
 
+        Raises NodeError where the program was updated and is not well.
         Without `once` a node whose clips have ended still shows what was found, and takes over new site files.
         """
         self._judge.run(lambda: self._stop.is_set() or self._over.is_set(), to_the_end=once)
+        if self._unwell is not None:
+            raise NodeError(f"the release on probation is not well, the one before comes back: {self._unwell}")
         if self._stop.is_set():
             return Outcome.STOPPED
         return Outcome.RENEW if self._over.is_set() else Outcome.ENDED
@@ -197,6 +204,8 @@ class Node:
         if self.mqtt is not None and now.synced != self._clock_was_ok:
             self._clock_was_ok = now.synced
             self.mqtt.status_changed()
+        if self.updater is not None:
+            self.updater.look()
         cameras = [(s.camera, s.state) for s in self.cameras()]
         if self.mqtt is not None and cameras != self._cameras_were:
             self._cameras_were = cameras
@@ -264,6 +273,7 @@ class Node:
             site_file_hash=self._in_force.hash,
             site_file_error=_line(self.site_error()),
             clock_ok=now.synced,
+            update=None if self.updater is None else self.updater.report(),
         )
 
     def health_message(self) -> HealthMessage:
@@ -292,7 +302,8 @@ class Node:
 
     def commands(self) -> Mapping[str, Callable[[Command], Reply]]:
         """What may be asked of this node over MQTT."""
-        return {"ping": self._ping, "reload": self._reload}
+        more = {} if self.updater is None else {"update": self.updater.command}
+        return {"ping": self._ping, "reload": self._reload} | more
 
     def _ping(self, command: Command) -> Reply:
         del command
@@ -304,6 +315,27 @@ class Node:
         if error := _line(self.site_error()):
             return Reply(ok=False, code="site_file", message=error)
         return Reply(ok=True, result={"site_file_hash": self._in_force.hash})
+
+    def works(self) -> Works:
+        """What an update must leave as it is."""
+        links = {"broker": self._broker_link().state, "influx": self._influx_link().state}
+        return Works(
+            now=frozenset(f"camera {s.camera}" for s in self.cameras() if s.state.sees)
+            | frozenset(name for name, state in links.items() if state is LinkState.UP),
+            meant=frozenset(f"camera {c.id}" for c in self.site().cameras)
+            | frozenset(name for name, state in links.items() if state is not LinkState.OFF),
+        )
+
+    def status_changed(self) -> None:
+        """What `status` gives is not what it was."""
+        if self.mqtt is not None:
+            self.mqtt.status_changed()
+
+    def not_well(self, what: str) -> None:
+        """The release on probation does not do what worked before it: the node has to end."""
+        self._unwell = what
+        self._over.set()
+        self._judge.wake()
 
     def _model(self) -> str:
         manifest = self._detector.manifest
@@ -461,6 +493,7 @@ def _assemble(
     parts.callback(detector.close)
     executor = parts.enter_context(ThreadPoolExecutor(1, "detector"))
     uplinks = site.uplinks
+    place = installation(data, path.parent)
     journal = Journal(
         data / "journal.db", clock, site.journal,
         confirm_alarms=uplinks.mqtt is not None, confirm_points=uplinks.influx is not None,
@@ -471,6 +504,11 @@ def _assemble(
         path=path, keeper=keeper, in_force=in_force, clock=clock, stop=stop,
         detector=detector, executor=executor, journal=journal, recorder=recorder,
     )  # fmt: skip
+    if place is not None:
+        node.updater = Updater(
+            place, uplinks.evidence, clock, works=node.works, told=node.status_changed, failed=node.not_well
+        )
+        parts.callback(node.updater.stop)
     if uplinks.mqtt is not None:
         node.mqtt = MqttUplink(
             uplinks.mqtt, site.site.id, site.node.id, journal, clock,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -152,6 +154,15 @@ def _prove(session: Session, manifest: Manifest, folder: Path, runtime: RuntimeN
             raise ModelError(f"{where}: output is not finite; the weights are damaged or overflow in this runtime")
 
 
+def _is_newer(received: Manifest, other: Path) -> bool:
+    """By version, whose numbers are compared as numbers."""
+    if not other.is_dir():
+        return True
+    versions = [re.findall(r"\d+", manifest.version) for manifest in (received, read_manifest(other))]
+    new, old = ([int(number) for number in version] for version in versions)
+    return new > old
+
+
 def shipped() -> Path:
     """The folder of the models that come with Banksman."""
     # The spec finds the package without running it: the node imports nothing of `models`.
@@ -161,12 +172,21 @@ def shipped() -> Path:
     return Path(spec.submodule_search_locations[0]) / "weights"
 
 
+def _received() -> Path:
+    """Where the model is that came after the program, as an update of its own (`edge/update/guard.py`)."""
+    return Path(sys.prefix).resolve().parent.parent / "current-model"
+
+
 def find_model(name: Path, base: Path) -> Path:
     """The model that a site file means: a shipped one by bare name, else a path from `base` (the site file's folder).
 
-    Raises `ModelError`.
+    Of a shipped model and one of the same name that came as an update, the newer. Raises `ModelError`.
     """
     bare = len(name.parts) == 1 and name.suffix != ".pt"
+    if bare and (_received() / FILE).is_file():
+        received = read_manifest(_received())
+        if received.name == str(name) and _is_newer(received, shipped() / name):
+            return _received().resolve()
     if bare and (shipped() / name).is_dir():
         return shipped() / name
     path = base / name.expanduser()

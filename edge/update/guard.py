@@ -47,6 +47,8 @@ from typing import Any, BinaryIO
 
 VAR = Path("/var/lib/banksman/update")
 VERDICT = "verdict.json"
+RELEASE_JSON = "release.json"
+RELEASE_SIG = "release.sig"
 MAX_STARTS = 3
 MAX_JSON = 512 * 1024
 MAX_FILES = 1000
@@ -56,6 +58,7 @@ RESERVE = 64 * 1024**2
 _BLOCK = 512
 _CHUNK = 1024 * 1024
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_TARGET = re.compile(r"any|[0-9a-z_]{1,32}-cp3\d{1,2}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,63}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!~-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -133,7 +136,7 @@ def parse(data: bytes) -> Release:
         name=name,
         version=_text(values, "version", _VERSION),
         sequence=_number(values, "sequence", 1, 2**53 - 1),
-        target=_text(values, "target", _VERSION),
+        target=_text(values, "target", _TARGET),
         files=files,
         made=_text(values, "made", _MADE),
     )
@@ -147,7 +150,7 @@ def _listed(given: object, where: str) -> Listed:
     path = values["path"]
     if not isinstance(path, str) or len(path) > 200 or not all(_PART.fullmatch(part) for part in path.split("/")):
         raise Refused("path", f"{where}.path: a relative path of letters, digits and _.+!~-, not {path!r:.200}")
-    if path in ("release.json", "release.sig"):
+    if path in (RELEASE_JSON, RELEASE_SIG):
         raise Refused("path", f"{where}.path: {path} lists itself")
     return Listed(path, _number(values, "bytes", 0, MAX_BYTES), _text(values, "sha256", _SHA256))
 
@@ -194,12 +197,16 @@ def opened(tar: Path) -> Iterator[BinaryIO]:
 
 def head(file: BinaryIO, public_key: Path) -> tuple[Release, bytes, bytes]:
     """The release, its release.json and its signature, which is right. Raises Refused."""
-    data = b"".join(_member(file, "release.json", MAX_JSON))
-    signature = b"".join(_member(file, "release.sig", 64))
-    if len(signature) != 64:
-        raise Refused("signature", f"release.sig has {len(signature)} bytes instead of 64")
+    data = b"".join(_member(file, RELEASE_JSON, MAX_JSON))
+    signature = b"".join(_member(file, RELEASE_SIG, 64))
     _check_signature(data, signature, public_key)
     return parse(data), data, signature
+
+
+def unsigned_head(file: BinaryIO) -> tuple[Release, bytes]:
+    """The release that a file without a signature says it is, for whoever signs it. Raises Refused."""
+    data = b"".join(_member(file, RELEASE_JSON, MAX_JSON))
+    return parse(data), data
 
 
 def verify(tar: Path, public_key: Path) -> Release:
@@ -343,10 +350,10 @@ def read_state(root: Path) -> State:
 
 
 def _write_state(root: Path, state: State) -> None:
-    _write(root / "state.json", json.dumps(asdict(state), indent=1).encode() + b"\n")
+    write(root / "state.json", json.dumps(asdict(state), indent=1).encode() + b"\n")
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
     """Whole or not at all, power cut or not."""
     new = path.with_name(f".{path.name}.new")
     with new.open("wb") as file:
@@ -371,7 +378,9 @@ def _new_id() -> str:
 
 @contextmanager
 def _locked(root: Path, name: str, *, wait: bool) -> Iterator[None]:
-    with (root / f".{name}.lock").open("wb") as file:
+    # Readable by root alone: whoever can open it can lock it.
+    handle = os.open(root / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
@@ -408,9 +417,11 @@ def install(tar: Path, public_key: Path, root: Path, var: Path = VAR) -> Release
     in state.json.
     """
     root.mkdir(parents=True, exist_ok=True)
+    about: tuple[str, str, int] = ("", "", 0)
     try:
         with _locked(root, "install", wait=False), opened(tar) as file:
             release, data, signature = head(file, public_key)
+            about = (release.name, release.version, release.sequence)
             with _locked(root, "state", wait=True):
                 _settle(root, var)
                 _admit(root, release, data)
@@ -420,15 +431,18 @@ def install(tar: Path, public_key: Path, root: Path, var: Path = VAR) -> Release
             with _locked(root, "state", wait=True):
                 _take(root, release)
     except (Refused, OSError) as error:
-        refused = error if isinstance(error, Refused) else Refused(_code(error), f"{error.filename}: {error.strerror}")
+        refused = (
+            error if isinstance(error, Refused) else Refused(code_of(error), f"{error.filename}: {error.strerror}")
+        )
         with _locked(root, "state", wait=True):
-            last = Last(_new_id(), "refused", code=refused.code, message=refused.message[:500])
+            last = Last(_new_id(), "refused", *about, code=refused.code, message=refused.message[:500])
             _write_state(root, replace(read_state(root), last=last))
         raise refused from error
     return release
 
 
-def _code(error: OSError) -> str:
+def code_of(error: OSError) -> str:
+    """The word for what a disk said."""
     return "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "failed"
 
 
@@ -441,11 +455,7 @@ def _admit(root: Path, release: Release, data: bytes) -> None:
     if release.target not in ("any", machine()):
         raise Refused("target", f"it is for {release.target}, this computer is {machine()}")
     state = read_state(root)
-    newest = state.taken.get(release.name, (0, ""))
-    if (release.sequence, release.version) != newest and release.sequence <= newest[0]:
-        raise Refused(
-            "older", f"sequence {release.sequence}; {newest[0]} ({newest[1]}) was taken, and it never goes back"
-        )
+    admit(state, release.name, release.version, release.sequence)
     there = _release_json(root / release.folder)
     if there not in (None, data):
         raise Refused("version", f"{release.folder} is there with other content; a new release needs a new version")
@@ -454,10 +464,17 @@ def _admit(root: Path, release: Release, data: bytes) -> None:
         raise Refused("on_probation", f"{trial.name} {trial.version} is on probation; try again when that is over")
 
 
+def admit(state: State, name: str, version: str, sequence: int) -> None:
+    """Raises Refused for what is not newer than what was taken, nor the same again."""
+    newest, its_version = state.taken.get(name, (0, ""))
+    if (sequence, version) != (newest, its_version) and sequence <= newest:
+        raise Refused("older", f"sequence {sequence}; {newest} ({its_version}) was taken, and it never goes back")
+
+
 def _release_json(folder: Path) -> bytes | None:
     """What makes a folder whole; None where it is not."""
     try:
-        return (folder / "release.json").read_bytes()
+        return (folder / RELEASE_JSON).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -484,9 +501,9 @@ def _unpack(file: BinaryIO, release: Release, data: bytes, signature: bytes, roo
             return path.open("xb")
 
         body(file, release, keep)
-        (new / "release.sig").write_bytes(signature)
+        (new / RELEASE_SIG).write_bytes(signature)
         if release.kind == "model":
-            (new / "release.json").write_bytes(data)
+            (new / RELEASE_JSON).write_bytes(data)
             os.sync()
             new.rename(folder)
             _sync(folder.parent)
@@ -497,7 +514,7 @@ def _unpack(file: BinaryIO, release: Release, data: bytes, signature: bytes, roo
             path.rename(folder / path.name)
         new.rmdir()
         os.sync()
-        _write(folder / "release.json", data)
+        write(folder / RELEASE_JSON, data)
     except BaseException:
         for path in (new, folder):
             shutil.rmtree(path, ignore_errors=True)
@@ -592,7 +609,7 @@ def _settle(root: Path, var: Path) -> None:
         outcome = "rolled_back" if trial.starts else "refused"
         _end(root, state, trial, Found(outcome, "cut_off", "the power was cut in the middle of it"))
         return
-    found = _verdict(var, trial)
+    found = verdict(var, trial)
     if found is not None and found.outcome == "good":
         _end(root, state, trial, found)
     elif found is not None:
@@ -610,7 +627,7 @@ def _end(root: Path, state: State, trial: Probation, found: Found) -> None:
     _write_state(root, replace(state, probation=None, last=last))
 
 
-def _verdict(var: Path, trial: Probation) -> Found | None:
+def verdict(var: Path, trial: Probation) -> Found | None:
     """What the node says of this try; None where it has said nothing, or nothing that makes sense."""
     try:
         with opened(var / VERDICT) as file:

@@ -32,6 +32,7 @@ LINE = (
     "journal",
     "evidence",
     "uplink",
+    "update",
     "page",
 )
 """The steps of the node in order, each of which may import itself and what stands before it."""
