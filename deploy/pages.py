@@ -57,7 +57,7 @@ def serving(settings: Settings, engine: Engine, clock: Clock) -> Iterator[None]:
     application = pages.create(engine=engine, store=store, clock=clock, links=links, base=web.url, hide_faces=Faces())
     servers = [WebServer(application, web.host, web.port, tls, web.proxies)]
     if (door := settings.upload) is not None:
-        evidence = upload.create(engine, store, clock, Revoked(door.crl))
+        evidence = upload.create(engine, store, clock, Revoked(door.crl), settings.releases)
         servers.append(WebServer(evidence, door.host, door.port, Tls(door.cert, door.key, door.client_ca)))
     if (enrol := settings.enrol) is not None:
         boxes = enrolment.create(engine, Office.of(settings, enrol, engine), clock)

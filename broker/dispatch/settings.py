@@ -169,6 +169,11 @@ class Settings(_Section):
         SecretStr("sqlite:///dispatch.db"), description="sqlite:///file.db or postgresql://user:password@host/name."
     )
     evidence: LocalPath = Field(Path("evidence"), validate_default=True, description="Folder for pictures and clips.")
+    releases: LocalPath = Field(
+        Path("releases"),
+        validate_default=True,
+        description="Folder of releases that nodes are brought up to date with.",
+    )
     mqtt: Mqtt
     web: Web
     upload: Upload | None = None

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from sqlalchemy import Engine
@@ -23,6 +24,7 @@ from broker.dispatch.clock import Clock
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.evidence import LIMITS, EvidenceError, Incoming, Refusal, Store
 from broker.dispatch.web.pages import CaseId, Sha256
+from broker.dispatch.web.releases import add as add_releases
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +51,13 @@ class Peer:
     serial: int
 
 
-def create(engine: Engine, store: Store, clock: Clock, revoked: Callable[[int], bool]) -> FastAPI:
-    """revoked: whether the certificate of this serial number has been taken back; asked at every request."""
+def create(
+    engine: Engine, store: Store, clock: Clock, revoked: Callable[[int], bool], releases: Path | None = None
+) -> FastAPI:
+    """revoked: whether the certificate of this serial number has been taken back; asked at every request.
+
+    releases: folder of releases that nodes may fetch; without one there are none.
+    """
     door = _Door(engine, store, clock, revoked)
     app = FastAPI(
         title="Banksman evidence",
@@ -72,6 +79,8 @@ def create(engine: Engine, store: Store, clock: Clock, revoked: Callable[[int], 
         await door.put(request, alarm, sha256)
         return Response(status_code=HTTPStatus.CREATED, headers={"ETag": f'"{sha256}"'})
 
+    if releases is not None:
+        add_releases(app, releases, door.peer_of)
     return app
 
 
