@@ -75,15 +75,23 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Run the node of a site file until SIGTERM or Ctrl-C."""
+    from edge.clock import SystemClock
     from edge.node import NodeError, run_site
+    from edge.service.notify import from_environment
+    from edge.service.service import Service
     from edge.site.load import SiteFileError
 
     _log_to_stderr(verbose=verbose)
     _end_on_thread_crash()
+    service = Service(*from_environment(), SystemClock())
+    service.start()
     try:
-        run_site(site, stop_on_signals(), once=once, language=terminal_language())
+        run_site(site, stop_on_signals(), once=once, language=terminal_language(), service=service)
     except (SiteFileError, NodeError) as error:
+        service.say(str(error))
         raise failed(str(error)) from error
+    finally:
+        service.stop()
 
 
 @app.command()

@@ -3,10 +3,26 @@
 set -eu
 # Whatever comes of the packages; a shell that has npm from elsewhere keeps it.
 schemas() { sh "$here/dashboards/schema.sh" .cache/grafana || echo "tests: npm could not make Grafana's schemas; tests that need them skip"; }
+# Compose for `docker compose config`, which needs no engine. Debian 12 has it not: that of Debian 13 is unpacked.
+compose() {
+    [ -x .cache/compose/docker-compose ] && return 0
+    mirror=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null | awk '$2 == "main" { print $1; exit }')
+    key=/usr/share/keyrings/debian-archive-keyring.gpg
+    temporary=$(mktemp -d)
+    mkdir -p "$temporary/lists/partial" "$temporary/archives/partial" .cache/compose
+    echo "deb [signed-by=$key] $mirror trixie main" >"$temporary/sources"
+    options="-qq -o Dir::State::Lists=$temporary/lists -o Dir::Cache=$temporary -o Dir::Etc::SourceList=$temporary/sources -o Dir::Etc::SourceParts=- -o APT::Sandbox::User=root"
+    # shellcheck disable=SC2086  (a list of words)
+    if [ -f "$key" ] && apt-get $options update && (cd "$temporary" && apt-get $options download docker-compose) \
+        && dpkg -x "$temporary"/docker-compose_*.deb "$temporary/x" && cp "$temporary/x/usr/libexec/docker/cli-plugins/docker-compose" .cache/compose/; then :; else
+        echo "tests: compose of Debian 13 is not to be had; tests of compose.yaml skip"
+    fi
+    rm -rf "$temporary"
+}
 here=$(dirname "$0")
-trap schemas EXIT
+trap 'schemas; compose' EXIT
 mosquitto_min=2.0.21  # what `banksman broker check` asks for; Debian 12 has it in its backports only
-packages="mosquitto mosquitto-clients postgresql influxdb ffmpeg chromium fonts-noto-cjk mtools dosfstools fdisk e2fsprogs xz-utils libpango-1.0-0 libpangoft2-1.0-0 gir1.2-gst-rtsp-server-1.0 python3-gi
+packages="mosquitto mosquitto-clients postgresql influxdb ffmpeg chromium fonts-noto-cjk mtools dosfstools fdisk e2fsprogs xz-utils caddy chrony shellcheck libpango-1.0-0 libpangoft2-1.0-0 gir1.2-gst-rtsp-server-1.0 python3-gi
  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 command -v npm >/dev/null 2>&1 || packages="$packages npm"
 command -v dpkg-query >/dev/null 2>&1 || { echo "tests: not a Debian system; tests that need Mosquitto, PostgreSQL, InfluxDB, Chromium, an RTSP server or mtools skip"; exit 0; }

@@ -1,0 +1,187 @@
+"""`banksman server …`: the site server. Ends with 1 where something needs a person, 2 for bad input."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+
+from broker.dispatch.database import DatabaseError
+from broker.dispatch.settings import SettingsError
+from broker.dispatch.web.auth import PasswordError
+from broker.mosquitto.settings import BrokerError
+from broker.pki.names import PkiError
+from dashboards.faults import PushError
+from dashboards.faults import told as told_of_boards
+from dashboards.grafana import GrafanaError
+from dashboards.text import Language
+from deploy.server import settings as settings_file
+from deploy.server import setup as steps
+from deploy.server.layout import INFLUX_GRAFANA, Places
+from deploy.server.make import Done, make
+from deploy.server.settings import FILE, ServerError, ServerSettings, load
+from deploy.terminal import failed, language_of
+from deploy.text import Catalogue, catalogue
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The server's folder.")]
+Spoken = Annotated[str, typer.Option("--lang", help="zh-CN or en; by default that of this terminal.")]
+
+
+@contextmanager
+def _told(language: Language = "en") -> Iterator[None]:
+    """What was wrong with the input, a service or the disk in words instead of a traceback."""
+    try:
+        yield
+    except (GrafanaError, PushError) as error:
+        raise failed(told_of_boards(error, language)) from None
+    except DBAPIError as error:
+        raise failed(f"database: {error.orig}".strip()) from error
+    except (ServerError, SettingsError, DatabaseError, BrokerError, PkiError, OSError) as error:
+        raise failed(str(error)) from error
+
+
+@app.command()
+def init(
+    folder: Folder,
+    *,
+    name: Annotated[str | None, typer.Option(help="Public name, as people type it.")] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(help="A name or address by which nodes reach the server; repeatable.")
+    ] = None,
+    site: Annotated[list[str] | None, typer.Option(help="The id of a site; repeatable.")] = None,
+    siren: Annotated[list[str] | None, typer.Option(help="A site that has a siren; repeatable.")] = None,
+    boards: Annotated[str | None, typer.Option("--language", help="Of boards and new sites: zh-CN or en.")] = None,
+    zone: Annotated[str | None, typer.Option(help="Time zone by which boards cut days.")] = None,
+    certificate: Annotated[
+        str | None, typer.Option(help="Of the public name. automatic, or files: proxy/cert.pem and proxy/key.pem.")
+    ] = None,
+    email: Annotated[str | None, typer.Option(help="Whom the certificate's issuer may write to.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Of dispatch: 1 or 2.")] = None,
+    ntp: Annotated[list[str] | None, typer.Option(help="Whose clock the server follows; repeatable.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Debian's packages and systemd, no containers.")] = False,
+    without_boards: Annotated[bool, typer.Option("--without-boards", help="Neither InfluxDB nor Grafana.")] = False,
+    lang: Spoken = "",
+) -> None:
+    """Make the server's folder, or bring it up to server.toml. Secrets and certificates that are there stay."""
+    spoken = _spoken(lang)
+    text = catalogue(spoken)
+    asked: dict[str, object] = {
+        "name": name, "hosts": host, "sites": site, "sirens": siren, "language": boards, "zone": zone,
+        "certificate": certificate, "email": email, "workers": workers, "ntp": ntp,
+        "runs": "plain" if plain else None, "boards": False if without_boards else None,
+    }  # fmt: skip
+    given = {key: value for key, value in asked.items() if value is not None}
+    with _told(spoken):
+        new = not (folder / FILE).exists()
+        settings = _new(folder, given, text) if new else _same(folder, given, text)
+        done = make(folder, settings, time.time())
+        if new:
+            done.changed.insert(0, FILE)
+    _tell(folder, settings, done, text)
+
+
+def _new(folder: Path, given: dict[str, object], text: Catalogue) -> ServerSettings:
+    for key in ("name", "hosts"):
+        if key in given:
+            continue
+        if not sys.stdin.isatty():
+            raise ServerError(text(f"server.init.needs.{key}"))
+        answer = typer.prompt(text(f"server.init.ask.{key}"))
+        given[key] = answer.split() if key == "hosts" else answer
+    try:
+        settings = ServerSettings.model_validate(given)
+    except ValidationError as error:
+        raise ServerError("\n".join(settings_file.told(error))) from error
+    settings_file.write(folder, settings)
+    return settings
+
+
+def _same(folder: Path, given: dict[str, object], text: Catalogue) -> ServerSettings:
+    """What is there counts; an option that says otherwise is refused, lest a slip changes a server that runs."""
+    settings = load(folder)
+    for key, value in given.items():
+        there = getattr(settings, key)
+        if there != (tuple(value) if isinstance(value, list) else value):
+            raise ServerError(text("server.init.other", path=folder / FILE, key=key))
+    return settings
+
+
+def _tell(folder: Path, settings: ServerSettings, done: Done, text: Catalogue) -> None:
+    for cert in done.issued:
+        typer.echo(text("server.init.issued", path=cert))
+    for name in done.changed:
+        typer.echo(text("server.init.wrote", path=folder / name))
+    if not done.changed:
+        typer.echo(text("server.init.same"))
+    elif FILE in done.changed:
+        typer.echo(text(f"server.init.next.{settings.runs}", folder=folder))
+    elif "compose" in done.restart:
+        typer.echo(text("server.init.compose"))
+    elif done.restart:
+        typer.echo(text("server.init.restart", services=", ".join(sorted(done.restart))))
+    if done.reload:
+        typer.echo(text("server.init.reload", services=", ".join(sorted(done.reload))))
+    if done.unowned:
+        typer.echo(text("server.init.unowned", users=", ".join(sorted(done.unowned))))
+
+
+@app.command()
+def setup(
+    folder: Folder,
+    *,
+    login: Annotated[str | None, typer.Option("--admin", help="Log-in name of the first administrator.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Overwrite boards that were changed by hand.")] = False,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Send Grafana the token of InfluxDB again.")] = False,
+    lang: Spoken = "",
+) -> None:
+    """Bring the services that run to what Banksman needs: tables, tokens, boards, the first administrator.
+
+    Only what is missing is done. If it breaks off, run it again.
+    """
+    spoken = _spoken(lang)
+    text = catalogue(spoken)
+    with _told(spoken):
+        settings = load(folder)
+        places, restart = Places.of(settings), False
+        for step in steps.database(folder, settings):
+            typer.echo(text(f"server.setup.{step.key}", **step.fields))
+        if settings.boards:
+            for step in steps.influx(folder, settings, places, time.time()):
+                restart = restart or step.key == "dispatch"
+                secrets = secrets or step.fields.get("name") == INFLUX_GRAFANA
+                typer.echo(text(f"server.setup.{step.key}", **step.fields))
+            for step in steps.grafana(folder, settings, places, lambda _: yes, secrets=secrets):
+                typer.echo(text(f"server.setup.{step.key}", **step.fields))
+        _first_admin(folder, login, text)
+    if restart:
+        typer.echo(text("server.init.restart", services="worker, web"))
+
+
+def _first_admin(folder: Path, login: str | None, text: Catalogue) -> None:
+    if steps.has_admin(folder):
+        return
+    if login is None and not sys.stdin.isatty():
+        typer.echo(text("server.setup.no_admin", file=folder / "dispatch/dispatch.yaml"))
+        return
+    login = login or typer.prompt(text("server.setup.ask_login"))
+    password = typer.prompt(text("server.setup.ask_password"), hide_input=True, confirmation_prompt=True)
+    try:
+        steps.admin(folder, login, password, time.time())
+    except PasswordError as error:
+        raise ServerError(str(error)) from error
+    typer.echo(text("server.setup.admin", login=login))
+
+
+def _spoken(asked: str) -> Language:
+    return "zh-CN" if language_of(asked) == "zh-CN" else "en"
