@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +15,10 @@ from typing import Annotated, BinaryIO
 import typer
 
 from broker import files
+from broker.messages import UpdateOrder
 from deploy.release import build as releases
 from deploy.release.build import ReleaseError
+from deploy.terminal import failed
 from edge.update import guard
 
 app = typer.Typer(
@@ -127,3 +132,60 @@ def verify(file: File, key: Annotated[Path, typer.Option(help="The public key.")
     with _told():
         release = guard.verify(file, key)
     typer.echo(f"{release.name} {release.version}, sequence {release.sequence}, for {release.target}: good")
+
+
+@app.command(name="roll-out")
+def roll_out(  # noqa: PLR0917 Typer's: each is an option
+    file: File,
+    settings: Annotated[Path, typer.Argument(metavar="DISPATCH.yaml", help="Dispatch's settings on this server.")],
+    cert: Annotated[Path, typer.Option(help="Certificate of the service `release` (role dispatch) of broker.toml.")],
+    key: Annotated[Path, typer.Option(help="Its key.")],
+    public_key: Annotated[Path, typer.Option("--public-key", help="What nodes trust.")] = Path(PUBLIC_KEY),
+    node: Annotated[
+        list[str] | None, typer.Option("--node", metavar="SITE/NODE", help="This node; may be given several times.")
+    ] = None,
+    site: Annotated[str, typer.Option(help="All nodes of this site.")] = "",
+    everywhere: Annotated[bool, typer.Option("--all", help="All nodes.")] = False,
+) -> None:
+    """Bring nodes to a signed release: one first, then the rest of its site, then all others; again goes on.
+
+    Runs on the site server. Ends with 1 at the first node that fails, with 3 where nodes were offline.
+    """
+    from broker.dispatch.settings import SettingsError, load  # noqa: PLC0415 who builds releases has no server
+    from deploy.release import rollout  # noqa: PLC0415
+
+    if sum((bool(node), bool(site), everywhere)) != 1:
+        raise failed("say which nodes: --node SITE/NODE, --site SITE or --all")
+    with _told():
+        release = guard.verify(file, public_key)
+    try:
+        there = load(settings)
+        order = _offered(file, release, there.releases)
+        with rollout.connected(there.mqtt.model_copy(update={"cert": cert, "key": key})) as line:
+            nodes = rollout.known(line)
+            wanted = node or [name for name in sorted(nodes) if everywhere or name.startswith(f"{site}/")]
+            going = rollout.RollOut(line, order, lambda who, what: typer.echo(f"{who}: {what}"), time.monotonic)
+            ended = going.run(nodes, wanted)
+    except (SettingsError, rollout.RollOutError, OSError) as error:
+        raise failed(str(error)) from error
+    good, away = sum(one.good for one in ended), [one.node for one in ended if one.code == "offline"]
+    typer.echo(f"{good} of {len(wanted)} nodes have {release.name} {release.version}")
+    if away:
+        typer.echo(f"offline, not asked: {', '.join(away)}")
+    if good + len(away) < len(wanted):
+        raise typer.Exit(1)
+    if away or not wanted:
+        raise typer.Exit(3)
+
+
+def _offered(file: Path, release: guard.Release, folder: Path) -> UpdateOrder:
+    """Put the file where nodes fetch it. Raises OSError."""
+    with file.open("rb") as source:
+        digest = hashlib.file_digest(source, "sha256").hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / digest).exists():
+        with _whole(folder / digest) as out, file.open("rb") as source:
+            shutil.copyfileobj(source, out)
+    return UpdateOrder(
+        sha256=digest, bytes=file.stat().st_size, name=release.name, version=release.version, sequence=release.sequence
+    )

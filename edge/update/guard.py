@@ -464,6 +464,12 @@ def _admit(root: Path, release: Release, data: bytes) -> None:
         raise Refused("on_probation", f"{trial.name} {trial.version} is on probation; try again when that is over")
 
 
+def in_use(root: Path) -> tuple[Release, ...]:
+    """The program, and the model that came after it, if one did."""
+    found = (_release_json(root / link) for _, link in _KINDS.values())
+    return tuple(parse(data) for data in found if data is not None)
+
+
 def admit(state: State, name: str, version: str, sequence: int) -> None:
     """Raises Refused for what is not newer than what was taken, nor the same again."""
     newest, its_version = state.taken.get(name, (0, ""))
