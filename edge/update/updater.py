@@ -104,34 +104,32 @@ class Updater:
             raise CommandError(error.code, error.detail) from error
         try:
             with self._lock:
-                self._begin(order)
+                there = self._begin(order)
         except Refused as error:
             raise CommandError(error.code, error.message[:MAX_LINE]) from error
         self._tell()
-        report = self.report()
+        report = there or self.report()
         return Reply(ok=True, result=None if report is None else report.model_dump())
 
-    def _begin(self, order: UpdateOrder) -> None:
+    def _begin(self, order: UpdateOrder) -> UpdateReport | None:
+        """Have it fetched, unless it is under way already. What is given: it is in use, and good. Raises Refused."""
         if self._fetch is not None:
             if self._fetch.order != order:
                 raise Refused("busy", f"{self._fetch.order.name} {self._fetch.order.version} is being fetched")
-            return
+            return None
         if (self._place.var / READY).exists():
             raise Refused("busy", "a release is being installed")
         state = guard.read_state(self._place.root)
-        trial, last = state.probation, state.last
         about = (order.name, order.version, order.sequence)
-        if trial is not None and guard.verdict(self._place.var, trial) is None:
+        trial = state.probation
+        found = None if trial is None else guard.verdict(self._place.var, trial)
+        if trial is not None and (found is None or found.outcome != "good"):
             if about == (trial.name, trial.version, trial.sequence):
-                return
+                return None
             raise Refused("on_probation", f"{trial.name} {trial.version} is on probation; try again when that is over")
         guard.admit(state, *about)
-        if (
-            last is not None
-            and about == (last.name, last.version, last.sequence)
-            and last.outcome in ("good", "trying")
-        ):
-            return
+        if about in ((one.name, one.version, one.sequence) for one in guard.in_use(self._place.root)):
+            return UpdateReport(state="good", name=order.name, version=order.version, sequence=order.sequence)
         if self._server is None:
             raise Refused("no_server", "uplinks.evidence of the site file names no server to fetch it from")
         need(self._place.var, order.bytes)
@@ -139,6 +137,7 @@ class Updater:
         self._fetch = Fetch(self._server, order, self._place.var / INCOMING, self._tell)
         self._thread = threading.Thread(target=self._run, args=(self._fetch,), name="update", daemon=True)
         self._thread.start()
+        return None
 
     # -- fetching, in a thread of its own ------------------------------------------------------------------------------
 
