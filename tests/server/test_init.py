@@ -1,0 +1,193 @@
+"""`banksman server init`: everything follows from a few answers; secrets are made once; twice is as once."""
+
+from __future__ import annotations
+
+import stat
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from broker.dispatch import settings as dispatch
+from broker.mosquitto import check as broker_check
+from broker.mosquitto import settings as mosquitto
+from broker.pki import check as pki_check
+from broker.pki.authority import Pki
+from broker.pki.certificates import PRIVATE
+from deploy.server import layout
+from tests.server.builders import ADDRESS, FIRST, HOST, NAME, edit, make, server, snapshot
+from tests.servers import mosquitto_binary
+
+
+@pytest.mark.parametrize("more", [(), ("--plain", "--workers", "2"), ("--without-boards", "--certificate", "files")])
+def test_twice_is_once(tmp_path: Path, more: tuple[str, ...]) -> None:
+    folder = make(tmp_path / "srv", *more)
+    before = snapshot(folder)
+    assert "nothing has changed" in server("init", folder)
+    assert "nothing has changed" in server("init", folder, *FIRST, *more)
+    assert snapshot(folder) == before
+
+
+def test_what_is_missing_is_made_and_the_rest_stays(folder: Path) -> None:
+    before = snapshot(folder)
+    for name in ("secrets/web", "proxy/Caddyfile", "dispatch/ca.pem", "broker/acl"):
+        (folder / name).unlink()
+    said = server("init", folder)
+    after = snapshot(folder)
+    assert after.keys() == before.keys()
+    changed = {name for name in after if after[name] != before[name]}
+    # A new secret is in the settings that hold it.
+    assert changed == {"secrets/web", "proxy/Caddyfile", "dispatch/ca.pem", "broker/acl", "dispatch/dispatch.yaml"}
+    assert "restart: proxy, web, worker" in said
+    assert "reload (SIGHUP): mosquitto" in said
+
+
+def test_secrets_are_for_their_readers_alone(folder: Path) -> None:
+    words = {name: layout.secret(folder, name) for name in layout.SECRETS}
+    words["share group"] = mosquitto.load(folder / "broker").share_group
+    assert len(set(words.values())) == len(words)
+    assert all(len(word) >= 32 for word in words.values())
+    for path in filter(Path.is_file, folder.rglob("*")):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text()
+        secret = "PRIVATE KEY" in text or any(word in text for word in words.values())
+        assert not (secret and mode & 0o077), f"{path}: {mode:o}"
+        assert not (path.parent.name == "secrets" and mode != 0o600), f"{path}: {mode:o}"
+    for name in ("secrets", "dispatch", "pki"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o700
+
+
+def test_no_secret_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "srv"
+    said = server("init", folder, *FIRST)
+    said += server("init", folder)
+    assert "secrets/postgres" in said
+    for name in layout.SECRETS:
+        assert layout.secret(folder, name) not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "--name"),
+        (("--name", NAME), "--host"),
+        (("--name", "10.0.0.1", "--host", HOST), "name: '10.0.0.1': a full name is needed"),
+        (("--name", "site", "--host", HOST), "name: 'site': a full name is needed"),
+        (("--name", "https://site.cn", "--host", HOST), "neither a host name in small letters nor an IP address"),
+        (("--name", NAME, "--host", "Banksman.Local"), "hosts.0: 'Banksman.Local' is neither"),
+        (("--name", NAME, "--host", NAME), "nodes, who trust the private authority alone"),
+        ((*FIRST, "--site", "North Yard"), "sites.1"),
+        ((*FIRST, "--language", "de"), "language: Input should be 'zh-CN' or 'en'"),
+        ((*FIRST, "--zone", "Mars/Olympus"), "'Mars/Olympus' is no time zone"),
+        ((*FIRST, "--workers", "3"), "workers: Input should be less than or equal to 2"),
+        ((*FIRST, "--certificate", "self"), "certificate: Input should be 'automatic' or 'files'"),
+        ((*FIRST, "--email", 'a@b.cn" }'), "email"),
+        ((*FIRST, "--ntp", "a b"), "ntp.0"),
+    ],
+)
+def test_bad_answers_are_told_and_make_nothing(tmp_path: Path, options: tuple[str, ...], told: str) -> None:
+    assert told in server("init", tmp_path / "srv", *options, code=2)
+    assert not (tmp_path / "srv").exists()
+
+
+def test_an_option_does_not_overrule_the_file(folder: Path) -> None:
+    before = snapshot(folder)
+    said = server("init", folder, "--workers", "2", code=2)
+    assert "workers is not what the option says" in said
+    assert str(folder / "server.toml") in said
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name = ", "server.toml: Invalid value"),
+        (f'name = "{NAME}"\nhosts = []', "server.toml: hosts: Tuple should have at least 1 item"),
+        (f'name = "{NAME}"\nhosts = ["{HOST}"]\nwrokers = 2', "server.toml: wrokers: Extra inputs are not permitted"),
+    ],
+)
+def test_faults_of_the_file_are_told_with_their_place(folder: Path, text: str, told: str) -> None:
+    (folder / "server.toml").write_text(text)
+    assert told in server("init", folder, code=2)
+
+
+def test_a_change_of_the_file_reaches_everything_that_follows_from_it(folder: Path) -> None:
+    edit(folder / "broker/broker.toml", (r"\n# Clients", "\n[limits]\nconnections = 50\n\n# Clients"))
+    before, group = snapshot(folder), mosquitto.load(folder / "broker").share_group
+    edit(
+        folder / "server.toml",
+        (r"(?m)^hosts = .*", f'hosts = ["{HOST}", "10.9.8.7"]'),
+        (r"(?m)^workers = 1", "workers = 2"),
+        (r"(?m)^sirens = .*", 'sirens = ["north-yard", "quay"]'),
+    )
+    said = server("init", folder)
+    after = snapshot(folder)
+    assert {name for name in before if name.startswith("secrets/") and after[name] != before[name]} == set()
+    broker = mosquitto.load(folder / "broker")
+    assert broker.hosts == (HOST, "10.9.8.7", "mosquitto.internal")
+    assert broker.share_group == group
+    assert broker.limits.connections == 50
+    roles = {service.name: service.role for service in broker.services}
+    assert roles == {
+        "dispatch": "dispatch", "dispatch-2": "dispatch", "grafana": "viewer",
+        "siren-north-yard": "siren", "siren-quay": "siren",
+    }  # fmt: skip
+    second = dispatch.load(folder / "dispatch/dispatch-2.yaml")
+    assert second.mqtt.client_id == "dispatch-2"
+    assert second.mqtt.share_group.get_secret_value() == group
+    certificate = x509.load_pem_x509_certificate((folder / "dispatch/server.pem").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {str(name.value) for name in names} == {HOST, "10.9.8.7", "mosquitto.internal"}
+    assert (folder / "proxy/nodes.pem").read_bytes() == (folder / "dispatch/server.pem").read_bytes()
+    assert "COMPOSE_PROFILES=boards,second-worker\n" in (folder / ".env").read_text()
+    assert "docker compose up -d" in said
+    assert "nothing has changed" in server("init", folder)
+
+
+def test_names_outside_of_the_private_ones_are_the_authoritys_too(tmp_path: Path) -> None:
+    folder = tmp_path / "srv"
+    server("init", folder, "--name", NAME, "--host", "nodes.site.example.cn", "--host", "203.0.113.5")
+    assert not list(pki_check.problems(folder / "pki", time.time()))
+    edit(folder / "server.toml", (r"203\.0\.113\.5", "203.0.113.6"))
+    assert "203.0.113.6: this authority signs for" in server("init", folder, code=2)
+
+
+def test_the_broker_runs_with_it(folder: Path) -> None:
+    mosquitto_binary()
+    assert list(broker_check.problems(folder / "broker", time.time())) == []
+    assert list(pki_check.problems(folder / "pki", time.time())) == []
+
+
+@pytest.mark.parametrize("more", [(), ("--plain",)])
+def test_dispatch_takes_its_settings(tmp_path: Path, more: tuple[str, ...]) -> None:
+    folder = make(tmp_path / "srv", *more)
+    settings = dispatch.load(folder / "dispatch/dispatch.yaml")
+    assert settings.web.url == f"https://{NAME}"
+    assert settings.influx is None
+    assert settings.upload is not None
+    assert settings.enrol is not None
+    assert settings.metrics is not None
+    wanted = [
+        settings.mqtt.ca, settings.mqtt.cert, settings.mqtt.key, settings.upload.cert, settings.upload.key,
+        settings.upload.client_ca, settings.upload.crl, settings.enrol.cert, settings.enrol.key,
+        settings.enrol.pki / "ca.pem", settings.enrol.broker and settings.enrol.broker / "broker.toml",
+    ]  # fmt: skip
+    assert [path for path in wanted if path is None or not path.is_file()] == []
+    assert settings.mqtt.host in mosquitto.load(folder / "broker").hosts
+
+
+def test_the_authority_of_before_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "srv"
+    folder.mkdir()
+    Pki.create(folder / "pki", "Earlier", PRIVATE, time.time())
+    before = (folder / "pki/ca.pem").read_bytes()
+    make(folder)
+    assert (folder / "pki/ca.pem").read_bytes() == before
+    assert (folder / "dispatch/ca.pem").read_bytes() == before
+
+
+def test_addresses_that_clients_use_are_in_the_certificate(made: Path) -> None:
+    certificate = x509.load_pem_x509_certificate((made / "broker/server.pem").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {str(name.value) for name in names} == {HOST, ADDRESS, "mosquitto.internal"}
