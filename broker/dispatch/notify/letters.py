@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, String, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from broker.dispatch import report, roster
 from broker.dispatch.cases import CERTIFICATE, CERTIFICATE_ENDS
+from broker.dispatch.database import Among, look, table_of
 from broker.dispatch.norm.repeat import not_before
 from broker.dispatch.norm.review import Found, review_due
 from broker.dispatch.notify.message import MAX_ITEMS, SEVERITIES, About, Block, Item, Message, Section, Sheet, words
@@ -30,6 +31,17 @@ Links = Callable[[str | None, str, float], str]
 
 UNKNOWN_STORM = 20
 """Messages in ten minutes about a site that nobody has entered; as for others by default."""
+_DELIVERY = table_of(Delivery)
+_TOLD = (
+    select(_DELIVERY.c.case, _DELIVERY.c.about)
+    .where(
+        Among(_DELIVERY.c.case, "cases"),
+        _DELIVERY.c.person == bindparam("person", None, type_=String),
+        _DELIVERY.c.state == State.SENT.value,
+    )
+    .order_by(_DELIVERY.c.at, _DELIVERY.c.id)
+)
+"""What a person was told of these cases: by their index, for in a storm a person's own rows are many."""
 _CALM = {About.CLEARED, About.FEEDBACK}
 _OWN_HEADING = _CALM | {About.UNANSWERED, About.ESCALATION, About.REPEAT, About.REOPENED}
 
@@ -92,12 +104,8 @@ class Desk:
     @cached_property
     def _heard(self) -> set[str]:
         """Cases of which the reader was told that they are raised, and not yet that they cleared."""
-        waiting = select(Delivery.case).where(Delivery.person == self.reader.id, Delivery.state == State.WAITING)
-        told = (Delivery.person == self.reader.id, Delivery.state == State.SENT, Delivery.case.in_(waiting))
+        (rows,) = look(self.session, (_TOLD, {"person": self.reader.id, "cases": sorted(self._cases)}))
         heard: set[str] = set()
-        rows = self.session.execute(
-            select(Delivery.case, Delivery.about).where(*told).order_by(Delivery.at, Delivery.id)
-        )
         for case, about in rows:
             if about in RAISING and case is not None:
                 heard.add(case)
