@@ -15,6 +15,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
+from edge.beat import Beats
 from edge.clock import Clock, Stamp
 from edge.detect import Detector
 from edge.evidence.heads import DETECTION_FLOOR
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 MAX_FAILED = 20
 """Frames in a row that the detector may fail on; then the program ends, so that a fresh one is started."""
+STANDS_STILL_S = 20.0
+"""The loop comes round four times a second, a slow look takes one: neither is alive after so long."""
 _IDLE_S = 0.25  # longest wait: a camera that goes blind wakes nobody
 
 
@@ -93,7 +96,7 @@ class Judge:
     """Runs in the thread that calls `run`. Others may only call `ask` and `wake`.
 
     executor: where the detector looks; shut it down before the detector is closed.
-    told: called each time that the journal has a new event.
+    told: called each time that the journal has a new event. beats: where the loop and the detector say that they go on.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Judge:
         pace: Pace,
         clock: Clock,
         told: Callable[[], None],
+        beats: Beats | None = None,
     ) -> None:
         self._detector = detector
         self._executor = executor
@@ -116,6 +120,8 @@ class Judge:
         self._pace = pace
         self._clock = clock
         self._told = told
+        beats = beats or Beats()
+        self._beat, self._looking = (beats.loop(name, STANDS_STILL_S) for name in ("judge", "detector"))
         self._asked: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._news = threading.Event()
         self._under_way: _Look | None = None
@@ -148,6 +154,8 @@ class Judge:
             self._news.clear()
         if self._under_way is not None:
             self._finish(self._under_way)
+        self._beat.rest()
+        self._looking.rest()
 
     @property
     def ended(self) -> bool:
@@ -157,6 +165,7 @@ class Judge:
         """Do what is to be done now. False: no frame was taken and no look was done; the one under way will wake."""
         self._do_asked()
         now = self._stepped = self._clock.now()
+        self._beat.work(now.mono)
         last = self._done()
         taken = self._under_way is None and self._take(now)  # before the last one is settled: nobody waits for that
         done = [look for look in (last, self._done()) if look is not None]
@@ -191,6 +200,7 @@ class Judge:
         if look is None or not look.done:
             return None
         self._under_way = None
+        self._looking.rest()
         return look
 
     def _take(self, now: Stamp) -> bool:
@@ -207,6 +217,7 @@ class Judge:
             # On a grid, so that a slow look does not lower the rate; not further back than now, so that none pile up.
             # A replay is always due, but not before a camera that has waited for longer.
             watched.due = max(watched.due + (0.0 if watched.replay else watched.period_s), now.mono)
+            self._looking.work(now.mono)
             self._under_way = _Look(watched, frame, self._look_at(frame) if sees else None)
             return True
         return False

@@ -40,14 +40,20 @@ from edge.page.server import PageError, PageServer
 from edge.page.view import Health, LiveView, Uplink
 from edge.post import Post
 from edge.rules import RULES
+from edge.service.notify import Notifier
+from edge.service.service import Service
+from edge.service.standing import Camera as Stands
+from edge.service.standing import Facts
+from edge.signal.signals import Signals
 from edge.site.keep import SiteFileKeeper, last_good_beside
 from edge.site.load import save_zones
 from edge.site.model import Camera, SiteFile, Zone
+from edge.text import catalogue
 from edge.update.trial import Works
 from edge.update.updater import Updater, installation
 from edge.uplink.evidence import EvidenceUplink
 from edge.uplink.mqtt import MqttUplink
-from edge.values import AlarmEvent, CameraState, CameraStatus, LinkState, PlaceState, Verdict
+from edge.values import AlarmEvent, CameraState, CameraStatus, LinkState, PlaceState, Severity, Verdict
 
 if TYPE_CHECKING:
     from edge.uplink.influx import InfluxUplink
@@ -56,10 +62,12 @@ log = logging.getLogger(__name__)
 
 HOUSE_S = 1.0
 """The journal is flushed, and the site file looked at, this often."""
+HOUSE_STANDS_STILL_S = 60.0
+"""A full card takes its time to drop what may go; a dead one takes for ever."""
 READING_S = 10.0
 HEALTH_S = 30.0
 _APPLY_S = 5.0  # longest that a save on the page waits for the judging loop to take it over
-_RESTART_FOR = ("node", "detector", "evidence", "journal", "uplinks", "page")
+_RESTART_FOR = ("node", "detector", "evidence", "journal", "uplinks", "page", "signal")
 """Sections of the site file that the whole node is built on; the others are taken over while it runs."""
 
 
@@ -103,6 +111,8 @@ class Node:
         executor: Executor,
         journal: Journal,
         recorder: Recorder,
+        service: Service,
+        signals: Signals,
     ) -> None:
         self._path = path
         self._keeper = keeper
@@ -113,6 +123,9 @@ class Node:
         self._detector = detector
         self._journal = journal
         self._recorder = recorder
+        self._service = service
+        self._signals = signals
+        self._house = service.beats.loop("house", HOUSE_STANDS_STILL_S)
         self._started = clock.now()
         self._pace = Pace()
         self._board = LiveBoard()
@@ -126,6 +139,7 @@ class Node:
             pace=self._pace,
             clock=clock,
             told=self._wake_uplink,
+            beats=service.beats,
         )
         self._over = threading.Event()  # this node is over, though nobody asked the program to stop
         self._clock_was_ok = self._started.synced
@@ -172,8 +186,9 @@ class Node:
     def _watch(self, camera: Camera, restored: Sequence[AlarmEvent], now: Stamp) -> None:
         post = Post(self._line(self.site(), camera), all_terms(self.site()), restored)
         reader = CameraReader(
-            camera, self._clock, self._path.parent, sinks=(self._recorder.offer,), wake=self._judge.wake
-        )
+            camera, self._clock, self._path.parent, sinks=(self._recorder.offer,), wake=self._judge.wake,
+            beats=self._service.beats,
+        )  # fmt: skip
         replay = not getattr(camera.source, "realtime", True)
         watched = Watched(reader, post, 1.0 / camera.judge_fps, replay)
         for event in post.begin(now):
@@ -194,6 +209,7 @@ class Node:
     def keep_house(self) -> None:
         """What is to be done every second beside the judging. In a thread of its own, so that no disk delays a look."""
         now = self._clock.now()
+        self._house.work(now.mono)
         self._journal.flush(now)
         if now.mono - self._read_at >= READING_S:
             self._read_at = now.mono
@@ -210,6 +226,28 @@ class Node:
         if self.mqtt is not None and cameras != self._cameras_were:
             self._cameras_were = cameras
             self.mqtt.health_changed()
+        self._tell_of_itself(now)
+
+    def _tell_of_itself(self, now: Stamp) -> None:
+        facts = self.facts(now)
+        self._service.say(facts.line(catalogue(self.site().language)), ready=facts.ready)
+        self._signals.show(facts.sign, self._loud())
+
+    def _loud(self) -> frozenset[str]:
+        """The alarms that the siren sounds for."""
+        site = self.site()
+        least = Severity.WARNING if site.signal.siren is None else site.signal.siren.severity
+        return frozenset(
+            s.alarm
+            for s in self.states()
+            if s.alarm is not None
+            and s.verdict is Verdict.VIOLATION
+            and Severity(site.rule(s.instance.rule).severity or RULES[s.instance.rule].severity).rank >= least.rank
+        )
+
+    def rest(self) -> None:
+        """Nobody keeps house any more."""
+        self._house.rest()
 
     def look_at_site_file(self) -> None:
         """Take over a new site file; keep the last good one where the new one is bad, and say so."""
@@ -262,6 +300,21 @@ class Node:
         log.info("new site file in force: %s", new_file.hash[:12])
 
     # -- what it says of itself --------------------------------------------------------------------------------
+
+    def facts(self, now: Stamp) -> Facts:
+        """How the node stands."""
+        mqtt, journal = self.site().uplinks.mqtt, self._journal.state
+        return Facts(
+            cameras=[Stands(w.reader.status(), w.now is not None) for w in self._watched().values()],
+            mqtt=LinkState.OFF if self.mqtt is None else self.mqtt.state,
+            trouble=None if journal.ok else journal.trouble,
+            enrolled=mqtt is None or mqtt.cert is None or mqtt.cert.exists(),
+            alarms=sum(s.alarm is not None and s.verdict is Verdict.VIOLATION for s in self.states()),
+            clock_ok=now.synced,
+            site_file_ok=self.site_error() is None,
+            late=tuple(self._service.beats.late(now.mono)),
+            siren=self._signals.trouble,
+        )
 
     def status(self) -> Status:
         now = self._clock.now()
@@ -465,23 +518,45 @@ def _same_eye(a: Camera, b: Camera) -> bool:
 
 
 @contextmanager
-def open_node(
-    path: Path, keeper: SiteFileKeeper, in_force: InForce, clock: Clock, stop: threading.Event
+def open_node(  # noqa: PLR0917 (what runs, on what, until when, for whom)
+    path: Path,
+    keeper: SiteFileKeeper,
+    in_force: InForce,
+    clock: Clock,
+    stop: threading.Event,
+    service: Service | None = None,
 ) -> Iterator[Node]:
     """A running node; on leaving, everything is closed in the order in which nothing is lost.
 
+    service: of the program; None: nobody starts it, so nobody is told.
     Raises NodeError where a part cannot be opened; what was already open is closed again.
     """
-    with ExitStack() as parts:
+    service = service or Service(Notifier(None), None, clock)
+    say = catalogue(in_force.site.language)
+    parts = ExitStack()
+    try:
         try:
-            node = _assemble(parts, path=path, keeper=keeper, in_force=in_force, clock=clock, stop=stop)
+            with service.changing(say("service.opening")):
+                node = _assemble(
+                    parts, path=path, keeper=keeper, in_force=in_force, clock=clock, stop=stop, service=service
+                )
         except (ModelError, JournalError, PageError) as error:
             raise NodeError(str(error)) from error
         yield node
+    finally:
+        with service.changing(say("service.stopping" if stop.is_set() else "service.closing")):
+            parts.close()
 
 
 def _assemble(
-    parts: ExitStack, *, path: Path, keeper: SiteFileKeeper, in_force: InForce, clock: Clock, stop: threading.Event
+    parts: ExitStack,
+    *,
+    path: Path,
+    keeper: SiteFileKeeper,
+    in_force: InForce,
+    clock: Clock,
+    stop: threading.Event,
+    service: Service,
 ) -> Node:
     site, data = in_force.site, data_dir(in_force.site, path)
     try:
@@ -499,10 +574,13 @@ def _assemble(
         confirm_alarms=uplinks.mqtt is not None, confirm_points=uplinks.influx is not None,
     )  # fmt: skip
     parts.callback(journal.close)
-    recorder = Recorder(site.evidence, journal, clock, data / "evidence")
+    recorder = Recorder(site.evidence, journal, clock, data / "evidence", service.beats)
+    signals = Signals.of(site.signal, clock)
+    signals.start()
+    parts.callback(signals.stop)
     node = Node(
         path=path, keeper=keeper, in_force=in_force, clock=clock, stop=stop,
-        detector=detector, executor=executor, journal=journal, recorder=recorder,
+        detector=detector, executor=executor, journal=journal, recorder=recorder, service=service, signals=signals,
     )  # fmt: skip
     if place is not None:
         node.updater = Updater(
@@ -513,19 +591,26 @@ def _assemble(
         node.mqtt = MqttUplink(
             uplinks.mqtt, site.site.id, site.node.id, journal, clock,
             status=node.status, health=node.health_message, commands=node.commands(), health_period_s=HEALTH_S,
+            beats=service.beats,
         )  # fmt: skip
         node.mqtt.start()
         parts.callback(node.mqtt.stop)
     if uplinks.evidence is not None:
         node.uploads = EvidenceUplink(
-            uplinks.evidence, journal, clock, may_send=lambda: node.mqtt is None or not journal.pending_alarms(1)
+            uplinks.evidence,
+            journal,
+            clock,
+            may_send=lambda: node.mqtt is None or not journal.pending_alarms(1),
+            beats=service.beats,
         )
         node.uploads.start()
         parts.callback(node.uploads.stop)
     if uplinks.influx is not None:
         from edge.uplink.influx import InfluxUplink, InfluxWriter  # noqa: PLC0415 - memory, where it is used
 
-        node.influx = InfluxUplink(InfluxWriter(uplinks.influx, site.site.id, site.node.id, journal, clock))
+        node.influx = InfluxUplink(
+            InfluxWriter(uplinks.influx, site.site.id, site.node.id, journal, clock, beats=service.beats)
+        )
         node.influx.start()
         parts.callback(node.influx.stop)
     recorder.start()
@@ -539,6 +624,7 @@ def _assemble(
         log.info("page: %s", page.url)
     house = Repeat(node.keep_house, HOUSE_S, "house")
     house.start()
+    parts.callback(node.rest)
     parts.callback(house.stop)
     return node
 
@@ -564,7 +650,9 @@ class Repeat:
             self._work()
 
 
-def run_site(path: Path, stop: threading.Event, *, once: bool = False, language: str = "en") -> None:
+def run_site(
+    path: Path, stop: threading.Event, *, once: bool = False, language: str = "en", service: Service | None = None
+) -> None:
     """Run the node of a site file until `stop` is set; with `once`, also end when all clips have been played.
 
     language: of what is wrong with the site file as long as none is in force, which names its own.
@@ -579,7 +667,7 @@ def run_site(path: Path, stop: threading.Event, *, once: bool = False, language:
     while not stop.is_set():
         clock = SystemClock(trusted=in_force.site.node.clock_trusted)
         try:
-            with open_node(path, keeper, in_force, clock, stop) as node:
+            with open_node(path, keeper, in_force, clock, stop, service) as node:
                 proven = in_force
                 outcome = node.run(once=once)
         except NodeError as error:

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from threading import Condition, Event, Thread
 
+from edge.beat import Beats
 from edge.capture.health import Act, CameraHealth, Limits
 from edge.capture.kinds import source_for
 from edge.capture.lamps import LampSampler
@@ -28,6 +29,7 @@ MAX_HUNG = 3  # reader threads that may hang at a time; no further attempt until
 MAX_DAMAGED = 30  # pictures in a row
 MIN_SIDE = 32  # pixels
 _JOIN_S = 2.0
+_STANDS_STILL_S = 30.0  # of the watchdog, which comes round five times a second
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class CameraReader:
     base: what relative paths in the site file start from.
     sinks: called in the reader thread with every frame that is kept; must be quick.
     wake: called, in one of the reader's threads, when a new frame can be taken and when the camera's state has changed.
+    beats: where the watchdog says that it goes on; a camera that hangs does not stop it.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class CameraReader:
         *,
         wake: Callable[[], None] | None = None,
         limits: Limits | None = None,
+        beats: Beats | None = None,
     ) -> None:
         self._camera = camera
         self._clock = clock
@@ -76,6 +80,7 @@ class CameraReader:
         self._taken = 0
         self._ended = False
         self._stop = Event()
+        self._beat = (beats or Beats()).loop(f"camera {camera.id}", _STANDS_STILL_S)
         self._watchdog = Thread(target=self._watch, name=f"watch-{camera.id}", daemon=True)
 
     def start(self) -> None:
@@ -127,7 +132,9 @@ class CameraReader:
         while True:
             with self._changed:
                 self._check_thread()
-                act = self._health.tick(self._clock.now())
+                now = self._clock.now()
+                self._beat.work(now.mono)
+                act = self._health.tick(now)
                 if act is Act.ABANDON:
                     self._abandon()
                 elif act is Act.OPEN:
@@ -136,6 +143,7 @@ class CameraReader:
             if changed and self._wake is not None:
                 self._wake()
             if self._stop.wait(WATCH_EVERY_S):
+                self._beat.rest()
                 return
 
     def _check_thread(self) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import cv2
 
+from edge.beat import Beats
 from edge.clock import Clock, Stamp
 from edge.evidence.between import HOLD_S, Look, regions_now
 from edge.evidence.clip import make_clip
@@ -43,6 +44,7 @@ MAX_WAITING = 32
 """Clips whose last seconds have not passed yet; they hold nothing."""
 STALL_S = 10.0
 """A camera without a frame for so long: its clip ends where its frames did."""
+_STANDS_STILL_S = {"snapshots": 60.0, "clips": 300.0}  # a picture on the disk; a clip encoded beside everything else
 _LAG_S = 2.0  # a look may arrive so much later than its frame
 _POLL_S = 0.5
 _NICENESS = 10
@@ -94,7 +96,9 @@ class _Clip:
 class Recorder:
     """See the module. All methods may be called from any thread; frames of one camera come from one thread."""
 
-    def __init__(self, settings: Evidence, journal: Journal, clock: Clock, folder: Path) -> None:
+    def __init__(
+        self, settings: Evidence, journal: Journal, clock: Clock, folder: Path, beats: Beats | None = None
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._store = Store(folder, journal, settings.max_mb * 1_000_000)
@@ -110,6 +114,8 @@ class Recorder:
         self._trouble: tuple[Trouble, str] = (Trouble.NONE, "")
         self._stopping = False
         self._threads: list[threading.Thread] = []
+        beats = beats or Beats()
+        self._writing, self._encoding = (beats.loop(name, longest) for name, longest in _STANDS_STILL_S.items())
 
     def start(self) -> None:
         """Begin to write; first clears away what a power cut left behind."""
@@ -279,12 +285,14 @@ class Recorder:
                     return
                 shot = self._shots.popleft()
                 self._busy += 1
+            self._writing.work(self._clock.now().mono)
             try:
                 self._store.keep(shot.ref, shot.jpeg, [(shot.alarm, shot.stamp)])
             except OSError as error:
                 self._failed("snapshot", 1, error)
             else:
                 self._worked()
+            self._writing.rest()
             with self._news:
                 self._busy -= 1
 
@@ -301,7 +309,9 @@ class Recorder:
                     return
                 clip = self._complete.popleft()
                 self._busy += 1
+            self._encoding.work(self._clock.now().mono)
             self._make_clip(clip)
+            self._encoding.rest()
             with self._news:
                 self._busy -= 1
 

@@ -780,6 +780,44 @@ class Page(Strict):
         return self
 
 
+class Siren(Strict):
+    """A buzzer, siren or beacon on a pin of the board, through a relay or transistor."""
+
+    line: str = Field(
+        title="Pin",
+        description="Name of the GPIO line, as `gpioinfo` shows it.",
+        pattern=r"^[A-Za-z0-9_.-]{1,32}$",
+        examples=["GPIO17"],
+    )
+    active_low: bool = Field(
+        False, title="Active low", description="On for relay boards that switch on at 0 V.", examples=[False]
+    )
+    severity: Severity = Field(
+        Severity.WARNING, title="Sounds from", description="The least severity of an alarm that sounds.", examples=["critical"]
+    )
+    longest_s: float = Field(
+        60.0, title="Longest", description="Seconds that one alarm sounds at most.", ge=1, le=3600, examples=[60]
+    )
+
+
+class Signal(Strict):
+    """What the node shows and sounds where it hangs."""
+
+    led: str | None = Field(
+        "ACT",
+        title="Light",
+        description="Name of the board's light, in /sys/class/leds, that blinks how the node is; null for none.",
+        pattern=r"^[A-Za-z0-9_:-]{1,32}$",
+        examples=["ACT"],
+    )
+    siren: Siren | None = Field(
+        None,
+        title="Siren",
+        description="Sounds while an alarm is open; null for none.",
+        examples=[{"line": "GPIO17", "severity": "critical"}],
+    )
+
+
 class Evidence(Strict):
     """Pictures and clips kept as evidence; faces are always pixelated."""
 
@@ -864,6 +902,12 @@ class SiteFile(Strict):
         title="Uplinks",
         description="Where the node sends.",
         examples=[{"mqtt": {"host": "broker.example.cn"}}],
+    )
+    signal: Signal = Field(
+        default_factory=Signal,
+        title="Signals",
+        description="Light and siren on the spot.",
+        examples=[{"led": "ACT", "siren": {"line": "GPIO17"}}],
     )
     page: Page | None = Field(
         default_factory=Page, title="Page", description="The node's own page; null for none.", examples=[{"port": 8080}]

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import httpx
 
+from edge.beat import Beats
 from edge.clock import Clock, backoff_s
 from edge.journal.journal import Journal
 from edge.journal.rows import StoredEvidence
@@ -43,6 +44,7 @@ TIMEOUT = httpx.Timeout(15.0, connect=10.0)
 """For each step (connect, one write, one read), not for the whole file: a slow line is not a dead one."""
 _BATCH = 64
 _IDLE_S = 10.0  # the journal is asked anew, in case nobody called `wake`
+_STANDS_STILL_S = 180.0  # a name server that does not answer, connecting, a chunk, the answer
 _ASK_S = 1.0  # whether `may_send` has changed its mind, whether the clock has moved
 _CHUNK = 64 * 1024
 _STORED = 201
@@ -95,6 +97,8 @@ class EvidenceUplink:
         clock: Clock,
         may_send: Callable[[], bool] = lambda: True,
         jitter: Callable[[], float] = random.random,
+        *,
+        beats: Beats | None = None,
     ) -> None:
         self._settings = settings
         self._url = settings.url.rstrip("/")
@@ -111,6 +115,7 @@ class EvidenceUplink:
         self._waits = 0
         self._not_before = float("-inf")
         self._client: httpx.Client | None = None
+        self._beat = (beats or Beats()).loop("evidence", _STANDS_STILL_S)
         self._thread = threading.Thread(target=self._run, name="evidence-upload", daemon=True)
 
     def start(self) -> None:
@@ -145,12 +150,15 @@ class EvidenceUplink:
                     self._send(file)
         finally:
             self._hang_up()
+            self._beat.rest()
 
     def _sleep(self) -> bool:
         """Wait until a file may be sent. False: stop."""
         with self._news:
             while not self._stopping:
-                left = self._not_before - self._clock.now().mono
+                now = self._clock.now().mono
+                self._beat.work(now)
+                left = self._not_before - now
                 if left <= 0:
                     if self._may_send():
                         return True
@@ -223,6 +231,7 @@ class EvidenceUplink:
         while left:
             if self._stopping:
                 raise _StoppedError
+            self._beat.work(self._clock.now().mono)
             chunk = body.read(min(_CHUNK, left))
             if not chunk:
                 raise OSError(errno.EIO, "the file became shorter while it was read")

@@ -32,7 +32,8 @@ from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
-from edge.clock import Clock, backoff_s
+from edge.beat import Beats
+from edge.clock import Clock, Stamp, backoff_s
 from edge.journal.journal import Journal
 from edge.journal.rows import Reading
 from edge.site.model import InfluxUplink as Settings
@@ -55,6 +56,7 @@ FIRST_WAIT_S: Final = 2.0
 LONGEST_WAIT_S: Final = 300.0
 LONGEST_ASKED_S: Final = 3600.0
 """Whatever InfluxDB asks for."""
+_STANDS_STILL_S: Final = 180.0  # a name server that does not answer, connecting, the answer
 _TOLD: Final = 5
 """Lines that InfluxDB does not take are told one by one; of more in one batch, only how many."""
 _LINES: Final = ("unable to parse", "partial write", "field type conflict", "line protocol")
@@ -124,6 +126,7 @@ class InfluxWriter:
         *,
         jitter: Callable[[], float] = random.random,
         timeout_s: tuple[float, float] = TIMEOUT_S,
+        beats: Beats | None = None,
     ) -> None:
         self._settings = settings
         self._bucket = settings.bucket.replace("{site}", site)
@@ -135,11 +138,19 @@ class InfluxWriter:
         self._size = MOST
         self._failures = 0
         self._client: InfluxDBClient | None = None
+        self._beat = (beats or Beats()).loop("influx", _STANDS_STILL_S)
         self.state = InfluxState()  # replaced as a whole: whoever reads it needs no lock
 
     def turn(self) -> float:
         """Write a batch of what waits; gives the seconds until the next turn."""
         now = self._clock.now()
+        self._beat.work(now.mono)
+        try:
+            return self._turn(now)
+        finally:
+            self._beat.rest()
+
+    def _turn(self, now: Stamp) -> float:
         if not now.synced:
             self._change(link=LinkState.DOWN, cause=Cause.CLOCK, detail="", waiting=self._journal.points_waiting())
             return PERIOD_S
@@ -207,6 +218,7 @@ class InfluxWriter:
         self._confirm(items)
 
     def _post(self, body: str) -> None:
+        self._beat.work(self._clock.now().mono)
         try:
             self._client = self._client or self._connect()
             _, status, _ = WriteService(self._client.api_client).post_write_with_http_info(  # type: ignore[no-untyped-call]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from broker.messages import Ack, Health, Message, MessageError, NodeTopics, Status
+from edge.beat import Beats
 from edge.clock import Clock, Stamp, backoff_s
 from edge.journal.journal import Journal
 from edge.site.model import Mqtt
@@ -36,6 +37,7 @@ a computer that slept: its clock has moved, what came in the meantime is still t
 _PATIENT_TURNS = 50
 GOODBYE_S = 2.0
 _TURN_S = 1.0
+_STANDS_STILL_S = 180.0  # a name server that does not answer, then each address of the broker
 
 _T = TypeVar("_T")
 
@@ -68,6 +70,7 @@ class MqttUplink:
         commands: Mapping[str, Handler],
         health_period_s: float = 30.0,
         keepalive_s: int = KEEPALIVE_S,
+        beats: Beats | None = None,
     ) -> None:
         self._settings = settings
         self._topics = NodeTopics(site, node)
@@ -77,6 +80,7 @@ class MqttUplink:
         self._health_period_s = health_period_s
         self._keepalive_s = keepalive_s
         self._waker = Waker()
+        self._beat = (beats or Beats()).loop("mqtt", _STANDS_STILL_S)
         self._outbox = Outbox(journal, settings.resend_s)
         self._desk = CommandDesk(self._topics, commands, self._waker.wake)
         self._thread = threading.Thread(target=self._run, name="mqtt-uplink", daemon=True)
@@ -146,6 +150,7 @@ class MqttUplink:
         failures = 0
         while not self._stopping.is_set():
             began = self._clock.now().mono
+            self._beat.work(began)
             try:
                 self._connection()
             except LinkError as error:
@@ -162,12 +167,14 @@ class MqttUplink:
             self._trouble, self._state = failure, LinkState.DOWN
             self._pause(failures)
         self._state = LinkState.OFF
+        self._beat.rest()
         self._waker.close()
 
     def _pause(self, failures: int) -> None:
         pause = backoff_s(failures + 1, *BACKOFF_S) * random.uniform(0.5, 1.0)  # noqa: S311 no secret
         until = self._clock.now().mono + pause
         while not self._stopping.is_set() and (left := until - self._clock.now().mono) > 0:
+            self._beat.work(self._clock.now().mono)
             self._waker.wait(min(left, _TURN_S))
 
     def _connection(self) -> None:
@@ -186,6 +193,7 @@ class MqttUplink:
                 link.turn(self._waker, _TURN_S)
             self._greet(link)
             while not self._stopping.is_set():
+                self._beat.work(self._clock.now().mono)
                 self._take_in(link)
                 self._send_out(link)
                 self._trouble = self._what_ails()

@@ -1,0 +1,1 @@
+"""The node as a service: what it tells the service manager, and when it stops to."""
