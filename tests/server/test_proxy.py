@@ -164,7 +164,8 @@ def test_nodes_write_points(caddy: Caddy, name: str) -> None:
     [
         ("GET", "/"), ("GET", "/api/v2/setup"), ("POST", "/api/v2/setup"), ("GET", "/query?q=SHOW+DATABASES"),
         ("POST", "/api/v2/delete"), ("GET", "/api/v2/write"), ("POST", "/api/v2/write/x"),
-        ("POST", "/api/v2/authorizations"), ("POST", "/api/v2/write/../setup"), ("POST", "/api/v2/write%2f..%2fsetup"), ("POST", "//api/v2/setup"),
+        ("POST", "/api/v2/authorizations"), ("POST", "/api/v2/write/../setup"),
+        ("POST", "/api/v2/write%2f..%2fsetup"), ("POST", "//api/v2/setup"),
     ],
 )  # fmt: skip
 def test_nodes_do_nothing_else(caddy: Caddy, method: str, path: str) -> None:
