@@ -189,9 +189,10 @@ def opened(tar: Path) -> Iterator[BinaryIO]:
         handle = os.open(tar, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Refused("unreadable", f"{tar}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Refused("unreadable", f"{tar}: no ordinary file")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise Refused("unreadable", f"{tar}: no ordinary file")
         yield file
 
 
