@@ -1,0 +1,321 @@
+#!/bin/bash
+# Makes a node of this Raspberry Pi out of what lies beside this file on the card's boot partition.
+#
+#   install.sh       run by whatever the system offers at first boot: puts a service in place that does the work at this
+#                    boot and, after a power cut, at the next; gone once /var/lib/banksman/installed is there
+#   install.sh go    the work itself, run by that service; each step may be cut off and done again
+#
+# How far it came stands in STATUS.txt beside this file. Ends with 75 where it has to be run again later.
+set -Eeuo pipefail
+shopt -s inherit_errexit
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
+umask 022
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+var=/var/lib/banksman
+marks=/var/lib/banksman-install
+etc=/etc/banksman
+opt=/opt/banksman
+unit=banksman-install.service
+least_mb=900 # free on the disk: the program, unpacked and packed, and some air
+
+[ ! -e "$var/installed" ] || exit 0
+
+# -- files that are whole or not there, whenever the power goes ---------------------------------------------------------
+
+# into FILE MODE: standard input
+into() {
+    mkdir -p "$(dirname "$1")"
+    rm -f "$1.new"
+    (umask 077 && cat >"$1.new")
+    chmod "$2" "$1.new"
+    sync "$1.new"
+    mv -fT "$1.new" "$1"
+}
+
+# put SOURCE FILE MODE
+put() { into "$2" "$3" <"$1"; }
+
+marked() { [ -e "$marks/$1" ]; }
+mark() {
+    sync
+    : | into "$marks/$1" 600
+}
+
+# Of node.toml; empty where it has no such value.
+setting() {
+    /usr/bin/python3 -I -c '
+import sys, tomllib
+with open(sys.argv[1], "rb") as file:
+    print(tomllib.load(file).get(sys.argv[2], {}).get(sys.argv[3], ""))' "$here/node.toml" "$1" "$2"
+}
+
+# -- the hook -----------------------------------------------------------------------------------------------------------
+
+hook() {
+    into "/etc/systemd/system/$unit" 644 <<UNIT
+[Unit]
+Description=Banksman: makes a node of this computer
+ConditionPathExists=!$var/installed
+RequiresMountsFor=$here
+After=network.target
+
+[Service]
+Type=oneshot
+ExecStart=/bin/bash $here/install.sh go
+# No network yet, or the site server is away.
+RestartForceExitStatus=75
+RestartSec=30
+RestartSteps=5
+RestartMaxDelaySec=10min
+TimeoutStartSec=1h
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+    systemctl --quiet enable "$unit"
+    sync
+    local cmdline="${here%/*}/cmdline.txt"
+    if grep -q 'systemd\.run=' "$cmdline"; then # it was this that brought us here; the system restarts by itself now
+        sed -E 's| systemd\.(run[a-z_]*\|unit)=[^ ]*||g' "$cmdline" | into "$cmdline" 644
+    else
+        systemctl daemon-reload
+        systemctl --no-block start "$unit"
+    fi
+}
+
+# -- STATUS.txt ---------------------------------------------------------------------------------------------------------
+
+steps=8
+n=0 zh='' en='' detail='' site='' node=''
+
+# told STATE ZH EN: with CRLF and a byte order mark, for Notepad
+told() {
+    local now
+    now=$(date '+%Y-%m-%d %H:%M:%S %Z')
+    {
+        printf '\xef\xbb\xbf'
+        sed 's/$/\r/' <<TEXT
+Banksman $site/$node
+
+第 $n 步（共 $steps 步）：$zh
+$2
+${detail:+详情：$detail
+}时间：$now（对时前可能不准）
+
+------------------------------------------------------------
+
+Step $n of $steps: $en
+$3
+${detail:+Details: $detail
+}Time: $now (may be wrong until the clock is set)
+TEXT
+    } | into "$here/STATUS.txt" 644 || echo "STATUS.txt cannot be written" >&2
+    echo "$1: step $n of $steps: $en. $3 $detail" >&2
+}
+
+step() {
+    n=$((n + 1)) zh=$1 en=$2 detail=''
+    told busy "正在进行。请不要断电。" "Under way. Leave the power on."
+}
+
+# give_up ZH EN
+give_up() {
+    trap - ERR
+    told failed "失败。$1" "FAILED. $2"
+    exit 1
+}
+
+# try COMMAND…: what it says goes to the log, and its last lines into STATUS.txt where it fails
+try() {
+    local said code=0
+    said=$("$@" 2>&1) || code=$?
+    [ -z "$said" ] || printf '%s\n' "$said" >&2
+    [ "$code" = 0 ] || detail=$(tail -n 3 <<<"$said" | tr -d '\r' | tr '\n' ' ' | cut -c 1-600)
+    return "$code"
+}
+
+unforeseen() {
+    detail="${detail:-$1}"
+    give_up "断电后再通电，会自动重试；仍然失败时请把本文件发给管理员。" \
+        "Switch off and on: it is tried again. If that fails as well, send this file to your administrator."
+}
+
+# -- steps --------------------------------------------------------------------------------------------------------------
+
+check_files() {
+    step "检查卡上的文件" "Checking the files on the card"
+    marked files && return
+    try check_sums || give_up "卡上的文件不完整或已损坏。请重新制作这张卡；再次失败请换一张卡。" \
+        "Files on the card are missing or damaged. Make the card again; if that does not help, take another card."
+    mark files
+}
+
+check_sums() { (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS); }
+
+check_release() {
+    step "检查程序的签名" "Checking the program's signature"
+    marked release && return
+    try guard verify "$here/app.tar" "$here/release.pub" || give_up \
+        "卡上的程序没有有效签名，没有运行。请重新制作这张卡，并告知管理员。" \
+        "The program on the card is not signed as it should be, and was not run. Make the card again, and tell your administrator."
+    mark release
+}
+
+guard() { /usr/bin/python3 -I "$here/guard.py" "$@"; }
+
+prepare_system() {
+    step "设置名称、时区和网络" "Setting name, time zone and network"
+    local name zone ntp country device
+    name=banksman-$node
+    into /etc/hostname 644 <<<"$name"
+    if ! grep -q "^127\.0\.1\.1[[:space:]]$name\$" /etc/hosts; then
+        { grep -v '^127\.0\.1\.1[[:space:]]' /etc/hosts || true; printf '127.0.1.1\t%s\n' "$name"; } | into /etc/hosts 644
+    fi
+    zone=$(setting node time_zone)
+    if [ -e "/usr/share/zoneinfo/$zone" ]; then
+        ln -sfn "/usr/share/zoneinfo/$zone" /etc/localtime
+        into /etc/timezone 644 <<<"$zone"
+    fi
+    ntp=$(setting server ntp)
+    [ -z "$ntp" ] || printf '[Time]\nNTP=%s\n' "$ntp" | into /etc/systemd/timesyncd.conf.d/60-site.conf 644
+    if [ -e "$here/wifi.nmconnection" ]; then
+        put "$here/wifi.nmconnection" /etc/NetworkManager/system-connections/banksman.nmconnection 600
+        # Raspberry Pi OS keeps the radio off until the country is known; the kernel has that from cmdline.txt.
+        for device in /var/lib/systemd/rfkill/*:wlan; do [ ! -e "$device" ] || echo 0 >"$device"; done
+    fi
+    running || return 0
+    hostname "$name"
+    try systemctl try-restart systemd-timesyncd.service avahi-daemon.service || true
+    country=$(setting wifi country)
+    if [ -n "$country" ]; then
+        ! command -v iw >/dev/null || try iw reg set "$country" || true
+        ! command -v rfkill >/dev/null || try rfkill unblock wifi || true
+        ! command -v nmcli >/dev/null || try nmcli connection reload || true
+    fi
+    detail=''
+}
+
+# Whether systemd runs this system; in a change of root it only puts files in place.
+running() { [ -d /run/systemd/system ] && ! systemd-detect-virt --quiet --chroot; }
+
+install_program() {
+    step "安装程序（约五分钟）" "Installing the program (about five minutes)"
+    marked program && return
+    local free
+    mkdir -p "$opt"
+    free=$(($(df --output=avail -k "$opt" | tail -n 1) / 1024))
+    [ "$free" -ge "$least_mb" ] || give_up "磁盘空间不足：剩余 $free MB，需要 $least_mb MB。请换一张 16 GB 以上的卡。" \
+        "The card is too small or full: $free MB are free, $least_mb MB are needed. Take a card of 16 GB or more."
+    try guard install "$here/app.tar" "$here/release.pub" "$opt" || give_up \
+        "程序没有装上。断电后再通电会自动重试；仍然失败时请换一张卡，并把本文件发给管理员。" \
+        "The program could not be installed. Switch off and on: it is tried again. If that fails as well, take another card and send this file to your administrator."
+    put "$opt/current/guard.py" "$opt/guard.py" 644
+    mark program
+}
+
+configure() {
+    step "写入配置" "Writing the configuration"
+    marked configured && return
+    local file files
+    files=$(cd "$opt/current/units" && find . -type f -printf '%P\n')
+    while IFS= read -r file; do put "$opt/current/units/$file" "/etc/$file" 644; done <<<"$files"
+    try systemd-sysusers banksman.conf
+    install -d -o banksman -g banksman -m 750 "$var"
+    mkdir -p "$etc"
+    for file in node.toml ca.pem release.pub; do put "$here/$file" "$etc/$file" 644; done
+    # What the installer has drawn on the node's page stays.
+    [ -e "$etc/site.yaml" ] || put "$here/site.yaml" "$etc/site.yaml" 660
+    mark configured
+}
+
+later=''
+
+identify() {
+    step "取得节点证书" "Getting the node's certificate"
+    if marked identity; then return; fi
+    if [ "$(setting identity mode)" = key ]; then
+        local file
+        for file in node.pem node.key influx.token; do
+            [ ! -e "$here/$file" ] || put "$here/$file" "$etc/$file" 600
+        done
+        if [ ! -e "$etc/node.key" ] || [ ! -e "$etc/node.pem" ]; then
+            give_up "卡上缺少节点的密钥或证书。请重新制作这张卡。" \
+                "The node's key or certificate is missing on the card. Make the card again."
+        fi
+    else
+        local code=0
+        try "$opt/current/bin/banksman" node enrol "$here" || code=$?
+        case $code in
+        0) ;;
+        3) later=yes && return ;;
+        *) give_up "站点服务器没有接受这张卡：令牌已使用、已过期或未知。请在网页「制卡」上重新制作这张卡。" \
+            "The site server did not accept this card: its token was used, has expired, or is unknown. Make the card again on the Cards page." ;;
+        esac
+    fi
+    mark identity
+}
+
+# What is secret leaves the card: overwritten first, for whoever reads the card elsewhere.
+wipe() {
+    step "清除卡上的密钥" "Removing secrets from the card"
+    local file
+    for file in enrol.json node.key influx.token wifi.nmconnection site.yaml; do
+        [ -e "$here/$file" ] || continue
+        shred --iterations=1 --zero "$here/$file"
+        sync "$here/$file"
+        rm -f "$here/$file"
+    done
+    sync
+}
+
+start() {
+    step "启动节点" "Starting the node"
+    try systemd-tmpfiles --create banksman.conf
+    try systemctl --quiet enable banksman-node.service banksman-update.path banksman-status.timer
+    running || return 0
+    try udevadm control --reload
+    try udevadm trigger --subsystem-match=leds --action=add
+    try systemctl daemon-reexec
+    try systemctl restart systemd-journald.service systemd-timesyncd.service
+    try systemctl start banksman-update.path banksman-status.timer
+    try systemctl restart --no-block banksman-node.service
+}
+
+go() {
+    exec 9>/run/banksman-install.lock
+    flock 9
+    trap 'unforeseen "line $LINENO: $BASH_COMMAND"' ERR
+    site=$(setting node site)
+    node=$(setting node node)
+    check_files
+    check_release
+    prepare_system
+    install_program
+    configure
+    identify
+    if [ -n "$later" ]; then
+        # It works by itself meanwhile: the page is there for aiming the camera and drawing zones.
+        marked started || start
+        mark started
+        n=6 zh="取得节点证书" en="Getting the node's certificate"
+        told waiting "还连不上站点服务器，会自动重试。节点已在工作。请检查网线或 Wi-Fi，并确认服务器已开机。" \
+            "The site server cannot be reached yet; it is tried again by itself. The node works meanwhile. Check the network cable or Wi-Fi, and that the server is on."
+        exit 75
+    fi
+    wipe
+    start
+    told installed "安装完成，节点正在启动。几分钟后本文件会更新。" \
+        "Installed; the node is starting. This file is brought up to date in a few minutes."
+    : | into "$var/installed" 644
+    sync
+    systemctl --quiet disable "$unit" || true
+    rm -f "/etc/systemd/system/$unit"
+    rm -rf "$marks"
+}
+
+case ${1-} in
+'') hook ;;
+go) go ;;
+*) echo "usage: install.sh [go]" >&2 && exit 2 ;;
+esac
