@@ -181,6 +181,17 @@ def pki(context: typer.Context) -> None:
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
 )
+def node(context: typer.Context) -> None:
+    """On the node's own computer: make it the node of its card."""
+    from deploy.node import app as node_app
+
+    node_app(context.args, prog_name=context.command_path)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 def enrol(context: typer.Context) -> None:
     """Boxes of nodes: one-time tokens, files for cards of offline sites, revoking."""
     from deploy.enrol import app as enrol_app

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import ssl
 import time
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from click.testing import Result
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 from sqlalchemy import Engine, select
+from typer.testing import CliRunner
 
 from broker.dispatch.clock import ManualClock
 from broker.dispatch.database import reading, transaction
@@ -22,11 +25,12 @@ from broker.dispatch.enrol import new_token
 from broker.dispatch.enrol.authorizations import Authorizations
 from broker.dispatch.enrol.office import Influx, Office
 from broker.dispatch.settings import Influx as InfluxSettings
-from broker.dispatch.tables import Enrolment
+from broker.dispatch.tables import Attempt, Enrolment
 from broker.dispatch.web.enrol import create
 from broker.dispatch.web.server import Tls, WebServer
 from broker.pki import names
 from broker.pki.authority import Pki
+from deploy.node import app
 from tests.enrol.influx2 import ADMIN, ORG, Influx2Stub
 
 SITE, NODE = "north-yard", "gate-03"
@@ -61,8 +65,8 @@ class Place:
         self.engine = engine
         self.clock = ManualClock(time.time())
         self.stub = influx
-        networks = [ipaddress.ip_network("127.0.0.0/8")]
-        self.pki = pki or Pki.create(folder / "pki", "Test", networks, self.clock.now())
+        self.pki_networks = [ipaddress.ip_network("127.0.0.0/8")]
+        self.pki = pki or Pki.create(folder / "pki", "Test", self.pki_networks, self.clock.now())
         granting = None
         if influx is not None:
             settings = InfluxSettings(url=influx.url, org=ORG, token=SecretStr("dispatchs-own"))
@@ -106,6 +110,11 @@ class Place:
         with reading(self.engine) as session:
             return list(session.scalars(select(Enrolment).order_by(Enrolment.id)))
 
+    def attempts(self) -> int:
+        """How often somebody has asked."""
+        with reading(self.engine) as session:
+            return len(session.scalars(select(Attempt)).all())
+
     def states(self) -> list[str]:
         """Of the node's certificates, in the order of their issue."""
         return [e.state.value for e in self.pki.entries(self.clock.now()) if e.subject.name == NAME]
@@ -113,3 +122,60 @@ class Place:
 
 def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
+
+
+class Card:
+    """The folder `banksman` of a card, and where its node's files go."""
+
+    def __init__(self, folder: Path, place: Place, *, mode: str = "token", more: str = "", node: str = NODE) -> None:
+        self.folder, self.etc = folder / "boot" / "banksman", folder / "etc"
+        self.folder.mkdir(parents=True)
+        self.place = place
+        self.write(
+            "node.toml",
+            f"""\
+[node]
+site = "{SITE}"
+node = "{node}"
+name = "北门"
+language = "en"
+time_zone = "Asia/Shanghai"
+{more}
+[server]
+name = "127.0.0.1"
+enrol_url = "{place.url}/enrol"
+evidence_url = "https://127.0.0.1:8443"
+mqtt_host = "127.0.0.1"
+mqtt_port = 8883
+influx_url = "https://influx.local:8086"
+influx_org = "banksman"
+influx_bucket = "banksman"
+ntp = "127.0.0.1"
+page_url = "https://banksman.example.cn"
+
+[identity]
+mode = "{mode}"
+""",
+        )
+        self.write("ca.pem", place.pki.ca_file.read_text())
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text, encoding="utf-8")
+
+    def give(self, token: str) -> None:
+        """As the server writes it."""
+        body = {"token": token, "url": f"{self.place.url}/enrol", "expires": "2026-12-01T00:00:00Z"}
+        self.write("enrol.json", json.dumps(body, indent=1) + "\n")
+
+    def run(self, *more: str) -> Result:
+        """`banksman node enrol`."""
+        return CliRunner().invoke(app, ["enrol", str(self.folder), "--etc", str(self.etc), *more])
+
+    def file(self, name: str) -> bytes:
+        return (self.etc / name).read_bytes()
+
+    def secrets(self) -> list[str]:
+        """What on the card is none of a finder's business."""
+        found = [path.name for path in self.folder.iterdir() if path.suffix in {".key", ".token"}]
+        enrol = self.folder / "enrol.json"
+        return found + ([str(json.loads(enrol.read_text())["token"])] if enrol.exists() else [])

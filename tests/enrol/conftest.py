@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +22,19 @@ def influx() -> Iterator[Influx2Stub]:
         yield stub
 
 
-@pytest.fixture
-def place(tmp_path: Path, influx: Influx2Stub) -> Iterator[Place]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'dispatch.db'}")
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all tables, to be copied."""
+    file = tmp_path_factory.mktemp("database") / "empty.db"
+    engine = open_engine(f"sqlite:///{file}")
     migrate(engine)
+    engine.dispose()
+    return file
+
+
+@pytest.fixture
+def place(tmp_path: Path, influx: Influx2Stub, empty: Path) -> Iterator[Place]:
+    engine = open_engine(f"sqlite:///{shutil.copy(empty, tmp_path / 'dispatch.db')}")
     with Place(tmp_path, engine, influx) as running:
         yield running
     engine.dispose()

@@ -1,0 +1,61 @@
+"""`banksman node …`: what is done on the node's own computer, as root.
+
+`enrol` ends with 0 when it is done, also earlier; 3: try again later; 4: a person must do something, which the text
+says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.terminal import language_of
+from edge.enrol.card import NODE_FILE, Card, node_file
+from edge.enrol.enrol import enrol as do_enrol
+from edge.enrol.error import EnrolError
+from edge.text import Catalogue, catalogue
+
+EXIT_LATER, EXIT_REFUSED = 3, 4
+ETC = Path("/etc/banksman")
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+
+@app.callback()
+def node() -> None:
+    """What is done on the node's own computer."""
+
+
+@app.command()
+def enrol(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder `banksman` of the card.")],
+    etc: Annotated[Path, typer.Option(metavar="DIR", help="Where the node's files go.")] = ETC,
+    lang: Annotated[str, typer.Option("--lang", help="zh-CN or en; by default the card's.")] = "",
+) -> None:
+    """Make this computer the node of its card: key, certificate, first site file; then the card is wiped of secrets."""
+    say = catalogue(language_of(lang or _cards(folder)))
+    try:
+        done = do_enrol(folder, etc)
+    except EnrolError as error:
+        _tell(say, error)
+        raise typer.Exit(EXIT_LATER if error.later else EXIT_REFUSED) from error
+    except OSError as error:
+        typer.echo(say("enrol.disk", file=error.filename or "?", why=error.strerror or type(error).__name__), err=True)
+        raise typer.Exit(EXIT_LATER) from error
+    typer.echo(say(f"enrol.{done.key}", name=done.name))
+
+
+def _cards(folder: Path) -> str:
+    try:
+        return node_file(Card(folder).need(NODE_FILE)).node.language
+    except EnrolError:
+        return ""
+
+
+def _tell(say: Catalogue, error: EnrolError) -> None:
+    typer.echo(say(f"enrol.{error.key}", **error.fields), err=True)
+    typer.echo(say(f"enrol_do.{error.key}", **error.fields), err=True)
