@@ -143,7 +143,7 @@ def test_dispatch_comes_up_with_its_settings(site: Site) -> None:
     site.wait("web", site.pages)
     until(lambda: "dispatch_broker_connected 1.0" in site.get(site.metrics, "/metrics"), "no line to the broker")
     # As compose asks whether they are well.
-    until(lambda: _answers(site, site.metrics + 1), "jobs do not answer")
+    until(lambda: _answers(site, site.metrics + 1), "jobs do not answer", 90)  # they give way to all others
     assert site.get(site.pages, "/healthz") == "ok"
     trusting = ssl.create_default_context(cafile=site.pki.ca_file)
     for port, who in ((site.evidence, site.node()), (site.enrol, None)):
