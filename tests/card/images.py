@@ -153,10 +153,10 @@ def folders_of(image: Path, *, offset: int = 0) -> set[str]:
     return {line.removeprefix("::/").rstrip("/") for line in listed.splitlines() if line.endswith("/")}
 
 
-def assert_sound(image: Path, size: int | None = None, *, offset: int = 0) -> None:
-    """`fsck.vfat` finds nothing to mend. size: of the FAT32; by default the rest of the file."""
+def assert_sound(image: Path, size: int | None = None, *, offset: int = 0) -> str:
+    """`fsck.vfat` finds nothing to mend; what it says. size: of the FAT32; by default the rest of the file."""
     with part_of(image, size, offset=offset) as part:
-        run("fsck.vfat", "-n", part)
+        return run("fsck.vfat", "-n", part).decode()
 
 
 @contextmanager
