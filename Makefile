@@ -6,14 +6,24 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Everything is pinned in requirements.txt; a subset is installed by using it as the constraints.
 PINNED := -c requirements.txt
 
-.PHONY: demo test proof bench lint format schemas data eval train-env tools clean
+.PHONY: demo test proof proof-arm proof-boot bench lint format schemas data eval train-env tools clean
 
 demo: $(VENV)/.demo
 	$(BIN)/banksman demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(PORT),--port $(PORT)) $(if $(FOR),--for $(FOR))
 
 # Two workers, for two cores; a file of tests stays in one, because servers are shared by its tests.
 test: $(VENV)/.dev tools
-	$(BIN)/pytest -n 2 --dist loadfile $(TESTS)
+	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/arm $(TESTS)
+
+# The node's packages on the processor of a Pi 4, emulated: sizes, imports, what the shipped model sees. Two minutes.
+proof-arm: $(VENV)/.dev
+	sh tests/arm/tools.sh
+	$(BIN)/pytest -s tests/arm
+
+# Nightly: a whole arm64 system boots from a card until its first message is with the broker. Half an hour.
+proof-boot: $(VENV)/.dev tools
+	sh tests/boot/tools.sh
+	$(BIN)/python -m tests.boot
 
 # The full-size runs of the kill test and the fuzz tests.
 proof: $(VENV)/.dev tools

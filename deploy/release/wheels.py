@@ -14,7 +14,14 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 """A release is built from the sources, which also say what is pinned."""
 
-_SOURCES = ("edge", "broker", "models", "dashboards", "deploy")
+_PARTS: Mapping[str, Sequence[str]] = {
+    "edge": (),
+    "deploy": (),
+    "broker": ("dispatch",),
+    "models": ("checkpoints", "data", "eval", "results", "*-int8"),
+}
+"""Packages in a node's own wheel, and what of them only the server or whoever trains has a use for."""
+
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -77,6 +84,7 @@ def resolve(target: Target, checkout: Path = CHECKOUT) -> str:
     pins = checkout / "requirements.txt"
     lock = _run(
         _uv(), "pip", "compile", str(checkout / "pyproject.toml"), "--extra=node", f"--constraints={pins}",
+        f"--python={sys.executable}",  # else it looks for the target's Python here, for seconds
         f"--python-version={target.python}", f"--python-platform=aarch64-manylinux_2_{target.glibc}",
         "--only-binary=:all:", "--generate-hashes", "--no-header", "--no-annotate", "--quiet",
         told=f"no wheels of Python {target.python} on aarch64 for all that banksman[node] asks for",
@@ -100,11 +108,14 @@ def _download(lock: Path, folder: Path, target: Target) -> None:
 
 def _build(checkout: Path, source: Path, folder: Path) -> None:
     """Banksman's own wheel, of a copy: setuptools would leave its work in the checkout, and take up what lies there."""
-    for name in _SOURCES:
-        shutil.copytree(checkout / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "checkpoints"))
+    for name, foreign in _PARTS.items():
+        shutil.copytree(checkout / name, source / name, ignore=shutil.ignore_patterns("__pycache__", *foreign))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(checkout / name, source / name)
-    _run(_uv(), "build", "--quiet", "--wheel", f"--out-dir={folder}", str(source), told="Banksman cannot be built")
+    _run(
+        _uv(), "build", "--quiet", "--wheel", f"--python={sys.executable}", f"--out-dir={folder}", str(source),
+        told="Banksman cannot be built",
+    )  # fmt: skip
 
 
 def _uv() -> str:
