@@ -41,5 +41,10 @@ class Manager:
                 return messages
         raise AssertionError(f"no {start} within {seconds} s; heard {messages}")
 
+    def listen(self, seconds: float) -> list[str]:
+        """What comes within so many seconds: that something does not come has to be waited for."""
+        time.sleep(seconds)
+        return [line for message in self.heard() for line in message.splitlines()]
+
     def close(self) -> None:
         self._socket.close()

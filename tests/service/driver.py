@@ -1,0 +1,43 @@
+"""The real node, parts of which can be made to hang: `python -m tests.service.driver FOLDER run SITE.yaml`.
+
+A part hangs for as long as FOLDER holds a file of its name. What a node allows in tens of seconds is two seconds here.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import edge.judge
+import edge.node
+from deploy.cli import main
+from edge.detect.detector import SessionDetector
+from edge.journal.journal import Journal
+
+STANDS_STILL_S = 2.0
+
+HANGS: dict[str, tuple[Any, str]] = {
+    "judge": (edge.judge.Judge, "_tick"),
+    "detector": (SessionDetector, "detect"),
+    "disk": (Journal, "flush"),
+}
+
+
+def hanging(work: Callable[..., Any], while_there: Path) -> Callable[..., Any]:
+    def hang(*args: Any, **more: Any) -> Any:
+        while while_there.exists():
+            time.sleep(0.02)
+        return work(*args, **more)
+
+    return hang
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv.pop(1))
+    for part, (owner, name) in HANGS.items():
+        setattr(owner, name, hanging(getattr(owner, name), folder / part))
+    edge.judge.STANDS_STILL_S = edge.node.HOUSE_STANDS_STILL_S = STANDS_STILL_S
+    main()
