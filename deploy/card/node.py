@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from deploy.card.errors import CardError
 
@@ -33,13 +33,21 @@ class Section(BaseModel):
 
 
 class Node(Section):
-    """Who it is. name: for people."""
+    """Who it is. name: for people. latitude, longitude: degrees; without them those of the time zone's city."""
 
     site: Ident
     node: Ident
     name: Line = ""
     language: Literal["zh-CN", "en"] = "zh-CN"
     time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude belong together")
+        return self
 
     @property
     def id(self) -> str:
@@ -54,19 +62,18 @@ class Node(Section):
 class Server(Section):
     """The site server as the node sees it. name: as in its certificate. ntp: empty: the system's own.
 
-    influx_url: empty: no figures are sent. page_url: dispatch's pages, for people.
-    """
+    XX"""
 
     name: Host
     enrol_url: Https
     evidence_url: Https
     mqtt_host: Host
     mqtt_port: Port = 8883
-    influx_url: Https | Literal[""] = ""
+    influx_url: Https | None = None
     influx_org: Line = "banksman"
     influx_bucket: Line = "banksman"
-    ntp: Host | Literal[""] = ""
-    page_url: Https | Literal[""] = ""
+    ntp: Host | None = None
+    page_url: Https | None = None
 
 
 class Identity(Section):
@@ -96,7 +103,7 @@ class NodeFile(Section):
         return "\n".join(_table(name, values) for name, values in tables.items()).encode()
 
 
-def _table(name: str, values: Mapping[str, str | int]) -> str:
+def _table(name: str, values: Mapping[str, str | float]) -> str:
     # A JSON string without control characters is a basic string of TOML.
     lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
     return f"[{name}]\n{''.join(lines)}"

@@ -14,6 +14,8 @@ from edge.site.model import SiteFile
 from edge.site.parse import parse
 from edge.site.problem import SiteFileError
 
+USB = "{type: usb, index: 0}"
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -24,31 +26,31 @@ class Bucket:
     bucket: str
 
 
-def first_site_file(node: NodeFile, bucket: Bucket | None, folder: Path) -> bytes:
-    """For a node with one USB camera and no zones: rules about people work, the others wait for what is drawn.
+def first_site_file(node: NodeFile, bucket: Bucket | None, folder: Path, source: str = USB) -> bytes:
+    """For a node with one camera and no zones: rules about people work, the others wait for what is drawn.
 
-    folder: where its files lie. Raises EnrolError.
+    folder: where its files lie. source: of the camera, as the site file has it, on one line. Raises EnrolError.
     """
     part = node.node
     if part.latitude is not None:
         place, remark = (part.latitude, part.longitude), ""
     else:
-        place, remark = _city(part.time_zone), f"  # {part.time_zone}; put the site's own here: night depends on it"
+        place, remark = city(part.time_zone), f"  # {part.time_zone}; put the site's own here: night depends on it"
     lines = [
         "# Made when this node was enrolled. `banksman check` says what is wrong with it, the node's page draws zones.",
         "site:",
-        f"  id: {part.site}",
+        f"  id: {_quoted(part.site)}",
         f"  timezone: {_quoted(part.time_zone)}",
         f"  latitude: {place[0]}{remark}",
         f"  longitude: {place[1]}",
         "node:",
-        f"  id: {part.node}",
+        f"  id: {_quoted(part.node)}",
         f"language: {part.language}",
         "cameras:",
         "  # The first USB camera. For a network camera: source: {type: rtsp, url: …}",
         "  - id: camera-1",
         *([f"    name: {_quoted(part.name)}"] if part.name else []),
-        "    source: {type: usb, index: 0}",
+        f"    source: {source}",
         uplinks(node, bucket, folder),
         "page:",
     ]
@@ -110,10 +112,10 @@ def _parsed(data: bytes, folder: Path, language: str) -> SiteFile:
     try:
         return parse(data, folder / "site.yaml", RULES, language)
     except SiteFileError as error:
-        raise EnrolError("site.wrong", problems="; ".join(map(str, error.problems[:3]))) from error
+        raise EnrolError("site.wrong", problems=str(error)) from error
 
 
-def _city(zone: str) -> tuple[float, float]:
+def city(zone: str) -> tuple[float, float]:
     """Degrees of a time zone's city, from the table of the time zone database (ISO 6709: ±DDMM±DDDMM, with or without
     seconds)."""
     table = (files("tzdata") / "zoneinfo" / "zone.tab").read_text(encoding="utf-8")
@@ -133,4 +135,6 @@ def _degrees(text: str, digits: int) -> float:
 
 
 def _quoted(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """In double quotes; what no editor shows is written as an escape, in which YAML goes further than JSON."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)

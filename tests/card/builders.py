@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sysconfig
+import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from deploy.card.node import Identity, Network, Node, NodeFile, Server
-from deploy.card.payload import Key, Payload, Token, build
+from broker.pki import certificates, names
+from broker.pki.authority import Pki
+from deploy.card.cards import Cards, Wanted, payload
+from deploy.card.node import Node, Server
+from deploy.card.payload import Key, Payload, Token
 from deploy.card.wifi import Wifi
+from tests.conftest import REPO
 from tests.update.builders import Maker
 
 SERVER = Server(
@@ -20,44 +27,46 @@ SERVER = Server(
     page_url="https://banksman.example.cn",
 )
 WIFI = Wifi("工地 \\5G;", "pass\\word 8 ", "CN")
-KEY = Key(certificate=b"a certificate", key=b"the secret key of the node", influx=b"the secret token")
 TOKEN = Token("the-secret-token", 1_795_000_000.0)
-SECRETS = (b"the secret key", b"the secret token", b"the-secret-token", b"pass\\\\word", b"camera-password")
-SITE_FILE = b"""\
-site: {id: north, latitude: 39.91, longitude: 116.4}
-node: {id: gate-03}
-cameras: [{id: gate, source: {type: rtsp, url: "rtsp://user:camera-password@10.0.0.20/stream2"}}]
-"""
-
-
-def node_file(site: str = "north", node: str = "gate-03", *, mode: str = "key", wifi: Wifi | None = WIFI) -> NodeFile:
-    return NodeFile(
-        node=Node(site=site, node=node, name='北门 "3" 号'),
-        server=SERVER,
-        identity=Identity.model_validate({"mode": mode}),
-        wifi=Network(ssid=wifi.ssid, country=wifi.country) if wifi else None,
-    )
+CAMERA = "rtsp://user:camera-password@10.0.0.20/stream2"
+SECRETS = (b"PRIVATE KEY", b"influx secret", b"the-secret-token", b"pass\\\\word", b"camera-password", b"page-password")
+# A banksman whose command is the checkout's own, in the venv of a release.
+OWN = "from deploy.cli import main\nmain()"
 
 
 @dataclass
 class Office:
-    """Where payloads are made, with real signed releases."""
+    """Where cards are made: the authority, and releases that are really signed."""
 
+    folder: Path
     maker: Maker
-    app: Path
+    pki: Pki
 
     @classmethod
-    def at(cls, folder: Path, **more: str) -> Office:
-        maker = Maker(folder)
-        return cls(maker, maker.app("0.1.0", 1, **more))
+    def at(cls, folder: Path) -> Office:
+        return cls(folder, Maker(folder), Pki.create(folder / "pki", "Test", certificates.PRIVATE, time.time()))
+
+    @cached_property
+    def app(self) -> Path:
+        return self.maker.app("0.1.0", 1, OWN, pth=f"{REPO}\n{sysconfig.get_path('purelib')}\n")
+
+    @cached_property
+    def cards(self) -> Cards:
+        return Cards(
+            image=self.folder / "os.img.xz", image_sha256="0" * 64, release=self.app,
+            release_pub=self.maker.public_key, ca=self.folder / "pki/ca.pem", folder=self.folder / "cards",
+            server=SERVER,
+        )  # fmt: skip
+
+    def key(self, site: str = "north", node: str = "gate-03") -> Key:
+        handed = self.pki.issue(names.node(f"{site}/{node}"), time.time(), replace=True)
+        assert handed.key is not None
+        return Key(handed.cert.read_bytes(), handed.key.read_bytes(), b"influx secret")
 
     def payload(
         self, site: str = "north", node: str = "gate-03", *,
-        identity: Key | Token = KEY, wifi: Wifi | None = WIFI, app: Path | None = None,
+        identity: Key | Token = TOKEN, wifi: Wifi | None = WIFI, app: Path | None = None,
     ) -> Payload:  # fmt: skip
-        mode = "key" if isinstance(identity, Key) else "token"
-        return build(
-            node_file(site, node, mode=mode, wifi=wifi),
-            ca=b"the certificate authority\n", identity=identity, site_file=SITE_FILE, app=app or self.app,
-            release_pub=self.maker.public_key.read_bytes(), wifi=wifi,
-        )  # fmt: skip
+        wanted = Wanted(Node(site=site, node=node, name='北门 "3" 号'), "page-password", CAMERA, wifi)
+        cards = self.cards if app is None else self.cards.model_copy(update={"release": app})
+        return payload(cards, wanted, identity)

@@ -44,14 +44,15 @@ def test_shellcheck_finds_nothing() -> None:
 
 def test_a_card_becomes_a_node(tmp_path: Path, office: Office) -> None:
     root = Root(tmp_path / "root")
-    card(root, office)
+    key = office.key()
+    card(root, office, identity=key)
     ran = root.install()
     assert ran.code == 0, ran.said
     told = status(root)
     assert "安装完成" in told
     assert "Installed" in told
     etc = root.path / "etc"
-    assert (etc / "banksman/node.key").read_bytes() == b"the secret key of the node"
+    assert (etc / "banksman/node.key").read_bytes() == key.key
     assert stat.S_IMODE((etc / "banksman/node.key").stat().st_mode) == 0o640
     assert (root.path / "var/lib/banksman/installed").exists()
     assert set(GO_AWAY).isdisjoint(p.name for p in (root.boot / "banksman").iterdir())

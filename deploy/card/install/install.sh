@@ -233,27 +233,14 @@ later=''
 
 identify() {
     step "取得节点证书" "Getting the node's certificate"
-    if marked identity; then return; fi
-    if [ "$(setting identity mode)" = key ]; then
-        local file
-        for file in node.pem node.key influx.token; do
-            [ ! -e "$here/$file" ] || put "$here/$file" "$etc/$file" 600
-        done
-        if [ ! -e "$etc/node.key" ] || [ ! -e "$etc/node.pem" ]; then
-            give_up "卡上缺少节点的密钥或证书。请重新制作这张卡。" \
-                "The node's key or certificate is missing on the card. Make the card again."
-        fi
-    else
-        local code=0
-        try "$opt/current/bin/banksman" node enrol "$here" || code=$?
-        case $code in
-        0) ;;
-        3) later=yes && return ;;
-        *) give_up "站点服务器没有接受这张卡：令牌已使用、已过期或未知。请在网页「制卡」上重新制作这张卡。" \
-            "The site server did not accept this card: its token was used, has expired, or is unknown. Make the card again on the Cards page." ;;
-        esac
-    fi
-    mark identity
+    marked identity && return
+    local code=0
+    try "$opt/current/bin/banksman" node enrol "$here" || code=$?
+    case $code in
+    0) mark identity ;;
+    3) later=yes ;;
+    *) give_up "请在网页「制卡」上为这个节点重新制作一张卡。" "Make a new card for this node on the Cards page." ;;
+    esac
 }
 
 # What is secret leaves the card: overwritten first, for whoever reads the card elsewhere.
