@@ -40,7 +40,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -378,7 +378,7 @@ def _new_id() -> str:
 
 
 @contextmanager
-def _locked(root: Path, name: str, *, wait: bool) -> Iterator[None]:
+def locked(root: Path, name: str, *, wait: bool) -> Iterator[None]:
     # Readable by root alone: whoever can open it can lock it.
     handle = os.open(root / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -420,22 +420,22 @@ def install(tar: Path, public_key: Path, root: Path, var: Path = VAR) -> Release
     root.mkdir(parents=True, exist_ok=True)
     about: tuple[str, str, int] = ("", "", 0)
     try:
-        with _locked(root, "install", wait=False), opened(tar) as file:
+        with locked(root, "install", wait=False), opened(tar) as file:
             release, data, signature = head(file, public_key)
             about = (release.name, release.version, release.sequence)
-            with _locked(root, "state", wait=True):
+            with locked(root, "state", wait=True):
                 _settle(root, var)
                 _admit(root, release, data)
             if _release_json(root / release.folder) != data:
                 _clean(root)
                 _unpack(file, release, data, signature, root)
-            with _locked(root, "state", wait=True):
-                _take(root, release)
+            with locked(root, "state", wait=True):
+                take(root, release)
     except (Refused, OSError) as error:
         refused = (
             error if isinstance(error, Refused) else Refused(code_of(error), f"{error.filename}: {error.strerror}")
         )
-        with _locked(root, "state", wait=True):
+        with suppress(OSError), locked(root, "state", wait=True):  # a disk may have no room for that, either
             last = Last(_new_id(), "refused", *about, code=refused.code, message=refused.message[:500])
             _write_state(root, replace(read_state(root), last=last))
         raise refused from error
@@ -538,8 +538,11 @@ def _make_venv(folder: Path, wheels: Path) -> None:
     """A venv does not survive being moved, so it is made where it stays."""
     unpacked = 0
     for wheel in wheels.glob("*.whl"):
-        with zipfile.ZipFile(wheel) as archive:
-            unpacked += sum(part.file_size for part in archive.infolist())
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                unpacked += sum(part.file_size for part in archive.infolist())
+        except zipfile.BadZipFile as error:
+            raise Refused("install_failed", f"{wheel.name}: {error}") from error
     _need(folder.parent, unpacked)
     _run([sys.executable, "-I", "-m", "venv", str(folder)])
     pip = [str(folder / "bin/python"), "-I", "-m", "pip", "--isolated", "--disable-pip-version-check", "--no-input"]
@@ -556,7 +559,7 @@ def _run(command: list[str]) -> None:
         raise Refused(code, f"{' '.join(command[:4])}: {said[-400:]}")
 
 
-def _take(root: Path, release: Release) -> None:
+def take(root: Path, release: Release) -> None:
     """State first, then the link: a cut between the two is seen by `_settle`, which finds the link as it was."""
     state, before = read_state(root), _current(root, release.link)
     if before == release.folder:
@@ -586,7 +589,7 @@ class Found:
 
 def start(root: Path, var: Path = VAR) -> Last | None:
     """Before each start of the node. Returns how the last update stands. Raises Refused."""
-    with _locked(root, "state", wait=True):
+    with locked(root, "state", wait=True):
         _settle(root, var)
         state = read_state(root)
         trial = state.probation
@@ -600,7 +603,7 @@ def start(root: Path, var: Path = VAR) -> Last | None:
 
 def healthy(root: Path) -> None:
     """The release on probation is good, and stays. Raises Refused."""
-    with _locked(root, "state", wait=True):
+    with locked(root, "state", wait=True):
         state = read_state(root)
         if state.probation is not None:
             _end(root, state, state.probation, Found("good"))
