@@ -35,14 +35,16 @@ class _Http:
 
     def json(self, method: str, path: str, body: object = None, **params: str) -> Any:
         """Raises ServerError where the answer is no success, or not JSON."""
-        answer = self.ask(method, path, body, **params)
+        return self._read(self.ask(method, path, body, **params), f"{method} {path}")
+
+    def _read(self, answer: httpx.Response, asked: str) -> Any:
         if not answer.is_success:
             said = f"{answer.status_code} {_said(answer)}".strip()
-            raise ServerError(f"{self.what} at {self.url}: {method} {path}: {said}")
+            raise ServerError(f"{self.what} at {self.url}: {asked}: {said}")
         try:
             return answer.json() if answer.content else None
         except ValueError as error:
-            raise ServerError(f"{self.what} at {self.url}: {path} is not answered in JSON") from error
+            raise ServerError(f"{self.what} at {self.url}: {asked} is not answered in JSON") from error
 
     def __enter__(self) -> Self:
         return self
@@ -69,10 +71,10 @@ class Influx(_Http):
 
     def onboard(self, token: str, password: str) -> bool:
         """The first user, organisation, bucket and operator token of an empty InfluxDB; False where it has them."""
-        answer = self.json("GET", "/api/v2/setup")
-        if not isinstance(answer, dict) or "allowed" not in answer:
+        answer = self.ask("GET", "/api/v2/setup")
+        if answer.status_code == httpx.codes.NOT_FOUND:
             raise ServerError(f"{self.what} at {self.url} is not version 2; 2.9 is needed (docs/server.md)")
-        if not answer["allowed"]:
+        if not self._read(answer, "GET /api/v2/setup")["allowed"]:
             return False
         first = {"username": USER, "password": password, "org": ORG, "bucket": ORG, "token": token}
         self.json("POST", "/api/v2/setup", first | {"retentionPeriodSeconds": 0})
@@ -97,11 +99,12 @@ class Influx(_Http):
 
     def bucket(self, org: str) -> tuple[str, int] | None:
         """Id, and how long it keeps its points in seconds (0: for ever); None where there is none."""
-        for one in self.json("GET", "/api/v2/buckets", name=ORG, orgID=org).get("buckets", ()):
-            if one["name"] == ORG:
-                rules = [rule["everySeconds"] for rule in one.get("retentionRules", ()) if rule["type"] == "expire"]
-                return str(one["id"]), min(rules, default=0)
-        return None
+        answer = self.ask("GET", "/api/v2/buckets", name=ORG, orgID=org)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        (one,) = self._read(answer, "GET /api/v2/buckets")["buckets"]
+        rules = [rule["everySeconds"] for rule in one.get("retentionRules", ()) if rule["type"] == "expire"]
+        return str(one["id"]), min(rules, default=0)
 
     def make_bucket(self, org: str) -> str:
         made = self.json("POST", "/api/v2/buckets", {"orgID": org, "name": ORG, "retentionRules": []})
@@ -131,17 +134,13 @@ class Influx(_Http):
                 self.json("DELETE", f"/api/v2/authorizations/{old['id']}")
         resource = {"type": "buckets", "id": bucket, "orgID": org}
         permissions = [{"action": action, "resource": resource} for action in actions]
-        body = {"orgID": org, "description": description, "permissions": permissions}
+        body = {"orgID": org, "description": description, "permissions": permissions, "status": "active"}
         return str(self.json("POST", "/api/v2/authorizations", body)["token"])
 
-    def may_read(self, token: str) -> bool:
-        """Whether InfluxDB knows the token, and it reads the bucket."""
-        headers = {"Authorization": f"Token {token}"}
-        try:
-            answer = self._client.get("/api/v2/buckets", params={"name": ORG}, headers=headers)
-        except httpx.HTTPError as error:
-            raise ServerError(f"{self.what} at {self.url} does not answer ({type(error).__name__})") from error
-        return answer.is_success and any(one["name"] == ORG for one in answer.json().get("buckets", ()))
+    def knows(self, token: str) -> bool:
+        """Whether the token is one of its own. What it may do was said when it was made."""
+        with Influx(self.url, token) as as_its_owner:
+            return as_its_owner.ask("GET", "/api/v2/buckets").status_code != httpx.codes.UNAUTHORIZED
 
 
 class Grafana(_Http):
@@ -154,14 +153,8 @@ class Grafana(_Http):
 
     def knows(self, token: str) -> bool:
         """Whether the service account's token is good."""
-        headers = {"Authorization": f"Bearer {token}"}
-        try:
-            answer = httpx.get(
-                f"{self.url}/api/access-control/user/permissions", headers=headers, timeout=TIMEOUT_S, trust_env=False
-            )
-        except httpx.HTTPError as error:
-            raise ServerError(f"{self.what} at {self.url} does not answer ({type(error).__name__})") from error
-        return answer.is_success
+        with _Http(self.url, {"Authorization": f"Bearer {token}"}) as as_its_owner:
+            return as_its_owner.ask("GET", "/api/access-control/user/permissions").is_success
 
     def make_token(self) -> str:
         """Of the service account, which is made where it is not there; its former tokens are deleted."""

@@ -96,7 +96,7 @@ def influx(folder: Path, settings: ServerSettings, places: Places, now: float) -
             server.map(org, bucket)
             yield Step("influx_mapped", {"bucket": ORG})
         for name, actions in _TOKENS.items():
-            if has_secret(folder, name) and server.may_read(secret(folder, name)):
+            if has_secret(folder, name) and server.knows(secret(folder, name)):
                 continue
             keep_secret(folder, name, server.make_token(org, bucket, name.removeprefix("influx-"), actions))
             yield Step("influx_token", {"name": name})
