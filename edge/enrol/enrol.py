@@ -81,10 +81,13 @@ class _Work:
         return self._done.exists() and self._done.read_text() == _digest(token)
 
     def end(self) -> None:
-        """The answer goes before the key: where there is one, there is its key."""
         replace(self._done, json.loads(self._answer.read_bytes())["token"].encode(), SECRET)
         self._answer.unlink()
-        self._key.unlink()
+        self.tidy()
+
+    def tidy(self) -> None:
+        """The key goes after the answer: where there is one, there is its key."""
+        self._key.unlink(missing_ok=True)
 
 
 def _by_token(card: Card, node: NodeFile, etc: Path) -> Done:
@@ -99,6 +102,7 @@ def _by_token(card: Card, node: NodeFile, etc: Path) -> Done:
     if answer is None and (not token or work.is_done(token)):
         if not _complete(node, etc):
             raise EnrolError("card.no_token")
+        work.tidy()
         return Done("already" if _wiped(card.wipe_token) else "not_wiped", node.full_name)
     site = _SiteFile(card, node, etc)
     if answer is None:
