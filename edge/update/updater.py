@@ -232,7 +232,8 @@ class Updater:
             return None
         outcome, code, message = last.outcome, last.code, last.message
         if state.probation is not None and (found := guard.verdict(self._place.var, state.probation)) is not None:
-            outcome, code, message = found.outcome, found.code, found.message  # root writes it down at the next start
+            # Root acts on it at the next start: until then what is not good is still in use.
+            outcome, code, message = "good" if found.outcome == "good" else outcome, found.code, found.message
         return UpdateReport.model_validate(
             {"state": outcome, "name": last.name, "version": last.version, "sequence": last.sequence, "code": code,
              "message": message[:MAX_LINE]}
