@@ -6,9 +6,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from deploy.card.errors import CardError
 from deploy.card.hooks import SCRIPT, cmdline, hooks
@@ -19,6 +19,7 @@ from tests.card.test_payload import stock
 INSTANCE = "banksman-north-gate-03-0123456789ab"
 NOCLOUD = f"ds=nocloud;i={INSTANCE}"
 RUN = f"systemd.run={SCRIPT}"
+yaml = YAML(typ="safe", pure=True).load
 
 
 def made(folder: Path, files: dict[str, bytes], country: str | None = None) -> dict[str, bytes]:
@@ -53,11 +54,11 @@ def test_the_hook_is_the_image_s_own(
 
 def test_every_hook_runs_the_script(tmp_path: Path) -> None:
     files = made(tmp_path / "a", TRIXIE | PRESEED)
-    assert yaml.safe_load(files["user-data"]) == {"bootcmd": [["/bin/bash", SCRIPT]]}
+    assert yaml(files["user-data"]) == {"bootcmd": [["/bin/bash", SCRIPT]]}
     assert tomllib.loads(files["rpi-preseed.toml"].decode()) == {
         "config_version": "1.1", "runcmd": {"early": [f"/bin/bash {SCRIPT}"]},
     }  # fmt: skip
-    assert yaml.safe_load(files["meta-data"]) == {
+    assert yaml(files["meta-data"]) == {
         "dsmode": "local", "instance-id": INSTANCE, "local-hostname": "banksman-gate-03",
     }  # fmt: skip
     assert words(made(tmp_path / "b", BOOKWORM))[-4:] == [

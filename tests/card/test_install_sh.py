@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.card.payload import GO_AWAY, inject
+from deploy.card.payload import GO_AWAY, Payload, inject
 from deploy.card.tree import Folder
 from tests.card.builders import Office
 from tests.card.images import TRIXIE, tool
@@ -23,11 +23,11 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
     return Office.at(tmp_path_factory.mktemp("office"))
 
 
-def card(root: Root, office: Office, **more: object) -> None:
+def card(root: Root, payload: Payload) -> None:
     for name, data in TRIXIE.items():
         (root.boot / name).parent.mkdir(exist_ok=True)
         (root.boot / name).write_bytes(data)
-    inject(Folder(root.boot), office.payload(**more))
+    inject(Folder(root.boot), payload)
 
 
 def status(root: Root) -> str:
@@ -45,7 +45,7 @@ def test_shellcheck_finds_nothing() -> None:
 def test_a_card_becomes_a_node(tmp_path: Path, office: Office) -> None:
     root = Root(tmp_path / "root")
     key = office.key()
-    card(root, office, identity=key)
+    card(root, office.payload(identity=key))
     ran = root.install()
     assert ran.code == 0, ran.said
     told = status(root)
