@@ -11,8 +11,9 @@ import numpy as np
 from broker.embedded import free_port
 
 
-def write_site(folder: Path, *, works: bool = True, data: str = "data") -> Path:
-    """works: whether one camera does."""
+def write_site(folder: Path, *, works: bool = True, data: str = "data", seen_as: Path | None = None) -> Path:
+    """works: whether one camera does. seen_as: where the node finds the folder."""
+    seen_as = seen_as or folder
     nobody = f"127.0.0.1:{free_port()}"
     rng = np.random.default_rng(7)
     (folder / "yard").mkdir(exist_ok=True)
@@ -20,7 +21,7 @@ def write_site(folder: Path, *, works: bool = True, data: str = "data") -> Path:
     (folder / "token").write_text("secret\n")
     cameras = [{"id": "lost", "source": {"type": "rtsp", "url": f"rtsp://{nobody}/1"}}]
     if works:
-        cameras.append({"id": "yard", "source": {"type": "pan", "path": str(folder / "yard"), "seconds": 10}})
+        cameras.append({"id": "yard", "source": {"type": "pan", "path": str(seen_as / "yard"), "seconds": 10}})
     host, port = nobody.split(":")
     site = {
         "site": {"id": "north-yard", "latitude": 39.91, "longitude": 116.4},
@@ -30,7 +31,7 @@ def write_site(folder: Path, *, works: bool = True, data: str = "data") -> Path:
         "detector": {"runtime": "onnx", "threads": 1},
         "uplinks": {
             "mqtt": {"host": host, "port": int(port), "tls": False},
-            "influx": {"url": f"http://{nobody}", "org": "o", "bucket": "b", "token_file": str(folder / "token")},
+            "influx": {"url": f"http://{nobody}", "org": "o", "bucket": "b", "token_file": str(seen_as / "token")},
         },
         "page": None,
     }
