@@ -22,8 +22,10 @@ from dashboards.faults import PushError
 from dashboards.faults import told as told_of_boards
 from dashboards.grafana import GrafanaError
 from dashboards.text import Language
+from deploy.server import check as checks
 from deploy.server import settings as settings_file
 from deploy.server import setup as steps
+from deploy.server.check import Grade
 from deploy.server.layout import INFLUX_GRAFANA, Places
 from deploy.server.make import Done, make
 from deploy.server.settings import FILE, ServerError, ServerSettings, load
@@ -166,6 +168,28 @@ def setup(
         _first_admin(folder, login, text)
     if restart:
         typer.echo(text("server.init.restart", services="worker, web"))
+
+
+_MARKS = {Grade.OK: "✓", Grade.WARN: "!", Grade.BAD: "✗"}
+
+
+@app.command()
+def check(folder: Folder, lang: Spoken = "") -> None:
+    """Examine the server as people and nodes reach it, and from inside; say what to do. Ends with 1 if one is bad.
+
+    With containers: docker compose run --rm tools server check /site
+    """
+    spoken = _spoken(lang)
+    bad = False
+    with _told(spoken):
+        settings = load(folder)
+        for finding in checks.check(folder, settings, Places.of(settings), time.time()):
+            found, do = finding.told(spoken)
+            typer.echo(f"{_MARKS[finding.grade]} {found}")
+            if do:
+                typer.echo(f"  → {do}")
+            bad = bad or finding.grade is Grade.BAD
+    raise typer.Exit(1 if bad else 0)
 
 
 def _first_admin(folder: Path, login: str | None, text: Catalogue) -> None:

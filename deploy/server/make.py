@@ -77,6 +77,15 @@ def make(folder: Path, settings: ServerSettings, now: float) -> Done:
     return done
 
 
+def stale(folder: Path, settings: ServerSettings) -> list[str]:
+    """Files that `make` would write anew, by what follows from the settings. Raises as it does."""
+    pki = Pki(folder / "pki")
+    expected = [(path, data) for path, data, _, _ in _files(folder, settings, pki)]
+    return [
+        str(path.relative_to(folder)) for path, data in expected if not (path.is_file() and path.read_bytes() == data)
+    ]
+
+
 def _authority(folder: Path, settings: ServerSettings, now: float) -> Pki:
     where = folder / "pki"
     if (where / "ca.pem").is_file():

@@ -82,7 +82,12 @@ class Influx(_Http):
 
     def version(self) -> str:
         """Empty where it does not say."""
-        return self.ask("GET", "/ping").headers.get("X-Influxdb-Version", "").removeprefix("v")
+        answer = self.ask("GET", "/health")
+        try:
+            body = answer.json()
+        except ValueError:
+            return ""
+        return str(body.get("version", "")).removeprefix("v") if isinstance(body, dict) else ""
 
     def organisation(self) -> str:
         """Its id. Raises ServerError."""

@@ -23,7 +23,7 @@ from deploy.server.make import make
 from deploy.server.services import Grafana, Influx
 from deploy.server.settings import ORG, ServerError, ServerSettings
 
-_TOKENS = {layout.INFLUX_DISPATCH: ("read", "write"), layout.INFLUX_GRAFANA: ("read",)}
+TOKENS = {layout.INFLUX_DISPATCH: ("read", "write"), layout.INFLUX_GRAFANA: ("read",)}
 """Deleting old minutes counts as writing."""
 
 
@@ -95,7 +95,7 @@ def influx(folder: Path, settings: ServerSettings, places: Places, now: float) -
         if not server.is_mapped(org, bucket):
             server.map(org, bucket)
             yield Step("influx_mapped", {"bucket": ORG})
-        for name, actions in _TOKENS.items():
+        for name, actions in TOKENS.items():
             if has_secret(folder, name) and server.knows(secret(folder, name)):
                 continue
             keep_secret(folder, name, server.make_token(org, bucket, name.removeprefix("influx-"), actions))
