@@ -27,6 +27,7 @@ class Machine:
     """What is asked of the systemd inside. init: its process id, as it is seen from outside."""
 
     def __init__(self, init: int) -> None:
+        self.root = Path(f"/proc/{init}/root")
         self._enter = ["nsenter", "-t", str(init), "-m", "-p", "-C"]
 
     def show(self, *names: str) -> dict[str, str]:
@@ -64,9 +65,10 @@ def _gone(cgroup: Path) -> bool:
 
 
 @contextmanager
-def machine(folder: Path) -> Iterator[Machine]:
+def machine(folder: Path, script: str = "tests/service/inside.sh") -> Iterator[Machine]:
+    """script: makes the system inside, and becomes its process 1."""
     packages = site.getsitepackages()[0]
-    inside = str(REPO / "tests" / "service" / "inside.sh")
+    inside = str(REPO / script)
     cgroup = f"banksman-{os.getpid()}"
     with own_cgroups(cgroup) as cgroups, (folder / "outside").open("wb") as outside:
         enter = "; ".join([*(f"echo $$ >{c}/cgroup.procs" for c in cgroups), 'exec "$@"'])

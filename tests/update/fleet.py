@@ -28,8 +28,9 @@ from edge.site.model import JournalSettings, Mqtt
 from edge.update.trial import Works
 from edge.update.updater import READY, Installation, Updater
 from edge.uplink.mqtt import MqttUplink
-from tests.broker.builders import HOST, Card
+from tests.broker.builders import Card
 from tests.broker.builders import Installation as Broker
+from tests.servers import HOST
 from tests.update.builders import Box, Maker
 
 ALL = frozenset({"camera gate", "broker"})

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
+from broker.dispatch.settings import Mqtt
 from broker.pki import names
 from deploy.release import rollout
 from deploy.release.cli import app
@@ -82,11 +83,9 @@ def test_who_is_offline_is_named_and_taken_the_next_time(yard: Yard, maker: Make
     assert "1 of 2 nodes" in done.output
 
 
-def _mqtt(yard: Yard) -> rollout.Mqtt:
+def _mqtt(yard: Yard) -> Mqtt:
     card = yard.broker.card(ROLL_OUT)
-    return rollout.Mqtt(
-        host="127.0.0.1", port=yard.broker.port, ca=yard.broker.pki.ca_file, cert=card.cert, key=card.key
-    )
+    return Mqtt(host="127.0.0.1", port=yard.broker.port, ca=yard.broker.pki.ca_file, cert=card.cert, key=card.key)
 
 
 @pytest.mark.parametrize("which", [(), ("--all", "--site", "north-yard")])
