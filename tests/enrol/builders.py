@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
-from click.testing import Result
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 from sqlalchemy import Engine, select
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from broker.dispatch.clock import ManualClock
 from broker.dispatch.database import reading, transaction
@@ -32,6 +31,7 @@ from broker.pki import names
 from broker.pki.authority import Pki
 from deploy.node import app
 from tests.enrol.influx2 import ADMIN, ORG, Influx2Stub
+from tests.waiting import until
 
 SITE, NODE = "north-yard", "gate-03"
 NAME = f"{SITE}/{NODE}"
@@ -100,9 +100,10 @@ class Place:
         return self.client.post("/enrol", json={"token": token, "csr": csr})
 
     def enrol(self, box: Box, node: str = NODE) -> dict[str, Any]:
-        """With a new token."""
+        """With a new token; returns when what follows the answer is done, too."""
         answer = self.ask(self.token(node), box.csr(f"{SITE}/{node}"))
         assert answer.status_code == 200, answer.text
+        until(lambda: self.rows()[-1].settled_at)
         got: dict[str, Any] = answer.json()
         return got
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from broker.dispatch.clock import SystemClock
 from broker.dispatch.database import open_engine
@@ -105,7 +104,8 @@ def test_what_an_offline_card_needs(server: Server) -> None:
     assert done.exit_code == 0, done.output
     assert sorted(p.name for p in out.iterdir()) == ["ca.pem", "influx.token", "node.key", "node.pem"]
     assert [stat.S_IMODE((out / n).stat().st_mode) for n in ("node.key", "influx.token")] == [0o600, 0o600]
-    check(*((out / n).read_bytes() for n in ("node.key", "node.pem", "ca.pem")), NAME)
+    key, certificate, ca = ((out / n).read_bytes() for n in ("node.key", "node.pem", "ca.pem"))
+    check(key, certificate, ca, NAME)
     assert server.influx.may_write((out / "influx.token").read_text().strip())
     assert server.run("offline", NAME, "--out", str(out)).exit_code == 2, "what is there is not overwritten"
     assert server.run("offline", NAME, "--out", str(server.folder / "second")).exit_code == 0

@@ -43,7 +43,7 @@ def test_the_door_takes_whatever_comes(place: Place, proof: bool, known: bool) -
     true = place.token(hours=700)
 
     @settings(
-        max_examples=2000 if proof else 60,
+        max_examples=2000 if proof else 30,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(token=TOKENS, csr=requests() | JSON, more=st.dictionaries(st.text(), JSON, max_size=2))
@@ -62,7 +62,7 @@ def test_the_door_takes_whatever_comes(place: Place, proof: bool, known: bool) -
     assert not known or place.ask(true, Box().csr()).status_code in {200, 403}
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=300), kind=st.sampled_from(["application/json", "text/plain", ""]))
 def test_bodies_of_any_kind(place: Place, body: bytes, kind: str) -> None:
     place.clock.advance(8.0)

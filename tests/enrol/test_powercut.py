@@ -33,7 +33,7 @@ def cut(card: Card, n: int) -> bool:
 def test_wherever_the_power_fails_the_box_becomes_its_node(
     place: Place, tmp_path: Path, mode: str, proof: bool
 ) -> None:
-    for n in range(1, MOST, 1 if proof else 4):
+    for n in range(1, MOST, 1 if proof else 5):
         node = f"gate-{n}"
         card = Card(tmp_path / node, place, mode=mode, node=node)
         if mode == "token":
