@@ -181,6 +181,17 @@ def pki(context: typer.Context) -> None:
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
 )
+def card(context: typer.Context) -> None:
+    """SD cards of nodes: write them, fill them, images for Raspberry Pi Imager, labels."""
+    from deploy.card.cli import app as card_app
+
+    card_app(context.args, prog_name=context.command_path)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 def node(context: typer.Context) -> None:
     """On the node's own computer: make it the node of its card."""
     from deploy.node import app as node_app

@@ -7,6 +7,7 @@ root file system, compressed once for each official image and kept.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import lzma
@@ -18,11 +19,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
+from urllib.parse import quote
 
 from broker import files
 from deploy.card.disk import boot_partition
 from deploy.card.errors import CardError
 from deploy.card.fat import Fat32
+from deploy.card.node import Node
+from deploy.card.payload import Payload, inject
 from deploy.card.tree import BLOCK, Tree
 
 HEAD_PRESET = 0
@@ -31,6 +35,7 @@ ROOT_PRESET = 3
 _TABLE = 16 << 20
 """Bytes with the partition table and the beginning of the boot partition, which lies at 4 or 8 MiB."""
 _HEAD_MOST = 4 << 30
+MANIFEST = ".rpi-imager-manifest"
 Inject = Callable[[Tree], None]
 
 
@@ -63,7 +68,9 @@ def opened(image: Path) -> Iterator[tuple[BinaryIO, Callable[[], str]]]:
     with ExitStack() as stack:
         raw = _Hashed(stack.enter_context(image.open("rb")))
         file = cast("BinaryIO", raw)
-        yield stack.enter_context(cast("BinaryIO", lzma.open(file))) if image.suffix == ".xz" else file, raw.sha256
+        if image.suffix == ".xz":
+            file = cast("BinaryIO", stack.enter_context(lzma.open(file)))
+        yield file, raw.sha256
 
 
 class _Hashed:
@@ -112,8 +119,8 @@ def _split(image: Path, sha256: str, folder: Path) -> dict[str, int]:
                 while block := file.read(BLOCK):
                     root.write(block)
                     size += len(block)
-            if digest() != sha256:
-                raise CardError("image.sha256", path=image)
+            if (found := digest()) != sha256:
+                raise CardError("image.checksum", path=image, wanted=sha256, found=found)
     except (lzma.LZMAError, EOFError) as error:
         raise CardError("image.damaged", path=image) from error
     return {"size": size, "offset": boot.offset, "length": boot.size}
@@ -138,14 +145,14 @@ def _write(file: BinaryIO, block: bytes) -> None:
         file.write(block)
 
 
-def make(of: Base, inject: Inject, out: BinaryIO) -> Made:
+def make(of: Base, fill: Inject, out: BinaryIO) -> Made:
     """Write the first stream of a node's image; the second is `of.root`. Raises CardError, OSError."""
     with tempfile.TemporaryFile(dir=of.head.parent) as head:
         with of.head.open("rb") as source:
             while block := source.read(BLOCK):
                 _write(head, block)
             head.truncate(source.tell())
-        inject(Fat32(head, of.offset, of.length))
+        fill(Fat32(head, of.offset, of.length))
         head.seek(0)
         digest = hashlib.sha256()
         packer = lzma.LZMACompressor(preset=HEAD_PRESET)
@@ -196,3 +203,35 @@ def manifest(entries: list[Entry]) -> bytes:
     """A `.rpi-imager-manifest`. Imager asks for nothing more: the card has it all."""
     told = [asdict(entry) | {"init_format": "none"} for entry in entries]
     return json.dumps({"os_list": told}, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def entry(node: Node, made: Made, url: str, at: float, icon: str = "") -> Entry:
+    """at: when it was made, Unix seconds."""
+    name = f"{node.name or node.node} – {node.id}"
+    day = f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d}"
+    return Entry(name, f"Banksman {node.id}", icon, url, made.size, made.sha256, made.packed, day)
+
+
+def write(of: Base, payload: Payload, folder: Path, at: float) -> Path:
+    """SITE-NODE.img.xz in a folder, and beside it what a manifest says of it. Raises CardError, OSError."""
+    node = payload.node.node
+    path = folder / f"{node.site}-{node.node}.img.xz"
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as out:
+        part.chmod(0o600)
+        made = make(of, lambda tree: inject(tree, payload), out)
+        with of.root.open("rb") as root:
+            shutil.copyfileobj(root, out, BLOCK)
+    part.replace(path)
+    told = asdict(entry(node, made, path.name, at))
+    files.write(folder / f"{path.name}.json", json.dumps(told, ensure_ascii=False).encode())
+    return path
+
+
+def collect(folder: Path, url: str) -> Path:
+    """The manifest of all images in a folder. url: of the folder. Raises CardError, OSError."""
+    told = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.img.xz.json"))]
+    entries = [Entry(**one | {"url": f"{url.rstrip('/')}/{quote(one['url'])}"}) for one in told]
+    path = folder / f"banksman{MANIFEST}"
+    files.write(path, manifest(entries))
+    return path

@@ -104,7 +104,7 @@ def test_packed_or_not_an_image_is_split_alike(official: PiImage, split: Base, t
     [
         (lambda data: data[: len(data) // 2], "image.damaged"),
         (lambda data: data[:5000] + b"?" + data[5001:], "image.damaged"),
-        (lambda data: data + lzma.compress(b"more"), "image.sha256"),
+        (lambda data: data + lzma.compress(b"more"), "image.checksum"),
         (lambda _: lzma.compress(b"\0" * 40 * MIB), "disk.no_table"),
     ],
     ids=["cut short", "a byte", "another file", "no image"],
