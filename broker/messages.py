@@ -183,7 +183,7 @@ class CameraHealth(Message):
     """How one camera is."""
 
     camera: Ident = Field(description="Id in the site file.")
-    state: Word = Field(description="opening, live, stalled, frozen, dark, covered or lost.")
+    state: Word = Field(description="opening, live, stalled, frozen, dark, covered, lost or left_out (too hot).")
     cause: Word = Field("none", description="Why it is not live.")
     since: float = Field(description="Unix s; when it entered this state.")
     fps: Annotated[float, Field(ge=0)] = Field(0.0, description="Frames a second.")
@@ -199,6 +199,10 @@ class Health(Message):
     latency_p50_ms: float | None = Field(None, description="From frame to judgement.")
     latency_p95_ms: float | None = Field(None, description="From frame to judgement.")
     cpu_temp_c: float | None = Field(None, description="Degrees Celsius; null where there is no sensor.")
+    heat: Word | None = Field(None, description="ok, hot, too_hot or was_too_hot; null: not known.")
+    power: Word | None = Field(None, description="ok, weak or was_weak: the supply; null: not known.")
+    disk: Word | None = Field(None, description="ok, nearly_full or full; null: not known.")
+    cooling: Word = Field("none", description="What is left undone for the heat: none, half, slowest (looks), cameras.")
     cpu_percent: float | None = Field(None, description="Of the whole computer.")
     rss_mb: float | None = Field(None, description="Memory of the program.")
     disk_free_mb: float | None = Field(None, description="Where the journal lives.")

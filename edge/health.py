@@ -160,10 +160,13 @@ class MachineWatch:
         self._process.cpu_percent()  # the first call only begins to count
         self._counted = clock.now().mono
         self._cpu: float | None = None
+        self.power: str | None = None
+        """As it was read last."""
 
     def read(self) -> Machine:
         board = Board.read()
         free = shutil.disk_usage(self._data_dir).free / 1e6 if self._data_dir.exists() else None
+        self.power = power_code(board)
         return Machine(
             rss_mb=self._process.memory_info().rss / 1e6,
             cpu_percent=self._cpu_percent(),
@@ -171,7 +174,7 @@ class MachineWatch:
             disk_free_mb=free,
             disk=None if free is None else disk_code(free),
             heat=heat_code(board),
-            power=power_code(board),
+            power=self.power,
         )
 
     def _cpu_percent(self) -> float | None:

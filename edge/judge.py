@@ -53,6 +53,7 @@ class Watched:
 
     period_s: between two looks. replay: frames carry media time and each one is judged.
     due: monotonic time of the next look. seq: of the frame taken last. now: of the frame settled last.
+    off: why it is not judged though it may be seen; None: it is judged.
     states: how its rule instances stood after the last event or second; what other threads may read.
     """
 
@@ -64,12 +65,13 @@ class Watched:
     seq: int = 0
     now: Stamp | None = None
     ticked: float = float("-inf")
+    off: Reason | None = None
     states: tuple[PlaceState, ...] = ()
 
     @property
     def sees(self) -> bool:
         """Whether frames may be judged. The last frames of a clip that has ended may."""
-        return self.reader.status().state.sees or self.reader.ended
+        return self.off is None and (self.reader.status().state.sees or self.reader.ended)
 
     def time(self, now: Stamp) -> Stamp:
         """The post's time when the clock says `now`."""
@@ -270,7 +272,7 @@ class Judge:
             watched.ticked = stamp.mono
             if not sees:
                 self._board.forget(camera)
-                self._settle(watched, watched.post.blind(stamp), None)
+                self._settle(watched, watched.post.blind(stamp, watched.off or Reason.CAMERA_BLIND), None)
             self._journal.tallies(watched.post.tick(stamp))
             watched.publish(stamp)
 

@@ -29,7 +29,8 @@ from edge.capture.reader import KEEP_FPS, CameraReader
 from edge.clock import Clock, Stamp, SystemClock
 from edge.detect import Detector, ModelError, find_model, load_detector
 from edge.evidence.recorder import Recorder
-from edge.health import CORES, MachineWatch, Pace
+from edge.health import CORES, MachineWatch, Pace, cpu_temperature
+from edge.heat import Heat
 from edge.journal.journal import Journal
 from edge.journal.rows import Compliance, JournalError, StoredEvidence
 from edge.judge import Judge, Watched
@@ -53,7 +54,7 @@ from edge.update.trial import Works
 from edge.update.updater import Updater, installation
 from edge.uplink.evidence import EvidenceUplink
 from edge.uplink.mqtt import MqttUplink
-from edge.values import AlarmEvent, CameraState, CameraStatus, LinkState, PlaceState, Severity, Verdict
+from edge.values import AlarmEvent, CameraState, CameraStatus, LinkState, PlaceState, Reason, Severity, Verdict
 
 if TYPE_CHECKING:
     from edge.uplink.influx import InfluxUplink
@@ -64,6 +65,7 @@ HOUSE_S = 1.0
 """The journal is flushed, and the site file looked at, this often."""
 HOUSE_STANDS_STILL_S = 60.0
 """A full card takes its time to drop what may go; a dead one takes for ever."""
+HEAT_S = 5.0
 READING_S = 10.0
 HEALTH_S = 30.0
 _APPLY_S = 5.0  # longest that a save on the page waits for the judging loop to take it over
@@ -144,7 +146,8 @@ class Node:
         self._over = threading.Event()  # this node is over, though nobody asked the program to stop
         self._clock_was_ok = self._started.synced
         self._cameras_were: list[tuple[str, CameraState]] = []
-        self._read_at = float("-inf")
+        self._read_at = self._felt_at = float("-inf")
+        self._heat = Heat()
         self.mqtt: MqttUplink | None = None
         self.uploads: EvidenceUplink | None = None
         self.influx: InfluxUplink | None = None
@@ -214,6 +217,9 @@ class Node:
         if now.mono - self._read_at >= READING_S:
             self._read_at = now.mono
             self._journal.reading("node", now, self._numbers())
+        if now.mono - self._felt_at >= HEAT_S:
+            self._felt_at = now.mono
+            self._feel(cpu_temperature(), now)
         self.look_at_site_file()
         if self.uploads is not None:
             self.uploads.wake()  # a new picture is on disk about now, and a message waits 3 s for it at most
@@ -232,6 +238,20 @@ class Node:
         facts = self.facts(now)
         self._service.say(facts.line(catalogue(self.site().language)), ready=facts.ready)
         self._signals.show(facts.sign, self._loud())
+
+    def _feel(self, degrees: float | None, now: Stamp) -> None:
+        before, self._heat = self._heat, self._heat.after(degrees, now.mono, len(self.site().cameras))
+        if self._heat.step != before.step:
+            log.warning("%s °C: %s", degrees, self._heat.cooling or "all looks again")
+            self._judge.ask(self._keep_cool)
+
+    def _keep_cool(self) -> None:
+        """Between two frames: as many looks as the heat allows, and said where there are none."""
+        watched = self._watched()
+        wanted = [1.0 / camera.judge_fps for camera in self.site().cameras if camera.id in watched]
+        for one, period_s in zip(watched.values(), self._heat.periods(wanted), strict=True):
+            one.off = Reason.NODE_HOT if period_s is None else None
+            one.period_s = period_s or one.period_s
 
     def _loud(self) -> frozenset[str]:
         """The alarms that the siren sounds for."""
@@ -297,6 +317,7 @@ class Node:
         for camera in new.cameras:
             if camera.id not in self._judge.watched:
                 self._watch(camera, [e for e in still_open if e.instance.source == camera.id], now)
+        self._keep_cool()
         log.info("new site file in force: %s", new_file.hash[:12])
 
     # -- what it says of itself --------------------------------------------------------------------------------
@@ -305,11 +326,15 @@ class Node:
         """How the node stands."""
         mqtt, journal = self.site().uplinks.mqtt, self._journal.state
         return Facts(
-            cameras=[Stands(w.reader.status(), w.now is not None) for w in self._watched().values()],
+            cameras=[
+                Stands(w.reader.status(), w.now is not None, off=w.off is not None) for w in self._watched().values()
+            ],
             mqtt=LinkState.OFF if self.mqtt is None else self.mqtt.state,
             trouble=None if journal.ok else journal.trouble,
             enrolled=mqtt is None or mqtt.cert is None or mqtt.cert.exists(),
             alarms=sum(s.alarm is not None and s.verdict is Verdict.VIOLATION for s in self.states()),
+            cooling=self._heat.cooling,
+            weak=self._machine.power == "weak",
             clock_ok=now.synced,
             site_file_ok=self.site_error() is None,
             late=tuple(self._service.beats.late(now.mono)),
@@ -340,6 +365,10 @@ class Node:
             latency_p50_ms=health.latency_p50_ms,
             latency_p95_ms=health.latency_p95_ms,
             cpu_temp_c=health.cpu_temp_c,
+            heat=health.heat,
+            power=health.power,
+            disk=health.disk,
+            cooling=health.cooling or "none",
             # Here a share of one core, which is what a thread is bound by; on the wire one of the whole computer.
             cpu_percent=None if health.cpu_percent is None else health.cpu_percent / CORES,
             rss_mb=health.rss_mb,
@@ -404,6 +433,8 @@ class Node:
             "latency_p50_ms": speed.latency_p50_ms,
             "latency_p95_ms": speed.latency_p95_ms,
             "cpu_temp_c": machine.cpu_temp_c,
+            "cooling": self._heat.step,
+            "weak_power": None if machine.power is None else int(machine.power == "weak"),
             "cpu_percent": None if machine.cpu_percent is None else machine.cpu_percent / CORES,
             "rss_mb": machine.rss_mb,
             "disk_free_mb": machine.disk_free_mb,
@@ -430,7 +461,7 @@ class Node:
         return {c.id: watched[c.id] for c in self.site().cameras if c.id in watched}
 
     def cameras(self) -> tuple[CameraStatus, ...]:
-        return tuple(watched.reader.status() for watched in self._watched().values())
+        return tuple(_as_it_is(watched) for watched in self._watched().values())
 
     def live(self, camera: str, after: int, timeout: float) -> LiveView | None:
         return self._board.wait(camera, after, timeout) if camera in self._watched() else None
@@ -473,6 +504,7 @@ class Node:
             disk=machine.disk,
             heat=machine.heat,
             power=machine.power,
+            cooling=self._heat.cooling,
         )
 
     def _broker_link(self) -> Uplink:
@@ -494,6 +526,12 @@ class Node:
     def save_zones(self, camera: str, zones: Sequence[Zone], language: str) -> None:
         save_zones(self._path, camera, zones, RULES, language)
         self.look_at_site_file()
+
+
+def _as_it_is(watched: Watched) -> CameraStatus:
+    status = watched.reader.status()
+    left_out = watched.off is not None and status.state.sees
+    return replace(status, state=CameraState.LEFT_OUT) if left_out else status
 
 
 def data_dir(site: SiteFile, path: Path) -> Path:

@@ -189,7 +189,12 @@ class Reason(StrEnum):
     NO_CLASS = "no_class"  # the model has no such class
     NO_CLOCK = "no_clock"  # day or night cannot be told
     TOO_FEW_LOOKS = "too_few_looks"
+    NODE_HOT = "node_hot"  # the node is too hot, and leaves this camera out
     RESTARTED = "restarted"  # the node started again and has not judged it anew yet
+
+
+NOBODY_LOOKED = frozenset({Reason.CAMERA_BLIND, Reason.NODE_HOT})
+"""Reasons of a judgement behind which there is no look."""
 
 
 class WearState(StrEnum):
@@ -416,6 +421,7 @@ class CameraState(StrEnum):
     DARK = "dark"  # almost black: lens cap, no light, broken sensor
     COVERED = "covered"  # no structure left in the picture
     LOST = "lost"  # could not be opened, or ended; being tried again
+    LEFT_OUT = "left_out"  # the node is too hot to judge it
 
     @property
     def sees(self) -> bool:

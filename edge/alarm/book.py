@@ -16,6 +16,7 @@ from edge.alarm.terms import Terms
 from edge.clock import Stamp
 from edge.rules.rule import CAMERA
 from edge.values import (
+    NOBODY_LOOKED,
     AlarmChange,
     AlarmEvent,
     EvidenceRef,
@@ -314,7 +315,7 @@ def _last_seen(violating: Iterable[SubjectWatch], stamp: Stamp) -> Stamp:
 
 def _of_the_place(judgement: Judgement) -> bool:
     """Whether a judgement says that nothing at all can be judged here, whoever may be there."""
-    return judgement.subject == CAMERA or judgement.reason is Reason.CAMERA_BLIND
+    return judgement.subject == CAMERA or judgement.reason in NOBODY_LOOKED
 
 
 def _higher(a: Severity, b: Severity) -> Severity:

@@ -13,7 +13,7 @@ from itertools import islice
 
 from edge.alarm.terms import Terms
 from edge.clock import Stamp
-from edge.values import Judgement, Reason, Verdict
+from edge.values import NOBODY_LOOKED, Judgement, Reason, Verdict
 
 ENTER_SHARE = 0.7  # of the judgeable looks in the window must agree before a verdict is taken up
 STAY_SHARE = 0.4  # and so many keep it
@@ -57,7 +57,7 @@ class SubjectWatch:
         if not self._looks or stamp.mono - self._looks[-1].mono > self.terms.gap_s + SLACK_S:
             self._forget()
         self.last = stamp
-        if judgement.reason is Reason.CAMERA_BLIND:
+        if judgement.reason in NOBODY_LOOKED:
             # Nobody looked: what was known fades as in any gap, and no share of looks is spoilt.
             if not self._looks:
                 self.reason = judgement.reason

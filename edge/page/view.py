@@ -113,7 +113,7 @@ class Health:
     journal_depth: rows that are not delivered yet. uptime_s: since the node started.
     mqtt: alarms to the broker. uploads: pictures and clips to the site server. influx: points to InfluxDB.
     disk, heat, power: how the machine is, as codes of `banksman doctor` (`doctor.<organ>.<code>`); None where this
-        machine does not tell.
+        machine does not tell. cooling: what is left undone for the heat, a word of `service.cooling`; None: nothing.
     """
 
     version: str
@@ -136,6 +136,7 @@ class Health:
     disk: str | None
     heat: str | None
     power: str | None
+    cooling: str | None = None
 
 
 class NodeView(Protocol):

@@ -793,7 +793,10 @@ class Siren(Strict):
         False, title="Active low", description="On for relay boards that switch on at 0 V.", examples=[False]
     )
     severity: Severity = Field(
-        Severity.WARNING, title="Sounds from", description="The least severity of an alarm that sounds.", examples=["critical"]
+        Severity.WARNING,
+        title="Sounds from",
+        description="The least severity of an alarm that sounds.",
+        examples=["critical"],
     )
     longest_s: float = Field(
         60.0, title="Longest", description="Seconds that one alarm sounds at most.", ge=1, le=3600, examples=[60]

@@ -158,6 +158,10 @@ class Bench:
     def told(self) -> list[tuple[str, Verdict, Reason]]:
         return [(e.change.value, e.verdict, e.reason) for e in self.journal.pending_alarms(100)]
 
+    def verdict(self, rule: str) -> tuple[Verdict | None, Reason | None]:
+        (state,) = [s for w in self.judge.watched.values() for s in w.states if s.instance.rule == rule]
+        return state.verdict, state.reason
+
     def unknown_s(self, rule: str) -> int:
         return sum(c.unknown_s for c in self.journal.compliance(0) if c.instance.rule == rule)
 
@@ -209,6 +213,22 @@ def test_a_blind_camera_shows_no_old_picture(bench: Bench) -> None:
     bench.clock.advance(1.0)
     bench.judge.step()
     assert bench.board.wait("gate", 0, 0.0) is None
+
+
+def test_a_camera_that_is_left_out_for_the_heat_is_unknown_and_never_ok(bench: Bench) -> None:
+    gate = bench.camera()
+    bench.eyes.people = [BARE]
+    bench.play(2.0, gate)
+    looks = bench.eyes.looks
+    bench.judge.watched["gate"].off = Reason.NODE_HOT
+    bench.play(10.0, gate)
+    assert bench.eyes.looks == looks
+    assert bench.board.wait("gate", 0, 0.0) is None, "no old picture either"
+    assert bench.verdict("helmet") == (Verdict.UNKNOWN, Reason.NODE_HOT)
+    assert bench.unknown_s("helmet") >= 8
+    bench.judge.watched["gate"].off = None
+    bench.play(3.0, gate)
+    assert bench.verdict("helmet") == (Verdict.VIOLATION, Reason.BARE)
 
 
 def test_a_face_that_was_missed_this_once_is_hidden_in_the_live_picture_too(bench: Bench) -> None:
