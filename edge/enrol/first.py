@@ -47,7 +47,7 @@ def first_site_file(node: NodeFile, bucket: Bucket | None, folder: Path, source:
         f"  id: {_quoted(part.node)}",
         f"language: {part.language}",
         "cameras:",
-        "  # The first USB camera. For a network camera: source: {type: rtsp, url: …}",
+        *(["  # The first USB camera. For a network camera: source: {type: rtsp, url: …}"] if source == USB else []),
         "  - id: camera-1",
         *([f"    name: {_quoted(part.name)}"] if part.name else []),
         f"    source: {source}",

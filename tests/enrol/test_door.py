@@ -16,9 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine, select
 
+from broker import files
 from broker.dispatch.database import reading
 from broker.dispatch.tables import Audit
 from broker.dispatch.web.auth import MOST
+from broker.dispatch.web.enrol import AT_ONCE
 from broker.pki import certificates
 from broker.pki.certificates import MAX_CSR_BYTES
 from tests.enrol.builders import HOUR_S, NAME, NODE, SITE, Box, Place, code
@@ -221,6 +223,16 @@ def test_one_box_that_asks_twice_at_once_gets_one_certificate_and_a_token_that_w
     assert place.stub is not None
     assert place.stub.may_write(answers[0]["influx"]["token"])
     assert len(place.stub.authorizations) == 1
+
+
+def test_more_boxes_than_there_is_room_for_come_again(place: Place) -> None:
+    tokens = [place.token(f"gate-{n}") for n in range(AT_ONCE + 2)]
+    with ThreadPoolExecutor(len(tokens)) as threads:
+        with files.locked(place.pki.folder / ".enrol"):  # nobody's turn comes
+            asked = [threads.submit(place.ask, token, Box().csr(f"{SITE}/gate-{n}")) for n, token in enumerate(tokens)]
+            until(lambda: sum(one.done() for one in asked) == 2)
+        codes = sorted(one.result().status_code for one in asked)
+    assert codes == [200] * AT_ONCE + [503] * 2
 
 
 # -- when something does not work --------------------------------------------------------------------------------------
