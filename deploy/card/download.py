@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 import httpx
 
 from deploy.card.errors import CardError
-from deploy.card.unpack import Told, checked_sha256, room
 from deploy.card.tree import BLOCK
+from deploy.card.unpack import Told, checked_sha256, room
 
 LATEST = "https://downloads.raspberrypi.com/raspios_lite_arm64_latest"  # leads to the image of the newest release
 

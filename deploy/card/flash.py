@@ -11,11 +11,11 @@ from deploy.card.disk import boot_partition
 from deploy.card.drives import Drive, check
 from deploy.card.errors import CardError
 from deploy.card.fat import Fat32
-from deploy.card.unpack import Copy, Told, unpacked
 from deploy.card.tree import BLOCK, Tree
+from deploy.card.unpack import Copy, Told, unpacked
 
 WORK = Path.home() / ".cache" / "banksman" / "images"  # /tmp is in memory on many systems
-_HEAD = 4 * BLOCK  # with the partition table; written last, so that an unfinished card is an empty one
+_HEAD = 4 * BLOCK  # its first block has the partition table; written last, so an unfinished card is an empty one
 _SYNC_EVERY = 32 * BLOCK  # so that progress is what the card has, and a card that is gone is noticed
 _OF_EVERY_IMAGE = ("config.txt", "cmdline.txt")  # what the firmware of a Raspberry Pi starts from
 
@@ -59,12 +59,12 @@ def _write(copy: Copy, descriptor: int, drive: Drive, told: Told) -> None:
         head = min(_HEAD, copy.size)
         device.write(descriptor, 0, bytes(head))
         device.sync(descriptor)
-        for at in itertools.chain(range(head, copy.size, BLOCK), range(0, head, BLOCK)):
+        for at in itertools.chain(range(head, copy.size, BLOCK), reversed(range(0, head, BLOCK))):
             copy.file.seek(at)
             block = copy.file.read(BLOCK)
             device.write(descriptor, at, block)
             done += len(block)
-            if done % _SYNC_EVERY == 0 or at < head or done == copy.size:
+            if done % _SYNC_EVERY == 0 or done >= copy.size - min(BLOCK, head):  # all before the table, then the table
                 device.sync(descriptor)
             told("write", done, copy.size)
     except OSError as error:
