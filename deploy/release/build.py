@@ -91,7 +91,7 @@ def write(contents: Contents, sequence: int, now: dt.datetime, out: BinaryIO) ->
         release = guard.parse(data)
     except guard.Refused as error:
         raise ReleaseError(error.message) from error
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         _add(tar, guard.RELEASE_JSON, data)
         for path, source in contents.files.items():
             with source.open("rb") as file:
@@ -102,7 +102,7 @@ def write(contents: Contents, sequence: int, now: dt.datetime, out: BinaryIO) ->
 def sign(unsigned: BinaryIO, key: Ed25519PrivateKey, out: BinaryIO) -> guard.Release:
     """The same with its signature, after every file was compared with release.json. Raises guard.Refused, OSError."""
     release, data = guard.unsigned_head(unsigned)
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         _add(tar, guard.RELEASE_JSON, data)
         _add(tar, guard.RELEASE_SIG, key.sign(data))
 

@@ -60,7 +60,7 @@ _CHUNK = 1024 * 1024
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _TARGET = re.compile(r"any|[0-9a-z_]{1,32}-cp3\d{1,2}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,63}")
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!~-]{0,127}")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!~-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MADE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _KINDS = {"app": ("releases", "current"), "model": ("models", "current-model")}
@@ -255,15 +255,32 @@ def _member(file: BinaryIO, name: str, most: int) -> Iterator[bytes]:
 
 
 def _header(file: BinaryIO) -> tarfile.TarInfo | None:
-    """Of the next member; None at the end. Only plain files of plain tar: no link, device, folder or extension."""
+    """Of the next member; None at the end. Only plain files: no link, device, folder or extension but a long name."""
+    header = _block(file)
+    if header is None or header.type != tarfile.GNUTYPE_LONGNAME:
+        return _plain(header)
+    if not 0 <= header.size <= _BLOCK:
+        raise Refused("not_plain", f"a name of {header.size} bytes")
+    name = b"".join(_content(file, header)).rstrip(b"\0")
+    header = _block(file)
+    if header is None:
+        raise Refused("not_a_release", "a name without a file")
+    header.name = name.decode("utf-8", "replace")
+    return _plain(header)
+
+
+def _block(file: BinaryIO) -> tarfile.TarInfo | None:
     block = file.read(_BLOCK)
     if block == bytes(_BLOCK):
         return None
     try:
-        header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        return tarfile.TarInfo.frombuf(block, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise Refused("not_a_release", f"damaged or cut short, or no tar: {error}") from None
-    if header.type != tarfile.REGTYPE or not 0 <= header.size <= MAX_BYTES:
+
+
+def _plain(header: tarfile.TarInfo | None) -> tarfile.TarInfo | None:
+    if header is not None and (header.type != tarfile.REGTYPE or not 0 <= header.size <= MAX_BYTES):
         raise Refused("not_plain", f"{header.name!r}: a release holds plain files only, of at most {MAX_BYTES} bytes")
     return header
 

@@ -48,9 +48,7 @@ def test_a_release_of_the_program_brings_guard_and_units(tmp_path: Path) -> None
     files = app(tiny_wheel(tmp_path, "0.4.0").parent, "any").files
     units = {Path(path).name for path in files if path.startswith("units/systemd/system/")}
     assert {"guard.py", "wheels/banksman-0.4.0-py3-none-any.whl"} <= set(files)
-    assert {
-        f"units/systemd/system/banksman-{name}" for name in ("node.service", "update.path", "update.service")
-    } <= units
+    assert {"banksman-node.service", "banksman-update.path", "banksman-update.service"} <= units
 
 
 def test_a_release_of_the_shipped_detector(tmp_path: Path) -> None:

@@ -35,6 +35,23 @@ def test_a_good_release_is_taken_as_it_is(box: Box, maker: Maker) -> None:
     assert (done.returncode, done.stdout) == (0, "site-v1 3, sequence 7, any: good\n")
 
 
+def test_names_may_be_as_long_as_those_of_wheels(maker: Maker) -> None:
+    """More than the hundred bytes of a plain header."""
+    name = f"wheels-{'manylinux_2_17_aarch64.' * 5}whl"
+    assert 100 < len(name) < 200
+    path = maker.model("1", 1, **{name: b"x"})
+    listed = guard.verify(path, maker.public_key).files
+    assert f"{name}.bin" in {file.path for file in listed}
+
+
+def test_a_longer_name_is_refused(maker: Maker, tmp_path: Path) -> None:
+    good = maker.raw(FILE).read_bytes()
+    path = tmp_path / "release.tar"
+    path.write_bytes(good[:2048] + member("././@LongLink", b"x" * 600, b"L") + good[2048:])
+    with pytest.raises(Refused, match="not_plain"):
+        guard.verify(path, maker.public_key)
+
+
 def _flip(data: bytes, part: bytes) -> bytes:
     at = data.index(part)
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
@@ -81,10 +98,23 @@ SMUGGLED = {
     "a device": ("not_plain", "model.bin", b"3"),
     "a pipe": ("not_plain", "model.bin", b"6"),
     "a folder": ("not_plain", "model.bin", b"5"),
-    "a long name of GNU": ("not_plain", "model.bin", b"L"),
+    "a long name of nothing": ("not_a_release", "model.bin", b"L"),
     "an extension of pax": ("not_plain", "model.bin", b"x"),
     "a sparse file": ("not_plain", "model.bin", b"S"),
 }
+
+
+@pytest.mark.parametrize("kind", [b"0", b"L"])
+def test_a_size_below_nothing_is_refused(maker: Maker, tmp_path: Path, kind: bytes) -> None:
+    """Sizes of GNU tar may be: `read` with one of them would take all that there is."""
+    header = bytearray(member("model.bin", b"", kind))
+    header[124:136] = b"\xff" * 12
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "release.tar"
+    path.write_bytes(maker.raw(FILE).read_bytes()[:2048] + header + bytes(2048))
+    with pytest.raises(Refused, match="not_plain"):
+        guard.verify(path, maker.public_key)
 
 
 @pytest.mark.parametrize("what", SMUGGLED)
