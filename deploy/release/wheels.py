@@ -73,7 +73,7 @@ def fetch(folder: Path, target: str, checkout: Path = CHECKOUT) -> list[Path]:
         lock.write_text(resolve(TARGETS[target], checkout), encoding="utf-8")
         _download(lock, folder, TARGETS[target])
         _build(checkout, Path(work) / "source", folder)
-    return sorted(folder.glob("*.whl"))
+    return sorted(wheel.rename(wheel.with_name(_one_platform(wheel.name))) for wheel in [*folder.glob("*.whl")])
 
 
 def resolve(target: Target, checkout: Path = CHECKOUT) -> str:
@@ -116,6 +116,12 @@ def _build(checkout: Path, source: Path, folder: Path) -> None:
         _uv(), "build", "--quiet", "--wheel", f"--python={sys.executable}", f"--out-dir={folder}", str(source),
         told="Banksman cannot be built",
     )  # fmt: skip
+
+
+def _one_platform(wheel: str) -> str:
+    """A wheel's file name with one of the platforms that it fits: a plain tar takes names of at most 100 bytes."""
+    rest, _, platforms = wheel.removesuffix(".whl").rpartition("-")
+    return f"{rest}-{platforms.partition('.')[0]}.whl"
 
 
 def _uv() -> str:

@@ -23,7 +23,7 @@ PYTHON = "3.13"
 PLATFORM = "aarch64-manylinux_2_40"
 CPU = "cortex-a72"
 """Of the Pi 4. It lacks what newer ones have, and QEMU then stops at such an instruction as the Pi does."""
-SYSTEM = ("python3", f"libpython{PYTHON}-stdlib", "libstdc++6", "libgomp1", "ca-certificates")
+SYSTEM = ("python3", f"libpython{PYTHON}-stdlib", "libstdc++6", "ca-certificates")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from edge.site.model import SHIPPED_MODEL
 
 FLOOR = 0.1  # what the node asks for
 ELSEWHERE = {"edge.detect.runtimes.openvino", "edge.detect.runtimes.ultralytics"}  # neither is for a Pi
-PROGRAM = ("deploy.cli", "deploy.doctor")
+PROGRAM = ("deploy.cli", "deploy.doctor", "deploy.node", "deploy.card.status")
 
 
 def modules() -> list[str]:

@@ -26,6 +26,8 @@ from tests.house.test_imports import HEAVY, SERVER
 pytestmark = pytest.mark.timeout(600)
 
 DOWNLOAD_MIB, INSTALLED_MB = 150, 400
+TAR_NAME = 100
+"""Bytes of a file's name in a plain tar, which a release file is."""
 NOT_ON_A_NODE = (HEAVY | SERVER | {"psycopg", "weasyprint", "prometheus_client", "itsdangerous"}) - {
     "cryptography",  # its key and its request for a certificate are made on the node
     "influxdb_client",
@@ -114,6 +116,7 @@ def test_the_download_is_small_and_holds_nothing_of_the_server_or_of_training(wh
     assert {"banksman", "ncnn", "onnxruntime", "opencv_python_headless"} <= names
     assert not NOT_ON_A_NODE & names
     assert size <= DOWNLOAD_MIB * 2**20
+    assert max(len(wheel.name) for wheel in wheels) <= TAR_NAME
 
 
 def test_what_is_installed_is_small(pi: Board) -> None:
