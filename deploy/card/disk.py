@@ -40,7 +40,7 @@ def boot_partition(file: BinaryIO) -> Partition:
     end of the file.
     """
     end = file.seek(0, os.SEEK_END)
-    for partition in candidates(file):
+    for partition in _candidates(file):
         needed = partition.offset + partition.size
         if needed > end:
             raise CardError("disk.cut_short", size=end, needed=needed)
@@ -49,19 +49,13 @@ def boot_partition(file: BinaryIO) -> Partition:
     raise CardError("disk.no_boot")
 
 
-def candidates(file: BinaryIO) -> list[Partition]:
-    """What a boot partition may be, by the table alone, so that the first 64 KiB of an image are enough.
-
-    Raises CardError `disk.no_table`, `disk.damaged` or, for none, `disk.no_boot`.
-    """
+def _candidates(file: BinaryIO) -> Iterator[Partition]:
+    """What a boot partition may be, by the table alone."""
     table = _at(file, 0, SECTOR)
     entries = [table[at : at + 16] for at in range(446, 510, 16)]
     if table[510:] != _SIGNATURE or any(entry[0] & 0x7F for entry in entries) or not any(entry[4] for entry in entries):
         raise CardError("disk.no_table")
-    found = list(_gpt(file) if entries[0][4] == _GPT_TYPE else _dos(entries))
-    if not found:
-        raise CardError("disk.no_boot")
-    return found
+    return _gpt(file) if entries[0][4] == _GPT_TYPE else _dos(entries)
 
 
 def _dos(entries: list[bytes]) -> Iterator[Partition]:

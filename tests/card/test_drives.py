@@ -35,7 +35,7 @@ def block(name: str, size: int = 32 * GB, *points: str, **more: Any) -> dict[str
     """A device as `lsblk` names it; `children` as in a tree."""
     return {
         "name": name, "path": f"/dev/{name}", "type": "disk", "size": size, "rm": False, "ro": False,
-        "vendor": None, "model": None, "mountpoints": list(points) or [None],
+        "vendor": None, "model": None, "mountpoints": points or (None,),
     } | more  # fmt: skip
 
 
