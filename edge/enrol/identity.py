@@ -1,29 +1,28 @@
-"""The node's key and certificate as values: made here, asked for, compared."""
+"""The node's key and certificate: made, asked for, compared, by the `openssl` program, which a node has anyway (it
+checks releases with it). The library that does the same would take 15 MB of the card.
+
+Keys go through pipes, never into arguments or files here. No check looks at the clock, which may be wrong by years.
+"""
 
 from __future__ import annotations
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import subprocess
+import tempfile
 
 from edge.enrol.error import EnrolError
+
+_TIMEOUT_S = 30.0
 
 
 def new_key() -> bytes:
     """PEM; EC P-256."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    return _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
 
 
 def request(key: bytes, name: str) -> str:
     """A certificate request (PEM) of this key for the CN `site/node`."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(_key(key), hashes.SHA256())
-    return made.public_bytes(serialization.Encoding.PEM).decode()
+    subject = "/CN=" + name.replace("/", r"\/")
+    return _openssl("req", "-new", "-sha256", "-key", "/dev/stdin", "-subj", subject, given=key).decode("ascii")
 
 
 def check(key: bytes, certificate: bytes, ca: bytes, name: str) -> None:
@@ -31,33 +30,27 @@ def check(key: bytes, certificate: bytes, ca: bytes, name: str) -> None:
 
     Raises EnrolError.
     """
-    try:
-        cert = x509.load_pem_x509_certificate(certificate)
-        authorities = x509.load_pem_x509_certificates(ca)
-        names = [str(one.value) for one in cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    except ValueError as error:
-        raise EnrolError("identity.no_pem") from error
-    if names != [name]:
-        raise EnrolError("identity.name", name=", ".join(names) or "-", wanted=name)
-    if cert.public_key() != _key(key).public_key():
+    subject = _openssl("x509", "-noout", "-subject", "-nameopt", "RFC2253", given=certificate).decode(errors="replace")
+    named = subject.strip().removeprefix("subject=").removeprefix("CN=")
+    if named != name:
+        raise EnrolError("identity.name", name=named, wanted=name)
+    if _openssl("x509", "-noout", "-pubkey", given=certificate) != _openssl(
+        "pkey", "-pubout", "-passin", "pass:", given=key
+    ):
         raise EnrolError("identity.key")
-    if not any(_signed(cert, one) for one in authorities):
-        raise EnrolError("identity.ca")
+    with tempfile.NamedTemporaryFile() as bundle:
+        bundle.write(ca)
+        bundle.flush()
+        trust = ("-CAfile", bundle.name, "-no-CApath", "-no-CAstore", "-no_check_time", "-purpose", "sslclient")
+        _openssl("verify", *trust, given=certificate, wrong="identity.ca")
 
 
-def _key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+def _openssl(*command: str, given: bytes = b"", wrong: str = "identity.no_pem") -> bytes:
+    """What it writes. wrong: key of the error where it refuses. It never asks for a password: there is nobody."""
     try:
-        key = serialization.load_pem_private_key(pem, None)
-    except (ValueError, TypeError) as error:  # TypeError: with a password
-        raise EnrolError("identity.no_pem") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise EnrolError("identity.no_pem")
-    return key
-
-
-def _signed(cert: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        cert.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
+        done = subprocess.run(["openssl", *command], input=given, capture_output=True, check=False, timeout=_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EnrolError("identity.openssl", why=str(error)) from error
+    if done.returncode != 0:
+        raise EnrolError(wrong)
+    return done.stdout
