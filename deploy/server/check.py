@@ -25,6 +25,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from cryptography import x509
+from sqlalchemy import Connection
 from sqlalchemy import text as sql
 from sqlalchemy.exc import DBAPIError
 
@@ -237,9 +238,7 @@ def clock(host: str, net: Net, now: float) -> Iterator[Finding]:
 
 def database(folder: Path) -> Iterator[Finding]:
     """PostgreSQL: answers, version, tables, somebody who may log in."""
-    config = Config()
-    config.set_main_option("script_location", "broker.dispatch:migrations")
-    head = ScriptDirectory.from_config(config).get_current_head()
+    head = tables().get_current_head()
     try:
         engine = setup.engine_of(folder)
     except (SettingsError, DatabaseError) as error:
@@ -247,7 +246,7 @@ def database(folder: Path) -> Iterator[Finding]:
         return
     try:
         with engine.connect() as connection:
-            there = MigrationContext.configure(connection).get_current_revision()
+            there = revision(connection)
             version = ""
             if engine.dialect.name == "postgresql":
                 version = str(connection.execute(sql("SHOW server_version")).scalar())
@@ -263,6 +262,18 @@ def database(folder: Path) -> Iterator[Finding]:
         yield Finding(Grade.BAD, "no_database", {"why": str(error.orig).strip().partition("\n")[0]})
     finally:
         engine.dispose()
+
+
+def tables() -> ScriptDirectory:
+    """The versions of the tables that this program knows."""
+    config = Config()
+    config.set_main_option("script_location", "broker.dispatch:migrations")
+    return ScriptDirectory.from_config(config)
+
+
+def revision(connection: Connection) -> str | None:
+    """Of the tables in a database; None where there are none."""
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def worker_address(settings: ServerSettings, number: int) -> tuple[str, int]:

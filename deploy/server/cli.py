@@ -22,6 +22,7 @@ from dashboards.faults import PushError
 from dashboards.faults import told as told_of_boards
 from dashboards.grafana import GrafanaError
 from dashboards.text import Language
+from deploy.server import backup as backups
 from deploy.server import check as checks
 from deploy.server import settings as settings_file
 from deploy.server import setup as steps
@@ -190,6 +191,43 @@ def check(folder: Folder, lang: Spoken = "") -> None:
                 typer.echo(f"  → {do}")
             bad = bad or finding.grade is Grade.BAD
     raise typer.Exit(1 if bad else 0)
+
+
+@app.command()
+def backup(
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup, a tar.")],
+    *,
+    keys: Annotated[bool, typer.Option("--with-keys", help="The private authority's keys as well.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Only read FILE, and say whether it is whole.")] = False,
+    lang: Spoken = "",
+) -> None:
+    """Database, InfluxDB, pictures and this folder in one file, which is read again when it is written."""
+    spoken = _spoken(lang)
+    text = catalogue(spoken)
+    with _told(spoken):
+        if verify:
+            manifest = backups.verify(file)
+        else:
+            settings = load(folder)
+            manifest = backups.write(folder, settings, Places.of(settings), file, time.time(), keys=keys)
+    figures = {"made": manifest.made, "count": len(manifest.files), "mb": f"{manifest.size / 1e6:.1f}"}
+    typer.echo(text("server.backup.whole", file=file, **figures))
+    typer.echo(text(f"server.backup.{'keys' if manifest.keys else 'no_keys'}", file=file))
+
+
+@app.command()
+def restore(
+    folder: Folder, file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")], lang: Spoken = ""
+) -> None:
+    """Make an empty server what it was. Ends with 1 where services have to be started first; then run it again."""
+    spoken = _spoken(lang)
+    text = catalogue(spoken)
+    key = ""
+    with _told(spoken):
+        for key, fields in backups.restore(folder, file):
+            typer.echo(text(f"server.restore.{key}", **fields))
+    raise typer.Exit(1 if key == "start" else 0)
 
 
 def _first_admin(folder: Path, login: str | None, text: Catalogue) -> None:

@@ -73,7 +73,7 @@ def make(folder: Path, settings: ServerSettings, now: float) -> Done:
             done.restart |= services
             files.write(path, data, mode)
             done.changed.append(str(path.relative_to(folder)))
-    done.unowned = _give(folder, settings)
+    done.unowned = give(folder, settings)
     return done
 
 
@@ -304,18 +304,18 @@ def env_text(settings: ServerSettings) -> str:
     return _MADE + "".join(f"{key}={value}\n" for key, value in values.items())
 
 
-def _give(folder: Path, settings: ServerSettings) -> set[str]:
+def give(folder: Path, settings: ServerSettings, evidence: Path | None = None) -> set[str]:
     """Files to those who read them. Gives who could not be given theirs."""
     if os.geteuid() != 0:
         return set(_OWNERS.values())
     lacking = set()
-    for name, owner in _OWNERS.items():
+    owners = {folder / name: owner for name, owner in _OWNERS.items()}
+    for top, owner in (owners | ({evidence: _USER} if evidence else {})).items():
         try:
             user = _CONTAINER_USERS[owner] if settings.runs == "containers" else pwd.getpwnam(owner).pw_uid
         except KeyError:
             lacking.add(owner)
             continue
-        top = folder / name
         for path in (top, *top.rglob("*")) if top.is_dir() else (top,):
             if path.lstat().st_uid != user:
                 os.chown(path, user, user if settings.runs == "containers" else -1, follow_symlinks=False)

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.builders import make
+from tests.server.builders import make, run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for containers, which tests leave as it is."""
     return make(tmp_path_factory.mktemp("made") / "srv")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(made: Path, tmp_path: Path) -> Path:
     """One of the test's own."""
-    return make(tmp_path / "srv")
+    run("cp", "-a", made, tmp_path / "srv")
+    return tmp_path / "srv"
