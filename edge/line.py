@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -57,12 +58,20 @@ def brightness(image: Image) -> float:
 class CameraLine:
     """Keeps what one camera's judging needs from frame to frame: its tracks, and when each rule looked last.
 
-    names: the classes that the model knows.
+    names: the classes that the model knows. least: see `persons`.
     """
 
-    def __init__(self, site_file: SiteFile, camera: Camera, names: tuple[str, ...], rules: Mapping[str, Rule]) -> None:
+    def __init__(
+        self,
+        site_file: SiteFile,
+        camera: Camera,
+        names: tuple[str, ...],
+        rules: Mapping[str, Rule],
+        least: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self.camera = camera
         self._site_file = site_file
+        self._least = least
         self._tracker = Tracker(names, site_file.detector.confidence)
         self._places: list[tuple[Instance, Rule, Place, RuleSettings]] = [
             (Instance(camera.id, place.id, rule.id), rule, place, site_file.rule(rule.id))
@@ -85,7 +94,7 @@ class CameraLine:
         trackable = seen.confidence >= np.float32(TRACK_FLOOR)
         tracked = self._tracker.update(seen[trackable], frame.stamp.mono)
         judged = tracked[tracked.confidence >= np.float32(self._site_file.detector.confidence)]
-        people = persons(judged, frame.width, frame.height)
+        people = persons(judged, frame.width, frame.height, self._least)
         scene = Scene(
             camera=self.camera.id,
             stamp=frame.stamp,

@@ -29,7 +29,7 @@ from models.errors import CommandError
 if TYPE_CHECKING:
     from torch import nn
 
-ABOUT = ("version", "source", "licence", "data", "metrics")
+ABOUT = ("version", "source", "licence", "data", "metrics", "least_confidence")
 """What the weights themselves cannot tell; taken from `about`, which may be the manifest of an earlier export."""
 
 _OPSET = 17

@@ -96,6 +96,8 @@ class Manifest(_Part):
     licence: str
     data: tuple[DataSource, ...] = ()
     metrics: Metrics = Metrics()
+    least_confidence: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    """By class: below it a part of somebody's clothes decides nothing. Chosen on validation photos, by alarms."""
 
     @field_validator("classes")
     @classmethod
@@ -104,6 +106,12 @@ class Manifest(_Part):
         if twice:
             raise ValueError(f"class names must differ; used twice: {', '.join(twice)}")
         return classes
+
+    @model_validator(mode="after")
+    def _least_of_classes(self) -> Self:
+        if unknown := sorted(self.least_confidence.keys() - set(self.classes)):
+            raise ValueError(f"least_confidence: no class of this model: {', '.join(unknown)}")
+        return self
 
     @model_validator(mode="after")
     def _input_fits_stride(self) -> Self:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -25,18 +26,22 @@ _Claim = tuple[float, Wear]
 _NO_CLAIM: _Claim = (0.0, UNSEEN)
 
 
-def persons(detections: Detections, width: int, height: int) -> tuple[Person, ...]:
+def persons(
+    detections: Detections, width: int, height: int, least: Mapping[str, float] = MappingProxyType({})
+) -> tuple[Person, ...]:
     """The persons in a frame of width x height pixels, by rising track id, with what each of them wears.
 
     Every part is worn by one person at most. A part that fits no person where it should be worn (a helmet in the hand,
     a neighbour's head) is worn by nobody. The detections are those of `Tracker.update`: no box is there twice.
+
+    least: by class, a confidence below which a part decides nothing; it still contests what speaks against it.
     """
     seen = canonical(detections)
     found = seen.of("person")
     found = found[np.argsort(found.track_id, kind="stable")]
     bodies = found.xyxy
-    helmets, heads = _worn(bodies, seen, "helmet", "no_helmet", hat_misfit)
-    vests, _ = _worn(bodies, seen, "vest", "no_vest", vest_misfit)
+    helmets, heads = _worn(bodies, seen, ("helmet", "no_helmet"), hat_misfit, least)
+    vests, _ = _worn(bodies, seen, ("vest", "no_vest"), vest_misfit, least)
     occluded, upper_hidden = _hidden(bodies, 1.0), _hidden(bodies, UPPER)
     people = []
     for row in range(len(found)):
@@ -57,7 +62,7 @@ def persons(detections: Detections, width: int, height: int) -> tuple[Person, ..
 
 
 def _worn(
-    bodies: Floats, seen: Detections, on: str, off: str, misfit: _Misfit
+    bodies: Floats, seen: Detections, classes: tuple[str, str], misfit: _Misfit, least: Mapping[str, float]
 ) -> tuple[dict[int, Wear], dict[int, Box]]:
     """What each body wears, and the box of the stronger claim also where nothing is settled.
 
@@ -65,6 +70,8 @@ def _worn(
     against each other, instead of the second one going to the neighbour.
     """
     worn, boxes = {}, {}
+    on, off = classes
+    enough = {WearState.ON: least.get(on, 0.0), WearState.OFF: least.get(off, 0.0)}
     parts = seen.of(on, off)
     is_on = parts.class_id == parts.names.index(on) if on in parts.names else np.zeros(len(parts), dtype=np.bool_)
     cost = misfit(bodies, parts.xyxy)
@@ -74,7 +81,7 @@ def _worn(
         weaker, stronger = sorted((claims.get(row, _NO_CLAIM) for claims in (claims_on, claims_off)), key=_strength)
         if stronger[1].box is not None:
             boxes[row] = stronger[1].box
-        if stronger[0] >= MARGIN * weaker[0]:
+        if stronger[0] >= MARGIN * weaker[0] and stronger[1].confidence >= enough[stronger[1].state]:
             worn[row] = stronger[1]
     return worn, boxes
 

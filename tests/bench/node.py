@@ -177,7 +177,10 @@ def pipeline(frames: Sequence[Image], detector: Detector) -> tuple[float, int]:
             detector=detector, executor=executor, journal=journal, recorder=recorder, board=LiveBoard(), pace=Pace(),
             clock=clock, told=lambda: None,
         )  # fmt: skip
-        post = Post(CameraLine(site, site.cameras[0], detector.names, RULES), all_terms(site))
+        post = Post(
+            CameraLine(site, site.cameras[0], detector.names, RULES, detector.manifest.least_confidence),
+            all_terms(site),
+        )
         judge.watched["gate"] = Watched(Memory(frames, 15.0, recorder, judge.wake), post, 0.2, replay=True)
         start = time.perf_counter()
         judge.run(lambda: False, to_the_end=True)

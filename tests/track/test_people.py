@@ -106,6 +106,27 @@ def test_neighbours_do_not_take_each_others_helmet(step: float) -> None:
             assert own.box == (None if k == missing else pytest.approx(hat(body)))
 
 
+@pytest.mark.parametrize(
+    ("on", "off", "state"),
+    [
+        (None, 0.56, OFF),
+        (None, 0.54, WearState.UNSEEN),  # too little to blame somebody
+        (0.4, 0.54, WearState.UNSEEN),  # but enough to doubt what speaks for them
+        (0.4, None, ON),
+    ],
+)
+def test_a_class_below_its_least_confidence_decides_nothing(
+    on: float | None, off: float | None, state: WearState
+) -> None:
+    body = upright(400)
+    rows: list[Row] = [("person", body, 0.9)]
+    rows += [(name, vest(body), sure) for name, sure in (("vest", on), ("no_vest", off)) if sure is not None]
+    names = ("person", "vest", "no_vest")
+    tracked = Tracker(names).update(seen(*rows, names=names), 0.0)
+    (person,) = persons(tracked, WIDTH, HEIGHT, {"no_vest": 0.55})
+    assert person.vest.state is state
+
+
 def test_two_claims_on_one_head_leave_the_neighbour_alone() -> None:
     left, right = upright(400), upright(450)
     both = by_box(
