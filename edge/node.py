@@ -29,7 +29,7 @@ from edge.capture.reader import KEEP_FPS, CameraReader
 from edge.clock import Clock, Stamp, SystemClock
 from edge.detect import Detector, ModelError, find_model, load_detector
 from edge.evidence.recorder import Recorder
-from edge.health import CORES, MachineWatch, Pace, cpu_temperature
+from edge.health import CORES, Machine, MachineWatch, Pace, cpu_temperature
 from edge.heat import Heat
 from edge.journal.journal import Journal
 from edge.journal.rows import Compliance, JournalError, StoredEvidence
@@ -41,6 +41,7 @@ from edge.page.server import PageError, PageServer
 from edge.page.view import Health, LiveView, Uplink
 from edge.post import Post
 from edge.rules import RULES
+from edge.selfwatch import SelfWatch, ailing
 from edge.service.notify import Notifier
 from edge.service.service import Service
 from edge.service.standing import Camera as Stands
@@ -148,6 +149,7 @@ class Node:
         self._cameras_were: list[tuple[str, CameraState]] = []
         self._read_at = self._felt_at = float("-inf")
         self._heat = Heat()
+        self._self = SelfWatch()
         self.mqtt: MqttUplink | None = None
         self.uploads: EvidenceUplink | None = None
         self.influx: InfluxUplink | None = None
@@ -161,8 +163,11 @@ class Node:
         now = self._clock.now()
         restored = self._journal.open_alarms()
         cameras = {c.id for c in self.site().cameras}
+        self._self = SelfWatch(restored)
+        for event in self._self.begin(now):
+            self._journal.alarm(event)
         for event in restored:
-            if event.instance.source not in cameras or event.instance.rule not in RULES:
+            if not ailing(event) and (event.instance.source not in cameras or event.instance.rule not in RULES):
                 self._journal.alarm(cleared(event, now, Verdict.UNKNOWN))
         for camera in self.site().cameras:
             mine = [e for e in restored if e.instance.source == camera.id and e.instance.rule in RULES]
@@ -201,7 +206,7 @@ class Node:
         reader.start()
 
     def _line(self, site: SiteFile, camera: Camera) -> CameraLine:
-        return CameraLine(site, camera, self._detector.names, RULES)
+        return CameraLine(site, camera, self._detector.names, RULES, self._detector.manifest.least_confidence)
 
     def _wake_uplink(self) -> None:
         if self.mqtt is not None:
@@ -216,7 +221,9 @@ class Node:
         self._journal.flush(now)
         if now.mono - self._read_at >= READING_S:
             self._read_at = now.mono
-            self._journal.reading("node", now, self._numbers())
+            machine = self._machine.read()
+            self._journal.reading("node", now, self._numbers(machine))
+            self._look_at_itself(machine, now)
         if now.mono - self._felt_at >= HEAT_S:
             self._felt_at = now.mono
             self._feel(cpu_temperature(), now)
@@ -238,6 +245,12 @@ class Node:
         facts = self.facts(now)
         self._service.say(facts.line(catalogue(self.site().language)), ready=facts.ready)
         self._signals.show(facts.sign, self._loud())
+
+    def _look_at_itself(self, machine: Machine, now: Stamp) -> None:
+        for event in self._self.look(machine, written=self._journal.state.ok, stamp=now):
+            kept = self._journal.alarm(event)
+            log.warning("alarm %s: %s, verdict %s (%s)", kept.change, kept.instance, kept.verdict, kept.reason)
+            self._wake_uplink()
 
     def _feel(self, degrees: float | None, now: Stamp) -> None:
         before, self._heat = self._heat, self._heat.after(degrees, now.mono, len(self.site().cameras))
@@ -426,8 +439,8 @@ class Node:
     def _uptime(self) -> float:
         return self._clock.now().mono - self._started.mono
 
-    def _numbers(self) -> dict[str, float | int | str | None]:
-        speed, machine = self._pace.speed(self._clock.now().mono), self._machine.read()
+    def _numbers(self, machine: Machine) -> dict[str, float | int | str | None]:
+        speed = self._pace.speed(self._clock.now().mono)
         return {
             "fps": speed.fps,
             "latency_p50_ms": speed.latency_p50_ms,

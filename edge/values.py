@@ -190,6 +190,11 @@ class Reason(StrEnum):
     NO_CLOCK = "no_clock"  # day or night cannot be told
     TOO_FEW_LOOKS = "too_few_looks"
     NODE_HOT = "node_hot"  # the node is too hot, and leaves this camera out
+    TOO_HOT = "too_hot"
+    WEAK_POWER = "weak_power"
+    DISK_FULL = "disk_full"
+    DISK_FAILS = "disk_fails"
+    IN_ORDER = "in_order"  # of the node itself
     RESTARTED = "restarted"  # the node started again and has not judged it anew yet
 
 
