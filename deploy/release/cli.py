@@ -138,7 +138,7 @@ def verify(file: File, key: Annotated[Path, typer.Option(help="The public key.")
 def roll_out(  # noqa: PLR0917 Typer's: each is an option
     file: File,
     settings: Annotated[Path, typer.Argument(metavar="DISPATCH.yaml", help="Dispatch's settings on this server.")],
-    cert: Annotated[Path, typer.Option(help="Certificate of the service `release` (role dispatch) of broker.toml.")],
+    cert: Annotated[Path, typer.Option(help="Certificate of the service `roll-out` (role dispatch) of broker.toml.")],
     key: Annotated[Path, typer.Option(help="Its key.")],
     public_key: Annotated[Path, typer.Option("--public-key", help="What nodes trust.")] = Path(PUBLIC_KEY),
     node: Annotated[

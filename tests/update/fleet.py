@@ -34,7 +34,7 @@ from tests.servers import HOST
 from tests.update.builders import Box, Maker
 
 ALL = frozenset({"camera gate", "broker"})
-ROLL_OUT = names.service("release")
+ROLL_OUT = names.service("roll-out")
 
 
 class Yard:
@@ -45,7 +45,7 @@ class Yard:
         self.maker = maker
         self.broker = Broker(folder)
         settings = self.broker.folder / FILE
-        settings.write_text(settings.read_text() + '\n[[services]]\nname = "release"\nrole = "dispatch"\n')
+        settings.write_text(settings.read_text() + '\n[[services]]\nname = "roll-out"\nrole = "dispatch"\n')
         self.broker.update()
         self.releases = folder / "releases"
         self.releases.mkdir()
