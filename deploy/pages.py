@@ -20,6 +20,7 @@ from broker.dispatch.web import upload
 from broker.dispatch.web.links import Links
 from broker.dispatch.web.photo import FacesError, HideFaces
 from broker.dispatch.web.server import Revoked, ServerError, Tls, WebServer
+from deploy.card.errors import CardError
 from edge.site.model import Detector
 
 # One thread, and one photo at a time: the other cores are for workers and pages.
@@ -55,6 +56,14 @@ def serving(settings: Settings, engine: Engine, clock: Clock) -> Iterator[None]:
     links = Links(web.secret.get_secret_value(), web.url)
     tls = Tls(web.cert, web.key) if web.cert is not None and web.key is not None else None
     application = pages.create(engine=engine, store=store, clock=clock, links=links, base=web.url, hide_faces=Faces())
+    if settings.cards is not None:
+        from deploy.card import cards, page  # noqa: PLC0415 brings xz and codes, which pages alone need not
+
+        try:
+            page.add(application, application.state.web, cards.load(settings.cards))
+        except (CardError, OSError) as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
     servers = [WebServer(application, web.host, web.port, tls, web.proxies)]
     if (door := settings.upload) is not None:
         evidence = upload.create(engine, store, clock, Revoked(door.crl), settings.releases)

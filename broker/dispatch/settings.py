@@ -181,6 +181,9 @@ class Settings(_Section):
     pki: LocalPath | None = Field(
         None, description="The authority's folder, best a copy without keys: what runs out is told 30 days ahead."
     )
+    cards: LocalPath | None = Field(
+        None, description="cards.toml: what cards of nodes are made of; without it there is no Cards page."
+    )
     influx: Influx | None = None
     metrics: Metrics | None = None
 

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from deploy.card import download, drives, flash
 from deploy.card.errors import CardError
-from deploy.card.label import SIZES, WRITERS, Label
+from deploy.card.label import SIZES, WRITERS, of_node
 from deploy.card.node import Node
 from deploy.card.payload import Key, Token, inject, pack, unpack
 from deploy.card.tree import Folder
@@ -30,8 +30,6 @@ from deploy.card.unpack import Step, Told
 from deploy.card.wifi import Wifi
 from deploy.terminal import failed, language_of
 from deploy.text import Catalogue, catalogue
-
-PAGE_PORT = 8080
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -186,15 +184,9 @@ def label_command(
     with _told(language_of(language)):
         if out.suffix not in WRITERS:
             raise CardError("label.kind", path=out)
-        of = label_of(payload.node.node, payload.node.server.page_url if opens == "server" else None, password)
+        of = of_node(payload.node.node, payload.node.server.page_url if opens == "server" else None, password)
         out.write_bytes(WRITERS[out.suffix](of, size, language))
         typer.echo(out)
-
-
-def label_of(node: Node, page_url: str | None, password: str) -> Label:
-    """page_url: of the server, where the code is to open that."""
-    url, says = (page_url, "case") if page_url else (f"http://{node.host}.local:{PAGE_PORT}/", "scan")
-    return Label(node.name, node.id, url, says, password)
 
 
 @app.command("pack")

@@ -13,8 +13,10 @@ from typing import Final
 import segno
 
 from deploy.card.errors import CardError
+from deploy.card.node import Node
 from deploy.text import catalogue
 
+PAGE_PORT = 8080
 SIZES: Final[Mapping[str, tuple[float, float]]] = {"a6": (148, 105), "100x50": (100, 50), "62x29": (62, 29)}
 """Width and height in mm: a sheet, and what label printers take."""
 _FONTS = "'Noto Sans CJK SC', 'Microsoft YaHei', 'PingFang SC', sans-serif"
@@ -31,6 +33,12 @@ class Label:
     url: str
     says: str
     password: str = ""
+
+
+def of_node(node: Node, page_url: str | None = None, password: str = "") -> Label:
+    """page_url: of the site server, where the code is to open that instead of the node's own page."""
+    url, says = (page_url, "case") if page_url else (f"http://{node.host}.local:{PAGE_PORT}/", "scan")
+    return Label(node.name, node.id, url, says, password)
 
 
 def svg(label: Label, size: str, language: str) -> str:

@@ -159,6 +159,8 @@ class Web:
         self.sessions = Sessions()
         self.attempts = Attempts()
         self.passwords = passwords
+        self.cards = False
+        """Whether cards of nodes are made here; the pages for that are not part of this package."""
 
     # -- who asks ------------------------------------------------------------------------------------------------------
 
@@ -270,6 +272,7 @@ class Web:
                 counts=counts,
                 leads=visitor is not None and visitor.anywhere(Right.LEAD),
                 manages=visitor is not None and visitor.anywhere(Right.MANAGE),
+                installs=self.cards and visitor is not None and visitor.anywhere(Right.INSTALL),
                 languages={code: f"?{urlencode([*rest, ('lang', code)])}" for code in LANGUAGES}
                 if request.method == "GET"
                 else {},

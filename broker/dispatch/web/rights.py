@@ -19,6 +19,7 @@ class Right(Enum):
     ACT = "act"  # take a case, say what was done
     LEAD = "lead"  # close others' cases, hold, ledger, export, hand-over report
     MANAGE = "manage"  # people, shifts, chains
+    INSTALL = "install"  # cards of nodes
 
 
 ROLES: Mapping[Right, frozenset[Role]] = {
@@ -26,6 +27,7 @@ ROLES: Mapping[Right, frozenset[Role]] = {
     Right.ACT: frozenset({Role.FOREMAN, Role.OFFICER}),
     Right.LEAD: frozenset({Role.OFFICER}),
     Right.MANAGE: frozenset({Role.ADMIN}),
+    Right.INSTALL: frozenset({Role.INSTALLER, Role.ADMIN}),
 }
 
 
