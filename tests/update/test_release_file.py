@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.release.build import Contents
 from edge.update import guard
 from edge.update.guard import RELEASE_JSON, RELEASE_SIG, Refused
 from tests.update.builders import GUARD, Box, Maker, member, release_json, tar_of
@@ -39,9 +40,10 @@ def test_names_may_be_as_long_as_those_of_wheels(maker: Maker) -> None:
     """More than the hundred bytes of a plain header."""
     name = f"wheels-{'manylinux_2_17_aarch64.' * 5}whl"
     assert 100 < len(name) < 200
-    path = maker.model("1", 1, **{name: b"x"})
-    listed = guard.verify(path, maker.public_key).files
-    assert f"{name}.bin" in {file.path for file in listed}
+    source = maker.folder / "long"
+    source.write_bytes(b"x")
+    path = maker.signed(Contents("model", "site-v1", "1", "any", {name: source}), 1)
+    assert [file.path for file in guard.verify(path, maker.public_key).files] == [name]
 
 
 def test_a_longer_name_is_refused(maker: Maker, tmp_path: Path) -> None:
