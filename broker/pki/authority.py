@@ -184,8 +184,8 @@ class Pki:
             return self._hand_out(cert, certs.key_pem(made) if made is not None else b"")
 
     def enrol(self, subject: Subject, csr: bytes, now: float, *, days: int = DEFAULT_DAYS) -> x509.Certificate:
-        """The certificate of this name for the key of a request: the newest, if it is that, for whoever lost the answer,
-        or a new one beside what there is. The others are revoked with `clear` once it has been handed out.
+        """The certificate of this name for the key of a request: the newest, if it is for that key (for whoever lost
+        the answer), else a new one beside what there is. The others are revoked with `clear` once it is handed out.
         """
         _check_days(days)
         with self._locked():

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -193,7 +193,7 @@ def read_csr(data: bytes, subject: Subject) -> ec.EllipticCurvePublicKey:
         csr = x509.load_pem_x509_csr(data)
         key, valid = ec_key(csr.public_key()), csr.is_signature_valid
         names = [str(name.value) for name in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise PkiError("certificate request: not a PEM file that begins with BEGIN CERTIFICATE REQUEST") from error
     if not valid:
         raise PkiError("certificate request: its signature does not match its key")

@@ -109,6 +109,15 @@ def forged() -> str:
     return "\n".join([head, base64.encodebytes(bytes(der)).decode().strip(), tail, ""])
 
 
+def odd_curve() -> str:
+    """A key on a curve that nobody knows; found by the fuzz."""
+    head, *lines, tail = Box().csr().strip().splitlines()
+    der = base64.b64decode("".join(lines)).replace(
+        b"\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x2a\x86\x48\xce\x3d\x03\x01\x7f"
+    )
+    return "\n".join([head, base64.encodebytes(der).decode().strip(), tail, ""])
+
+
 @pytest.mark.parametrize(
     ("csr", "told"),
     [
@@ -118,6 +127,7 @@ def forged() -> str:
         (lambda: "hello", "BEGIN CERTIFICATE REQUEST"),
         (lambda: "", "BEGIN CERTIFICATE REQUEST"),
         (forged, "signature does not match"),
+        (odd_curve, "BEGIN CERTIFICATE REQUEST"),
     ],
 )  # fmt: skip
 def test_a_bad_request_gets_nothing_and_does_not_use_the_token_up(place: Place, csr: object, told: str) -> None:
