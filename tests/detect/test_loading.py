@@ -122,6 +122,9 @@ def without(key: str) -> Change:
             id="strides",
         ),
         pytest.param(lambda m: m["classes"].append("vest"), "classes: .*used twice: vest", id="class twice"),
+        pytest.param(
+            lambda m: m.update(least_confidence={"boots": 0.5}), "least_confidence: .*boots", id="least of no class"
+        ),
         pytest.param(setting("classes", to=[]), "classes: .*at least 1", id="no classes"),
         pytest.param(without("classes"), "classes: Field required", id="classes missing"),
         pytest.param(setting("colour", to="BGR"), "colour: Extra inputs", id="unknown key"),
