@@ -113,8 +113,8 @@ def write(folder: Path, settings: ServerSettings, places: Places, file: Path, no
             body = manifest.to_json()
             last.size, last.mode = len(body), files.SECRET
             tar.addfile(last, io.BytesIO(body))
-        with part.open("rb") as out:
-            os.fsync(out.fileno())
+        with part.open("rb") as whole:
+            os.fsync(whole.fileno())
         verify(part)
         part.rename(file)
         files.sync_folder(file.parent)
@@ -162,7 +162,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> Entry:
         info.uid = info.gid = 0
         info.uname = info.gname = ""
         hashing = _Hashing(file)
-        tar.addfile(info, hashing)  # type: ignore[arg-type]  # it only reads
+        tar.addfile(info, hashing)
     return Entry(name, hashing.bytes, hashing.hash.hexdigest(), stat.S_IMODE(info.mode))
 
 

@@ -30,15 +30,12 @@ _SEEN = PurePosixPath("/mosquitto/config")
 _USER = "banksman"
 """The broker, workers and pages run as this one: pages that revoke a certificate write the broker's list."""
 _CONTAINER_USERS = {_USER: 10001, "postgres": 999, "grafana": 472}
-_OWNERS = {
-    "dispatch": _USER,
-    "pki": _USER,
-    "broker": _USER,
-    "secrets/influx-admin": _USER,
-    "secrets/postgres": "postgres",
-    "secrets/grafana-admin": "grafana",
-}
+_OWNERS = {"dispatch": _USER, "pki": _USER, "broker": _USER, "secrets/influx-admin": _USER}
 """Who has to read what, besides root."""
+_MORE_OWNERS = {
+    "containers": {"secrets/postgres": "postgres", "secrets/grafana-admin": "grafana"},
+    "plain": {"proxy": "caddy"},
+}
 _MADE = "# Made by `banksman server init` from server.toml; changes here are overwritten.\n"
 
 
@@ -307,9 +304,10 @@ def env_text(settings: ServerSettings) -> str:
 def give(folder: Path, settings: ServerSettings, evidence: Path | None = None) -> set[str]:
     """Files to those who read them. Gives who could not be given theirs."""
     if os.geteuid() != 0:
-        return set(_OWNERS.values())
+        return {*_OWNERS.values(), *_MORE_OWNERS[settings.runs].values()}
     lacking = set()
-    owners = {folder / name: owner for name, owner in _OWNERS.items()}
+    names_of = _OWNERS | _MORE_OWNERS[settings.runs]
+    owners = {folder / name: owner for name, owner in names_of.items()}
     for top, owner in (owners | ({evidence: _USER} if evidence else {})).items():
         try:
             user = _CONTAINER_USERS[owner] if settings.runs == "containers" else pwd.getpwnam(owner).pw_uid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import ssl
 import struct
@@ -361,7 +362,7 @@ def test_boards(world: World, fault: Callable[[World], None], found: list[tuple[
 def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, found: str) -> None:
     usage = os.statvfs(tmp_path)
     total = usage.f_blocks * usage.f_frsize
-    monkeypatch.setattr(check.shutil, "disk_usage", lambda _: check.shutil._ntuple_diskusage(total, 0, total * free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(total, 0, int(total * free)))
     ((grade, key),) = told(check.disk(tmp_path))
     assert (grade, key) == (found, "disk" if found == "ok" else "disk_full")
 
