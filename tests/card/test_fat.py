@@ -267,6 +267,32 @@ def test_reserved_bits_and_bad_clusters_are_left_alone(image: Path) -> None:
     assert files_of(image) == {"all around": bytes(20 * 512)}
 
 
+def test_sectors_of_another_size(tmp_path: Path) -> None:
+    image = tmp_path / "fat.img"
+    with image.open("wb") as file:
+        file.truncate(270 * MIB)
+    run("mkfs.vfat", "-F", 32, "-S", 4096, "-s", 1, image)
+    with opened(image) as tree:
+        tree.write("banksman/node.toml", bytes(5000))
+    assert files_of(image) == {"banksman/node.toml": bytes(5000)}
+    assert_sound(image)
+
+
+def test_one_fat_alone_where_the_partition_says_so(image: Path) -> None:
+    """Mirroring off, the second one in use: the first is left as it is, whatever it holds."""
+    first, second = fat_at(image), fat_at(image) + fat_length(image)
+    with_bytes(lambda _: 40, struct.pack("<H", 0x81))(image)
+    with_bytes(lambda _: first + 400, b"other")(image)
+    before = image.read_bytes()[first:second]
+    with opened(image) as tree:
+        tree.write("file", bytes(600))
+    content = image.read_bytes()
+    assert content[first:second] == before
+    assert struct.unpack_from("<II", content, second + 12) == (4, 0x0FFFFFFF)
+    with opened(image) as tree:
+        assert tree.read("file") == bytes(600)
+
+
 def test_dates(image: Path) -> None:
     with opened(image) as tree:
         tree.write("dated", b"")
