@@ -29,6 +29,7 @@ from typing import IO, Any
 from alembic.util.exc import CommandError
 from sqlalchemy import inspect
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from broker import files
 from broker.dispatch import ledger
@@ -265,8 +266,8 @@ def restore(folder: Path, file: Path, places: Places | None = None) -> Iterator[
     places = places or Places.of(settings)
     dispatch = dispatch_settings.load(folder / "dispatch/dispatch.yaml")
     url = dispatch.database.get_secret_value()
-    if not _answers(url):
-        yield "start", {}
+    if why := _silent(url):
+        yield "start", {"why": why}
         return
     if "database" not in mark["done"]:
         _restore_database(file, manifest, url)
@@ -387,9 +388,16 @@ def _revision(url: str) -> str:
         engine.dispose()
 
 
-def _answers(url: str) -> bool:
-    done = subprocess.run([_program("pg_isready"), "-q"], env=_pg_environment(url), check=False)  # noqa: S603
-    return done.returncode == 0
+def _silent(url: str) -> str:
+    """Why the database does not let us in; empty where it does."""
+    engine = open_engine(url)
+    try:
+        engine.connect().close()
+    except DBAPIError as error:
+        return str(error.orig).strip().partition("\n")[0]
+    finally:
+        engine.dispose()
+    return ""
 
 
 def _pg(program: str, url: str, *arguments: str) -> None:

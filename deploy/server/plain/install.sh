@@ -1,7 +1,8 @@
 #!/bin/sh
 # The site server on Debian 12 or 13 without containers. Run it as root, as often as you like; docs/server.md says more.
 #
-# usage: install.sh [--influxdb-deb FILE --influx-cli-deb FILE --grafana-deb FILE] [--wheels DIR] [-- OPTIONS OF server init]
+# usage: install.sh [--influxdb-deb FILE --influx-cli-deb FILE --grafana-deb FILE] [--wheels DIR]
+#                   [--restore BACKUP] [-- OPTIONS OF server init]
 #
 # Debian has PostgreSQL, Mosquitto, Caddy and chrony. It has no Grafana, and of InfluxDB only 1.6, which nodes cannot
 # write to: boards need the packages of their makers, given here as files. Without them: -- --without-boards
@@ -11,7 +12,7 @@ home=/etc/banksman-server
 venv=/opt/banksman-server
 here=$(cd "$(dirname "$0")" && pwd)
 source=$(cd "$here/../../.." && pwd)
-influxdb="" influx_cli="" grafana="" wheels=""
+influxdb="" influx_cli="" grafana="" wheels="" backup=""
 
 fail() { echo "install.sh: $*" >&2; exit 2; }
 say() { echo "== $*"; }
@@ -21,6 +22,7 @@ while [ $# -gt 0 ]; do
         --influxdb-deb) influxdb=${2:?}; shift 2 ;;
         --influx-cli-deb) influx_cli=${2:?}; shift 2 ;;
         --grafana-deb) grafana=${2:?}; shift 2 ;;
+        --restore) backup=${2:?}; shift 2 ;;
         --wheels) wheels=${2:?}; shift 2 ;;
         --) shift; break ;;
         *) fail "unknown option $1; see the head of this file" ;;
@@ -33,7 +35,7 @@ case "$release" in
     debian-12-*|debian-13-*) codename=${release##*-} ;;
     *) fail "this is $release; Debian 12 and 13 are supported, containers elsewhere" ;;
 esac
-for file in $influxdb $influx_cli $grafana; do
+for file in $influxdb $influx_cli $grafana $backup; do
     [ -f "$file" ] || fail "$file: no such file"
 done
 
@@ -66,6 +68,9 @@ fi
 ln -sf "$venv/bin/banksman" /usr/local/bin/banksman
 
 say "$home"
+# It ends with 1 as long as the database is not there.
+restore() { [ -z "$backup" ] || "$venv/bin/banksman" server restore "$home" "$backup" || [ "$?" = "$1" ]; }
+restore 1
 "$venv/bin/banksman" server init "$home" --plain "$@"
 boards=$(sed -n 's/^boards = //p' "$home/server.toml")
 if [ "$boards" = true ]; then
@@ -139,6 +144,7 @@ if [ "$boards" = true ]; then
             admin reset-admin-password --password-from-stdin <"$home/secrets/grafana-admin"
     fi
 fi
+restore 0
 systemctl restart banksman-migrate.service
 for settings in "$home"/dispatch/dispatch*.yaml; do
     worker=$(basename "$settings" .yaml)
