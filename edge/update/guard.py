@@ -475,7 +475,7 @@ def _admit(root: Path, release: Release, data: bytes) -> None:
     state = read_state(root)
     admit(state, release.name, release.version, release.sequence)
     there = _release_json(root / release.folder)
-    if there not in (None, data):
+    if there not in (None, data) or (there is None and _current(root, release.link) == release.folder):
         raise Refused("version", f"{release.folder} is there with other content; a new release needs a new version")
     trial = state.probation
     if trial is not None and trial.folder != release.folder:

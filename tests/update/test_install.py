@@ -144,6 +144,18 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(proven: Box, maker: Ma
     assert sorted(p.name for p in (proven.root / "models").iterdir()) == ["site-v1-1", "site-v1-2"]
 
 
+def test_what_is_in_use_is_never_written_over_even_if_it_is_damaged(box: Box, maker: Maker) -> None:
+    box.install(maker.model("1", 1))
+    box.says(well=True)
+    box.start()
+    (box.root / "current-model/release.json").unlink()
+    with pytest.raises(Refused, match=r"version: .*a new release needs a new version"):
+        box.install(maker.model("1", 1))
+    assert (box.root / "current-model/model.bin").read_bytes() == b"weights of 1"
+    box.install(maker.model("2", 2))
+    assert box.inuse("current-model") == "models/site-v1-2"
+
+
 def test_a_sequence_that_was_rolled_back_is_not_given_up(proven: Box, maker: Maker) -> None:
     """The newest that was ever taken counts, not what is in use; and it may be tried again."""
     proven.says(well=False, code="camera")
