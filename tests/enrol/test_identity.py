@@ -85,5 +85,5 @@ def test_what_does_not_belong_together_is_told(tmp_path: Path) -> None:
 
 def test_without_openssl_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EnrolError, match="identity.openssl"):
+    with pytest.raises(EnrolError, match=r"identity\.openssl"):
         identity.new_key()
