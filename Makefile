@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Everything is pinned in requirements.txt; a subset is installed by using it as the constraints.
 PINNED := -c requirements.txt
 
-.PHONY: demo test proof proof-arm proof-boot bench lint format schemas data eval train-env tools clean
+.PHONY: demo test guides guide-pictures proof proof-arm proof-boot bench lint format schemas data eval train-env tools clean
 
 demo: $(VENV)/.demo
 	$(BIN)/banksman demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(PORT),--port $(PORT)) $(if $(FOR),--for $(FOR))
@@ -50,6 +50,13 @@ schemas: $(VENV)/.dev
 # The labelled photos of all sources as one set in var/labelled; made anew.
 data: $(VENV)/.dev
 	$(BIN)/banksman model data build $(or $(DATA),../shared/data) var/labelled
+
+# What people print, in both languages, as PDF in var/guides; and their pictures, made anew from what runs.
+guides: $(VENV)/.dev
+	$(BIN)/python -m docs.guides.build var/guides
+
+guide-pictures: $(VENV)/.dev tools
+	$(BIN)/python -m docs.guides.pictures
 
 # The shipped weights, or MODEL, on the held-out photos and the clips; BEFORE names models to compare with. Weights that
 # are a .pt need `make train-env` first.
