@@ -19,7 +19,7 @@ from tests.card.images import MIB, TRIXIE, pi_image
 PACKAGES = (
     "base-files", "base-passwd", "bash", "busybox-static", "ca-certificates", "cloud-init", "coreutils", "dash", "dbus",
     "debianutils", "diffutils", "e2fsprogs", "findutils", "gawk", "grep", "gzip", "hostname", "init-system-helpers",
-    "iproute2", "kmod", "libc-bin", "libstdc++6", "linux-image-arm64", "login", "mount", "netbase", "openssl", "passwd",
+    "iproute2", "kmod", "libc-bin", "libstdc++6", "linux-image-arm64", "login", "mount", "netbase", "netcat-openbsd", "openssl", "passwd",
     "procps", "python3", "python3-venv", "sed", "systemd-sysv", "systemd-timesyncd", "tar", "tzdata", "udev",
     "util-linux",
 )  # fmt: skip
@@ -97,6 +97,9 @@ def _configure(tree: Path) -> None:
         file = tree / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+    trusted = sorted((tree / "usr/share/ca-certificates/mozilla").glob("*.crt"))
+    (tree / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
+    (tree / "etc/ssl/certs/ca-certificates.crt").write_bytes(b"".join(file.read_bytes() for file in trusted))
     shutil.rmtree(tree / "etc/init.d")  # systemctl would start programs of the tree for what has a script there
     _run("systemd-sysusers", f"--root={tree}")
     _run("systemctl", f"--root={tree}", "set-default", "multi-user.target")
