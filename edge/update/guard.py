@@ -307,6 +307,8 @@ def _check_signature(data: bytes, signature: bytes, public_key: Path) -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
         except FileNotFoundError as error:
             raise Refused("openssl", "openssl is not installed: apt-get install openssl") from error
+        except subprocess.TimeoutExpired as error:
+            raise Refused("openssl", "openssl does not come to an end") from error
     if done.returncode != 0:
         said = " ".join((done.stdout + done.stderr).split())
         raise Refused("signature", f"not signed with the key of {public_key}; openssl: {said:.200}")

@@ -24,6 +24,7 @@ from edge.update.fetch import Fetch, StoppedError, need
 from edge.update.guard import Refused
 from edge.update.trial import Trial, Works, read_before, write_before
 from edge.uplink.commands import CommandError
+from edge.uplink.tls import words
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +146,10 @@ class Updater:
         order = fetch.order
         refused: UpdateReport | None = None
         try:
-            self._hand_over(fetch.run(), order)
+            try:
+                self._hand_over(fetch.run(), order)
+            except OSError as error:
+                raise Refused(guard.code_of(error), f"{self._place.var}: {words(error)}") from error
         except StoppedError:
             log.info("%s %s is not fetched to its end", order.name, order.version)
         except Refused as error:
@@ -185,11 +189,16 @@ class Updater:
         trial = self._trial
         found = None if trial is None else trial.look(self._clock.now().mono, self._works())
         if found is not None:
-            self._trial = None
-            self._pronounce(found)
+            try:
+                self._pronounce(found)
+            except OSError as error:  # a full disk is no fault of the release; the next second is another chance
+                log.warning("what was found of the release on probation cannot be written: %s", words(error))
+            else:
+                self._trial = None
         self._tell()
 
     def _pronounce(self, found: guard.Found) -> None:
+        """Raises OSError."""
         probation = self._state().probation
         if probation is None or guard.verdict(self._place.var, probation) is not None:
             return

@@ -25,7 +25,7 @@ from edge.site.keep import SiteFileKeeper
 from edge.site.model import EvidenceUplink as Server
 from edge.update import fetch as fetching
 from edge.update import guard
-from edge.update.trial import GIVE_UP_S, WELL_S, Trial, Works, read_before, write_before
+from edge.update.trial import BEFORE, GIVE_UP_S, WELL_S, Trial, Works, read_before, write_before
 from edge.update.updater import INCOMING, READY, Installation, Updater, installation
 from edge.uplink.commands import CommandError
 from tests.detect.shipped import SHIPPED
@@ -246,6 +246,15 @@ def test_what_is_signed_by_somebody_else_is_not_handed_over(
     assert list((asked.box.var / INCOMING).iterdir()) == []
 
 
+def test_a_disk_that_fails_at_the_last_step_refuses(asked: Asked, files: Files, maker: Maker) -> None:
+    tar = maker.model("2", 2)
+    files.data = tar.read_bytes()
+    (asked.box.var / BEFORE).mkdir()
+    asked.order(tar)
+    report = asked.ended()
+    assert (report.state, report.code) == ("refused", "failed")
+
+
 def test_a_release_that_is_not_what_was_announced_is_refused(asked: Asked, files: Files, maker: Maker) -> None:
     tar = maker.model("2", 2)
     files.data = tar.read_bytes()
@@ -360,6 +369,18 @@ def test_a_node_that_lost_its_camera_gives_up_and_the_old_release_comes_back(box
     assert (after.state, after.code, after.message) == (
         "rolled_back", "camera", "worked before, and not since: camera gate",
     )  # fmt: skip
+
+
+def test_a_verdict_that_finds_no_room_is_given_later(box: Box, maker: Maker) -> None:
+    node = tried(box, maker)
+    in_the_way = box.var / f".{guard.VERDICT}.new"
+    in_the_way.mkdir()
+    node.clock.advance(WELL_S)
+    node.updater.look()
+    assert [report and report.state for report in node.told] == ["trying"]
+    in_the_way.rmdir()
+    node.updater.look()
+    assert [report and report.state for report in node.told] == ["trying", "good"]
 
 
 def test_a_camera_that_was_dark_before_is_not_missed(box: Box, maker: Maker) -> None:
