@@ -95,6 +95,7 @@ class Journal:
         self._readings_confirmed: set[tuple[int, float]] = set()
         self._buffer: deque[tuple[str, Work]] = deque(maxlen=MAX_BUFFERED)
         self._tallies: dict[tuple[Instance, int, str], tuple[Tally, float]] = {}  # with wall - mono of their clock
+        self._base: float | None = None  # of this boot's clock while it was not right, for tallies
         self._unreadable: set[int] = set()
         self._warned: dict[str, str] = {}  # what does not work, and how: said when it begins, not each time
         self._db = self._open()
@@ -213,10 +214,22 @@ class Journal:
             now = self._clock.now()
             self._redated &= now.synced
             boot = "" if now.synced else now.boot
-            for row in rows:
+            base = now.wall - now.mono
+            for given in rows:
+                row = given
+                if boot:
+                    # A clock that is not right may jump, and into minutes that it was in already: all minutes of this
+                    # boot are therefore kept as the clock had them that it began with.
+                    self._base = self._base or self._first_base(boot) or base
+                    row = replace(given, minute=_minute(given.minute + self._base - base))
                 key = (row.instance, row.minute, boot)
-                had, base = self._tallies.get(key, (None, now.wall - now.mono))
-                self._tallies[key] = (row if had is None else _sum(had, row), base)
+                had, _ = self._tallies.get(key, (None, base))
+                self._tallies[key] = (row if had is None else _sum(had, row), self._base or base)
+
+    def _first_base(self, boot: str) -> float | None:
+        """Wall - mono of the clock that this boot began with, if an earlier run of it has left minutes."""
+        (base,) = next(self._rows("SELECT base FROM tally WHERE boot=? LIMIT 1", (boot,)), (None,))
+        return None if base is None else float(base)
 
     def compliance(self, since: float) -> tuple[Compliance, ...]:
         """Seconds per rule instance in the minutes from `since` (Unix s) on, sorted by instance."""
@@ -463,8 +476,8 @@ class Journal:
                 (stamp.boot,),
             ).fetchall():
                 base, source, place, rule, *seconds = rest
-                true = minute + (stamp.wall - stamp.mono) - base
-                _add_tally(db, Tally(Instance(source, place, rule), int(true // 60 * 60), *seconds), "", 0.0)
+                true = _minute(minute + (stamp.wall - stamp.mono) - base)
+                _add_tally(db, Tally(Instance(source, place, rule), true, *seconds), "", 0.0)
             db.execute("DELETE FROM tally WHERE boot=?", (stamp.boot,))
 
         with self._lock:
@@ -513,7 +526,9 @@ class Journal:
     def close(self) -> None:
         """Commit what is gathered and close the file. The journal must not be used after this."""
         with self._lock:
-            self._commit(self._clock.now())
+            now = self._clock.now()
+            self._watch_clock(now)
+            self._commit(now)
             self._db.close()
 
     # -- below: not for others ---------------------------------------------------------------------------------------
@@ -805,6 +820,11 @@ def _execute(db: sqlite3.Connection, query: str, args: tuple[float, ...]) -> Non
 
 def _execute_many(db: sqlite3.Connection, query: str, rows: Iterable[tuple[str, ...]]) -> None:
     db.executemany(query, rows)
+
+
+def _minute(start: float) -> int:
+    """The minute that most of the 60 s from `start` on belong to, Unix s."""
+    return round(start / 60) * 60
 
 
 def _key(t: Tally) -> tuple[int, str, str, str]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def own_cgroups(name: str) -> Iterator[list[Path]]:
     finally:
         for folder in made:
             for path, _, _ in os.walk(folder, topdown=False):
-                until(lambda path=path: _gone(Path(path)), f"{path} is still in use")
+                until(partial(_gone, Path(path)), f"{path} is still in use")
 
 
 def _gone(cgroup: Path) -> bool:
