@@ -220,11 +220,13 @@ class Journal:
                 if boot:
                     # A clock that is not right may jump, and into minutes that it was in already: all minutes of this
                     # boot are therefore kept as the clock had them that it began with.
-                    self._base = self._base or self._first_base(boot) or base
+                    if self._base is None:
+                        self._base = self._first_base(boot)
+                    self._base = base if self._base is None else self._base
                     row = replace(given, minute=_minute(given.minute + self._base - base))
                 key = (row.instance, row.minute, boot)
                 had, _ = self._tallies.get(key, (None, base))
-                self._tallies[key] = (row if had is None else _sum(had, row), self._base or base)
+                self._tallies[key] = (row if had is None else _sum(had, row), base if self._base is None else self._base)
 
     def _first_base(self, boot: str) -> float | None:
         """Wall - mono of the clock that this boot began with, if an earlier run of it has left minutes."""
