@@ -226,7 +226,10 @@ class Journal:
                     row = replace(given, minute=_minute(given.minute + self._base - base))
                 key = (row.instance, row.minute, boot)
                 had, _ = self._tallies.get(key, (None, base))
-                self._tallies[key] = (row if had is None else _sum(had, row), base if self._base is None else self._base)
+                self._tallies[key] = (
+                    row if had is None else _sum(had, row),
+                    base if self._base is None else self._base,
+                )
 
     def _first_base(self, boot: str) -> float | None:
         """Wall - mono of the clock that this boot began with, if an earlier run of it has left minutes."""
