@@ -150,7 +150,7 @@ def revoke(
 def offline(
     file: File,
     name: Node,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files for the card go; must not exist.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files for the card go; new, or empty.")],
 ) -> None:
     """Key, certificate and InfluxDB's token for a box that cannot reach this server when it is set up.
 
@@ -160,7 +160,9 @@ def offline(
         settings, engine = _open(file)
         office = _office(settings, engine)
         site, node = _parts(name)
-        out.mkdir(mode=0o700)
+        out.mkdir(mode=0o700, exist_ok=True)
+        if any(out.iterdir()):
+            raise ValueError(f"{out} is not empty; whose files these are nobody could tell later")
         now = SystemClock().now()
         key = certificates.new_key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -107,9 +107,12 @@ def test_what_an_offline_card_needs(server: Server) -> None:
     key, certificate, ca = ((out / n).read_bytes() for n in ("node.key", "node.pem", "ca.pem"))
     check(key, certificate, ca, NAME)
     assert server.influx.may_write((out / "influx.token").read_text().strip())
-    assert server.run("offline", NAME, "--out", str(out)).exit_code == 2, "what is there is not overwritten"
+    again = server.run("offline", NAME, "--out", str(out))
+    assert (again.exit_code, "not empty" in again.stderr) == (2, True)
+    server.influx.trouble["POST"] = 503
+    assert server.run("offline", NAME, "--out", str(server.folder / "second")).exit_code == 2
     assert server.run("offline", NAME, "--out", str(server.folder / "second")).exit_code == 0
-    assert server.states() == ["revoked", "valid"]
+    assert server.states() == ["revoked", "revoked", "valid"], "the second was cut off by InfluxDB"
     assert len(server.influx.authorizations) == 1
 
 
