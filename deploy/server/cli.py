@@ -94,14 +94,19 @@ def init(
     _tell(folder, settings, done, text)
 
 
+_ASKED = {"name": None, "hosts": None, "sites": "", "language": "zh-CN", "certificate": "automatic"}
+"""What is asked for at a terminal where not all that is needed was given, and what an empty answer means."""
+
+
 def _new(folder: Path, given: dict[str, object], text: Catalogue) -> ServerSettings:
+    asks = sys.stdin.isatty() and not {"name", "hosts"} <= given.keys()
     for key in ("name", "hosts"):
-        if key in given:
-            continue
-        if not sys.stdin.isatty():
+        if key not in given and not asks:
             raise ServerError(text(f"server.init.needs.{key}"))
-        answer = typer.prompt(text(f"server.init.ask.{key}"))
-        given[key] = answer.split() if key == "hosts" else answer
+    for key, default in _ASKED.items() if asks else ():
+        if key not in given:
+            answer = str(typer.prompt(text(f"server.init.ask.{key}"), default=default))
+            given[key] = answer.split() if key in ("hosts", "sites") else answer
     try:
         settings = ServerSettings.model_validate(given)
     except ValidationError as error:

@@ -307,7 +307,6 @@ def world(folder: Path) -> Iterator[World]:
     with InfluxStub() as influx, GrafanaStub(password) as grafana:
         world = World(folder, influx, grafana)
         world.set_up_influx()
-        world.set_up_grafana()
         yield world
 
 
@@ -354,6 +353,7 @@ def test_influx_is_away(world: World) -> None:
     ],
 )
 def test_boards(world: World, fault: Callable[[World], None], found: list[tuple[str, str]]) -> None:
+    world.set_up_grafana()
     fault(world)
     assert told(check.boards(world.folder, load(world.folder), world.places)) == found
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from broker.pki import check as pki_check
 from broker.pki.authority import Pki
 from broker.pki.certificates import PRIVATE
 from deploy.server import layout
+from deploy.server.settings import load
 from tests.server.builders import ADDRESS, FIRST, HOST, NAME, edit, make, server, snapshot
 from tests.servers import mosquitto_binary
 
@@ -89,6 +94,21 @@ def test_no_secret_is_told(tmp_path: Path) -> None:
 def test_bad_answers_are_told_and_make_nothing(tmp_path: Path, options: tuple[str, ...], told: str) -> None:
     assert told in server("init", tmp_path / "srv", *options, code=2)
     assert not (tmp_path / "srv").exists()
+
+
+def test_at_a_terminal_it_asks(tmp_path: Path) -> None:
+    near, far = pty.openpty()
+    banksman = str(Path(sys.executable).with_name("banksman"))
+    command = [banksman, "server", "init", str(tmp_path / "srv"), "--lang", "en"]
+    with subprocess.Popen(command, stdin=far, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        os.write(near, f"{NAME}\n{HOST} {ADDRESS}\nnorth-yard quay\n\nfiles\n".encode())
+        said = process.communicate(timeout=60)[0]
+    os.close(near)
+    os.close(far)
+    assert process.returncode == 0, said
+    settings = load(tmp_path / "srv")
+    assert (settings.name, settings.hosts, settings.sites) == (NAME, (HOST, ADDRESS), ("north-yard", "quay"))
+    assert (settings.language, settings.certificate) == ("zh-CN", "files")
 
 
 def test_an_option_does_not_overrule_the_file(folder: Path) -> None:

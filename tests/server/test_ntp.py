@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -34,11 +36,28 @@ def _asked(port: int) -> tuple[int, float] | None:
 def test_nodes_get_the_servers_time_when_nobody_else_answers(tmp_path: Path) -> None:
     chronyd = program("chronyd", "chrony")
     folder = make(tmp_path / "srv", "--ntp", HOST)
-    file, port = folder / "ntp/chrony.conf", free_port()
-    more = f"port {port}\ncmdport 0\nbindcmdaddress /\npidfile {tmp_path}/pid\n"
+    own = Path(tempfile.mkdtemp(prefix="banksman-ntp-"))  # not in pytest's folder, which is root's alone
+    file, port = own / "chrony.conf", free_port()
+    file.write_bytes((folder / "ntp/chrony.conf").read_bytes())
+    more = f"port {port}\ncmdport 0\nbindcmdaddress /\npidfile {own}/pid\n"
     edit(file, (r"bindcmdaddress 127\.0\.0\.1\n", more), (rf"server {HOST} iburst", f"server {HOST} port 9"))
+    own.chmod(0o755)
+    shutil.chown(own, "nobody") if os.geteuid() == 0 else None
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([chronyd, "-d", "-x", "-U", "-u", "root", "-f", file], stdout=log, stderr=log)
+        # As in its container: it is not root, and may not set the clock.
+        as_nobody = ["setpriv", "--reuid=nobody", "--clear-groups", "--bounding-set=-all"]
+        command = [
+            *(as_nobody if os.geteuid() == 0 else []),
+            chronyd,
+            "-d",
+            "-x",
+            "-U",
+            "-u",
+            "nobody",
+            "-f",
+            str(file),
+        ]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         until(lambda: _asked(port) is not None, "chronyd does not answer")
         answer = _asked(port)
@@ -49,6 +68,7 @@ def test_nodes_get_the_servers_time_when_nobody_else_answers(tmp_path: Path) -> 
     finally:
         process.terminate()
         process.wait(20)
+        shutil.rmtree(own)
 
 
 def test_chrony_takes_it(tmp_path: Path) -> None:
