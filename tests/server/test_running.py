@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import socket
 import ssl
@@ -15,7 +16,13 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from broker.dispatch.database import transaction
+from broker.dispatch.enrol import new_token
 from broker.embedded import free_port
 from broker.mosquitto.config import update
 from broker.pki import names
@@ -158,6 +165,38 @@ def test_dispatch_comes_up_with_its_settings(site: Site) -> None:
         with pytest.raises(urllib.error.HTTPError) as refused:  # nothing there; but TLS and the door are
             urllib.request.urlopen(request, timeout=10, context=trusting)  # noqa: S310
         assert refused.value.code in (404, 405)
+
+
+def test_a_box_enrols_and_the_one_it_replaces_is_turned_away(site: Site) -> None:
+    """By the door of the pages, into the broker beside them; nobody tells the broker."""
+    first = _enrolled(site, "first")
+    assert site.gets_in(first)
+    second = _enrolled(site, "second")
+    assert site.gets_in(second)
+    until(lambda: not site.gets_in(first), "the box that was replaced still gets in")
+
+
+def _enrolled(site: Site, name: str) -> Card:
+    engine = setup.engine_of(site.folder)
+    with transaction(engine) as session:
+        token = new_token(session, "north-yard", "gate-09", "test", time.time(), 1)
+    engine.dispose()
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "north-yard/gate-09")])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    body = json.dumps({"token": token, "csr": csr.public_bytes(pem).decode()}).encode()
+    request = urllib.request.Request(
+        f"https://{ADDRESS}:{site.enrol}/enrol", body, {"Content-Type": "application/json"}
+    )
+    trusting = ssl.create_default_context(cafile=site.pki.ca_file)
+    with urllib.request.urlopen(request, timeout=60, context=trusting) as answer:  # noqa: S310
+        handed = json.loads(answer.read())
+    card = Card(site.folder.parent / f"{name}.pem", site.folder.parent / f"{name}.key")
+    card.cert.write_text(handed["certificate"])
+    plain = serialization.NoEncryption()
+    card.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    return card
 
 
 def _answers(site: Site, port: int) -> bool:
