@@ -35,10 +35,27 @@ analyze() {
     fi
     rm -rf "$temporary"
 }
+# cloud-init's own validator, as new as Debian has it, and what it imports: unpacked, never installed.
+cloud_init() {
+    [ -d .cache/cloud-init/usr ] && return 0
+    mirror=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null | awk '$2 == "main" { print $1; exit }')
+    key=/usr/share/keyrings/debian-archive-keyring.gpg
+    temporary=$(mktemp -d)
+    mkdir -p "$temporary/lists/partial" "$temporary/archives/partial" .cache/cloud-init
+    echo "deb [signed-by=$key] $mirror sid main" >"$temporary/sources"
+    options="-qq -o Dir::State::Lists=$temporary/lists -o Dir::Cache=$temporary -o Dir::Etc::SourceList=$temporary/sources -o Dir::Etc::SourceParts=- -o APT::Sandbox::User=root"
+    # shellcheck disable=SC2086  (a list of words)
+    if [ -f "$key" ] && apt-get $options update && (cd "$temporary" && apt-get $options download cloud-init python3-configobj python3-jsonpatch python3-json-pointer); then
+        for p in "$temporary"/*.deb; do dpkg -x "$p" .cache/cloud-init; done
+    else
+        echo "tests: cloud-init of Debian sid is not to be had; the test of user-data skips"
+    fi
+    rm -rf "$temporary"
+}
 here=$(dirname "$0")
-trap 'analyze; schemas; compose' EXIT
+trap 'analyze; schemas; compose; cloud_init' EXIT
 mosquitto_min=2.0.21  # what `banksman broker check` asks for; Debian 12 has it in its backports only
-packages="mosquitto mosquitto-clients postgresql influxdb ffmpeg chromium fonts-noto-cjk mtools dosfstools fdisk e2fsprogs xz-utils caddy chrony shellcheck libpango-1.0-0 libpangoft2-1.0-0 gir1.2-gst-rtsp-server-1.0 python3-gi
+packages="mosquitto mosquitto-clients postgresql influxdb ffmpeg chromium fonts-noto-cjk mtools dosfstools fdisk e2fsprogs xz-utils caddy chrony shellcheck libarchive-tools libpango-1.0-0 libpangoft2-1.0-0 gir1.2-gst-rtsp-server-1.0 python3-gi
  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 command -v npm >/dev/null 2>&1 || packages="$packages npm"
 command -v dpkg-query >/dev/null 2>&1 || { echo "tests: not a Debian system; tests that need Mosquitto, PostgreSQL, InfluxDB, Chromium, an RTSP server or mtools skip"; exit 0; }

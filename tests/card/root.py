@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -17,15 +18,24 @@ set -e
 root=$1; shift
 for at in /usr {venv}; do mkdir -p "$root$at"; mount --rbind "$at" "$root$at"; done
 mount --bind {repo} "$root{repo}"
-mount -t tmpfs -o size=$1m tmpfs "$root/opt"; shift
-[ ! -d "$root/kept" ] || cp -a "$root/kept/." "$root/opt/"
+[ $1 = 0 ] || mount -t tmpfs -o size=$1m tmpfs "$root/opt"; shift
 mount -t proc proc "$root/proc"
 for at in null zero urandom random; do touch "$root/dev/$at"; mount --bind "/dev/$at" "$root/dev/$at"; done
 code=0
-chroot "$root" /usr/bin/env -i "$@" || code=$?
-rm -rf "$root/kept"; cp -a "$root/opt" "$root/kept"
+chroot "$root" /usr/bin/env -i "$@" || code=$?  # not as the first process, which nothing kills
 exit $code
 """
+
+
+CARD = "/boot/firmware/banksman"
+_NOT_OURS = (
+    "etc/ssl/",
+    "etc/alternatives/",
+    "opt/banksman/releases/0.1.0/lib/",
+    "opt/banksman/.",
+    "opt/banksman/state.json",
+)
+_TIME = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
 @dataclass(frozen=True)
@@ -37,9 +47,9 @@ class Ran:
 
 
 class Root:
-    """A root file system with a boot partition at /boot/firmware. /opt has `disk_mb`, and outlives a run."""
+    """A root file system with a boot partition at /boot/firmware. disk_mb: of /opt, then empty at each run."""
 
-    def __init__(self, path: Path, disk_mb: int = 2000) -> None:
+    def __init__(self, path: Path, disk_mb: int = 0) -> None:
         tested = shutil.which("unshare") and os.geteuid() == 0
         need(tested, "install.sh is tried behind a change of root, which needs root and unshare (util-linux)")
         probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
@@ -50,6 +60,8 @@ class Root:
             (path / name).mkdir(parents=True)
         for name in ("bin", "sbin", "lib", "lib64"):
             (path / name).symlink_to(f"usr/{name}")
+        for name, target in {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}.items():
+            (path / "dev" / name).symlink_to(f"/proc/self/{target}")
         for name, text in {"passwd": _USERS, "group": _GROUPS, "hosts": "127.0.0.1\tlocalhost\n"}.items():
             (path / "etc" / name).write_text(text)
         for name in ("ld.so.cache", "ssl", "alternatives", "nsswitch.conf"):
@@ -60,19 +72,41 @@ class Root:
         return self.path / "boot/firmware"
 
     def opt(self, name: str) -> Path:
-        """A file of /opt after a run."""
-        return self.path / "kept" / name
+        """A file of /opt."""
+        return self.path / "opt" / name
 
-    def run(self, *command: str, **environment: str) -> Ran:
+    def run(self, *command: str, network: bool = False, **environment: str) -> Ran:
+        """network: the machine's own; by default there is none."""
         setup = _SETUP.format(venv=REPO / ".venv", repo=REPO)
         given = [f"{key}={value}" for key, value in environment.items()]
         done = subprocess.run(
-            ["unshare", "--mount", "--pid", "--fork", "/bin/sh", "-c", setup, "-", self.path, str(self.disk_mb),
-             *given, *command],
+            ["unshare", "--mount", "--pid", "--fork", *([] if network else ["--net"]), "/bin/sh", "-c", setup, "-",
+             self.path, str(self.disk_mb), *given, *command],
             capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         return Ran(done.returncode, done.stdout + done.stderr)
 
-    def install(self, **environment: str) -> Ran:
+    def install(self, *, network: bool = False, **environment: str) -> Ran:
         """As the service that the hook puts in place runs it."""
-        return self.run("/bin/bash", "/boot/firmware/banksman/install.sh", "go", **environment)
+        return self.run("/bin/bash", f"{CARD}/install.sh", "go", network=network, **environment)
+
+    def install_until(self, command: int) -> Ran:
+        """The same, killed before its command of this number, counted from 1: bash runs what is in BASH_ENV first."""
+        (self.path / "tmp/cut").write_text(f"cut=0; set -T; trap '[ $((++cut)) -lt {command} ] || kill -9 $$' DEBUG\n")
+        return self.install(BASH_ENV="/tmp/cut")  # noqa: S108 of the root
+
+    def has_program_of(self, other: Root) -> None:
+        """The program is installed already, as it is in another one: that takes long and is tried enough."""
+        subprocess.run(["cp", "-al", other.path / "opt/.", self.path / "opt"], check=True)
+
+    def state(self) -> dict[str, tuple[int, bytes]]:
+        """Mode and content of every file of the node and its card; of STATUS.txt without its time."""
+        found = {}
+        for top in (self.path / "etc", self.path / "var", self.path / "boot", self.path / "opt/banksman"):
+            for path in top.rglob("*"):
+                name = str(path.relative_to(self.path))
+                if path.is_file() and not path.is_symlink() and not name.startswith(_NOT_OURS):
+                    found[name] = (path.stat().st_mode, _TIME.sub(b"", path.read_bytes()))
+                elif path.is_symlink():
+                    found[name] = (0, str(path.readlink()).encode())
+        return found

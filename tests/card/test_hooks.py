@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,10 +14,11 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from deploy.card.errors import CardError
-from deploy.card.hooks import SCRIPT, cmdline, hooks
+from deploy.card.hooks import SCRIPT, USER_DATA, cmdline, hooks
 from deploy.card.tree import Folder
 from tests.card.images import BOOKWORM, PRESEED, TRIXIE
 from tests.card.test_payload import stock
+from tests.conftest import REPO, need
 
 INSTANCE = "banksman-north-gate-03-0123456789ab"
 NOCLOUD = f"ds=nocloud;i={INSTANCE}"
@@ -81,6 +85,24 @@ def test_the_radio_knows_the_country_of_this_site(tmp_path: Path) -> None:
 def test_an_imager_s_instance_gives_way(tmp_path: Path) -> None:
     used = TRIXIE | {"cmdline.txt": TRIXIE["cmdline.txt"].strip() + b" ds=nocloud;i=rpi-imager-1790000000000"}
     assert [w for w in words(made(tmp_path / "bootfs", used)) if w.startswith("ds=")] == [NOCLOUD]
+
+
+CLOUD_INIT = REPO / ".cache/cloud-init/usr/lib/python3/dist-packages"
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "said"),
+    [(USER_DATA, 0, "Valid schema"), (USER_DATA.replace(b"bootcmd", b"bootcmdd"), 1, "bootcmdd")],
+    ids=["ours", "a typo"],
+)
+def test_cloud_init_takes_what_it_is_given(tmp_path: Path, data: bytes, code: int, said: str) -> None:
+    need(CLOUD_INIT.is_dir(), "cloud-init of Debian sid is not unpacked in .cache/cloud-init (make tools)")
+    (tmp_path / "user-data").write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-m", "cloudinit.cmd.main", "schema", "-c", tmp_path / "user-data"],
+        capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(CLOUD_INIT)},
+    )  # fmt: skip
+    assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stderr
 
 
 @pytest.mark.parametrize("bad", [b"", b"\n", b"quiet splash", b"root=\xff\xfe"])

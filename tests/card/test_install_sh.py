@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import re
 import stat
 import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
-from deploy.card.payload import GO_AWAY, Payload, inject
+from broker.dispatch.database import migrate, open_engine
+from deploy.card.cards import Wanted, payload
+from deploy.card.node import Node
+from deploy.card.payload import GO_AWAY, Payload, Token, inject
 from deploy.card.tree import Folder
-from tests.card.builders import Office
-from tests.card.images import TRIXIE, tool
+from tests.card.builders import SECRETS, SERVER, Office
+from tests.card.images import BOOKWORM, TRIXIE, tool
 from tests.card.root import Root
+from tests.card.test_payload import stock
 from tests.conftest import REPO
+from tests.enrol.builders import NODE, SITE, Place
 
 SCRIPT = REPO / "deploy/card/install/install.sh"
+PROOF = bool(os.environ.get("BANKSMAN_PROOF"))
+INSTALLED, FAILED, WAITING = "Installed", "FAILED", "tried again by itself"
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +35,21 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
     return Office.at(tmp_path_factory.mktemp("office"))
 
 
-def card(root: Root, payload: Payload) -> None:
-    for name, data in TRIXIE.items():
-        (root.boot / name).parent.mkdir(exist_ok=True)
-        (root.boot / name).write_bytes(data)
-    inject(Folder(root.boot), payload)
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    return Root(tmp_path / "root")
+
+
+def card(root: Root, payload: Payload) -> Folder:
+    tree = Folder(stock(root.boot, TRIXIE))
+    inject(tree, payload)
+    return tree
 
 
 def status(root: Root) -> str:
     raw = (root.boot / "banksman/STATUS.txt").read_bytes()
     assert raw.startswith(b"\xef\xbb\xbf")
-    assert raw.count(b"\n") == raw.count(b"\r\n")
+    assert raw.count(b"\n") == raw.count(b"\r\n") > 5
     return raw.decode("utf-8-sig")
 
 
@@ -42,17 +58,235 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.stdout + done.stderr == ""
 
 
-def test_a_card_becomes_a_node(tmp_path: Path, office: Office) -> None:
-    root = Root(tmp_path / "root")
-    key = office.key()
-    card(root, office.payload(identity=key))
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory, office: Office) -> tuple[Root, Payload]:
+    """A node that was installed without any network, and what its card was."""
+    root, whole = Root(tmp_path_factory.mktemp("offline") / "root"), office.payload(identity=office.key())
+    card(root, whole)
     ran = root.install()
     assert ran.code == 0, ran.said
-    told = status(root)
-    assert "安装完成" in told
-    assert "Installed" in told
+    return root, whole
+
+
+def test_a_card_becomes_a_node(offline: tuple[Root, Payload]) -> None:
+    root, whole = offline
     etc = root.path / "etc"
-    assert (etc / "banksman/node.key").read_bytes() == key.key
-    assert stat.S_IMODE((etc / "banksman/node.key").stat().st_mode) == 0o640
+    assert "安装完成" in status(root)
+    assert INSTALLED in status(root)
+    for name, mode in {"node.key": 0o640, "node.pem": 0o644, "influx.token": 0o640, "site.yaml": 0o660}.items():
+        assert (etc / "banksman" / name).read_bytes() == whole.files[name], name
+        assert stat.S_IMODE((etc / "banksman" / name).stat().st_mode) == mode, name
+    assert root.opt("banksman/current").readlink() == Path("releases/0.1.0")
+    assert (etc / "hostname").read_text() == "banksman-gate-03\n"
+    assert "127.0.1.1\tbanksman-gate-03\n" in (etc / "hosts").read_text()
+    assert str((etc / "localtime").readlink()).endswith("Asia/Shanghai")
+    assert (etc / "systemd/timesyncd.conf.d/60-site.conf").read_text() == "[Time]\nNTP=10.0.0.5\n"
+    wants = {p.name for p in (etc / "systemd/system").glob("*.wants/*")}
+    assert wants == {"banksman-node.service", "banksman-update.path", "banksman-status.timer"}
+    wifi = etc / "NetworkManager/system-connections/banksman.nmconnection"
+    assert stat.S_IMODE(wifi.stat().st_mode) == 0o600
+    assert wifi.read_bytes() == whole.files["wifi.nmconnection"]
     assert (root.path / "var/lib/banksman/installed").exists()
-    assert set(GO_AWAY).isdisjoint(p.name for p in (root.boot / "banksman").iterdir())
+
+
+def test_no_secret_stays_on_the_card(offline: tuple[Root, Payload]) -> None:
+    root, _ = offline
+    assert GO_AWAY.isdisjoint(path.name for path in (root.boot / "banksman").iterdir())
+    for path in root.boot.rglob("*"):
+        assert not path.is_file() or not any(secret in path.read_bytes() for secret in SECRETS), path
+
+
+def test_it_is_done_once(offline: tuple[Root, Payload]) -> None:
+    root, _ = offline
+    before = root.state()
+    assert root.install().code == 0
+    assert root.run("/bin/bash", "/boot/firmware/banksman/install.sh").code == 0
+    assert root.state() == before
+
+
+def commands(office: Office, folder: Path) -> int:
+    """How many commands a whole run has, about."""
+    root = Root(folder)
+    card(root, office.payload(identity=office.key()))
+    (root.path / "tmp/cut").write_text("cut=0; set -T; trap 'echo $((++cut)) >/tmp/count' DEBUG\n")
+    assert root.install(BASH_ENV="/tmp/cut").code == 0  # noqa: S108 of the root
+    return int((root.path / "tmp/count").read_text())
+
+
+def test_it_may_be_cut_off_again_and_again(tmp_path: Path, office: Office, offline: tuple[Root, Payload]) -> None:
+    """Each time a little later; what comes out is what comes out at once."""
+    root = Root(tmp_path / "root")
+    card(root, offline[1])
+    at, cuts = 5, 0
+    while (ran := root.install_until(at)).code == 137:
+        assert not any(s in root.path.joinpath("boot/firmware/cmdline.txt").read_bytes() for s in SECRETS)
+        at, cuts = at + (7 if PROOF else 40), cuts + 1
+    assert ran.code == 0, ran.said
+    assert cuts >= 8
+    assert root.state() == offline[0].state()
+
+
+@pytest.mark.proof
+@pytest.mark.skipif(not PROOF, reason="BANKSMAN_PROOF is not set")
+@pytest.mark.timeout(3600)
+def test_it_may_be_cut_off_anywhere(tmp_path: Path, office: Office, offline: tuple[Root, Payload]) -> None:
+    """A fresh card, cut off before any of its commands, and run once more."""
+    for at in range(1, commands(office, tmp_path / "count"), 11):
+        root = Root(tmp_path / f"root-{at}")
+        card(root, offline[1])
+        root.install_until(at)
+        ran = root.install()
+        assert ran.code == 0, (at, ran.said)
+        assert root.state() == offline[0].state(), at
+
+
+def _damage(tree: Folder) -> None:
+    tree.write("banksman/ca.pem", b"x")
+
+
+def _lose(tree: Folder) -> None:
+    tree.remove("banksman/guard.py")
+
+
+def _foreign(tree: Folder) -> None:
+    """A release of somebody else, with checksums that fit."""
+    other = Office.at(tree.root.parent / "other")
+    tree.write("banksman/app.tar", other.app.read_bytes())
+    sums = tree.read("banksman/SHA256SUMS").decode()
+    digest = subprocess.run(["sha256sum", other.app], capture_output=True, text=True, check=True).stdout.split()[0]
+    tree.write("banksman/SHA256SUMS", re.sub(r"\w{64}(?=  app.tar)", digest, sums).encode())
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_damage, ("Step 1 of 8", "已损坏", "ca.pem: FAILED")),
+        (_lose, ("Step 1 of 8", "不完整", "guard.py")),
+        (_foreign, ("Step 2 of 8", "没有有效签名", "not signed")),
+    ],
+)
+def test_a_card_that_is_not_right_runs_nothing_and_says_so(
+    root: Root, office: Office, offline: tuple[Root, Payload], harm: Callable[[Folder], None], told: tuple[str, ...]
+) -> None:
+    (root.boot.parent / "other").mkdir()
+    harm(card(root, offline[1]))
+    ran = root.install()
+    assert ran.code == 1
+    for part in (FAILED, *told):
+        assert part in status(root)
+    assert not root.opt("banksman/current").exists()
+    assert not (root.path / "etc/banksman").exists()
+    inject(Folder(root.boot), offline[1])  # the right files, on the same box
+    root.has_program_of(offline[0])
+    assert root.install().code == 0
+
+
+def test_a_card_that_is_too_small_says_so(tmp_path: Path, office: Office) -> None:
+    root = Root(tmp_path / "root", disk_mb=100)
+    card(root, office.payload(identity=office.key()))
+    assert root.install().code == 1
+    assert re.search(r"too small or full: \d+ MB are free, 900 MB are needed", status(root))
+
+
+def test_a_full_boot_partition_does_not_stop_it(root: Root, offline: tuple[Root, Payload]) -> None:
+    """STATUS.txt cannot be written; everything else can."""
+    root.has_program_of(offline[0])
+    card(root, offline[1])
+    (root.boot / "banksman/STATUS.txt.new").mkdir()
+    (root.boot / "banksman/STATUS.txt.new/in the way").touch()
+    ran = root.install()
+    assert ran.code == 0, ran.said
+    assert "STATUS.txt cannot be written" in ran.said
+
+
+def test_without_the_server_it_works_alone_and_asks_again(
+    root: Root, office: Office, offline: tuple[Root, Payload]
+) -> None:
+    root.has_program_of(offline[0])
+    card(root, office.payload())
+    for _ in range(2):
+        assert root.install().code == 75
+        told = status(root)
+        assert WAITING in told
+        assert "还连不上站点服务器" in told
+        assert "https://10.0.0.5:8444/enrol" in told
+    etc = root.path / "etc"
+    assert (etc / "banksman/site.yaml").exists()
+    assert (etc / "systemd/system/multi-user.target.wants/banksman-node.service").is_symlink()
+    assert not (root.path / "var/lib/banksman/installed").exists()
+    assert (root.boot / "banksman/enrol.json").exists()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    engine: Engine = open_engine(f"sqlite:///{tmp_path}/dispatch.db")
+    migrate(engine)
+    (tmp_path / "server").mkdir()
+    with Place(tmp_path / "server", engine) as open_door:
+        yield open_door
+    engine.dispose()
+
+
+def ordered(office: Office, place: Place, token: str) -> Payload:
+    """A card for the node behind that door."""
+    server = SERVER.model_copy(update={"enrol_url": f"{place.url}/enrol"})
+    cards = office.cards.model_copy(update={"server": server, "ca": place.pki.ca_file})
+    return payload(cards, Wanted(Node(site=SITE, node=NODE), "page-password"), Token(token, time.time() + 3600))
+
+
+def test_it_enrols_when_the_server_is_there(
+    root: Root, office: Office, place: Place, offline: tuple[Root, Payload]
+) -> None:
+    root.has_program_of(offline[0])
+    card(root, ordered(office, place, place.token()))
+    assert root.install().code == 75
+    ran = root.install(network=True)
+    assert ran.code == 0, ran.said
+    assert INSTALLED in status(root)
+    assert (root.path / "etc/banksman/node.pem").read_text() in place.pki.folder.joinpath(
+        f"nodes/{SITE}/{NODE}.pem"
+    ).read_text()
+    assert not (root.boot / "banksman/enrol.json").exists()
+
+
+def test_a_token_that_is_no_good_says_what_to_do(
+    root: Root, office: Office, place: Place, offline: tuple[Root, Payload]
+) -> None:
+    root.has_program_of(offline[0])
+    card(root, ordered(office, place, "never-given-out"))
+    assert root.install(network=True).code == 1
+    told = status(root)
+    assert "制卡" in told
+    assert "Make a new card for this node" in told
+    assert "never-given-out" not in told
+
+
+# -- the hook ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_hook_has_the_work_done_at_this_start_and_the_next(root: Root, office: Office) -> None:
+    card(root, office.payload())
+    for _ in range(2):
+        ran = root.run("/bin/bash", "/boot/firmware/banksman/install.sh")
+        assert ran.code == 0, ran.said
+        unit = root.path / "etc/systemd/system/banksman-install.service"
+        assert unit.with_name("multi-user.target.wants").joinpath(unit.name).is_symlink()
+    assert not (root.boot / "banksman/STATUS.txt").exists()
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False
+    )
+    unknown_to_252 = [
+        line for line in verified.stderr.splitlines() if "RestartSteps" not in line and "RestartMaxDelay" not in line
+    ]
+    assert unknown_to_252 == []
+
+
+def test_the_hook_of_the_command_line_takes_itself_away(root: Root, office: Office) -> None:
+    inject(Folder(stock(root.boot, BOOKWORM)), office.payload())
+    before = (root.boot / "cmdline.txt").read_text().split()
+    assert any(word.startswith("systemd.run=") for word in before)
+    (root.boot / "banksman/install.sh").chmod(0o755)  # as every file of a FAT is
+    assert root.run("/boot/firmware/banksman/install.sh").code == 0
+    after = (root.boot / "cmdline.txt").read_text()
+    assert after.split() == [word for word in before if not word.startswith("systemd.")]
+    assert after.count("\n") == 1

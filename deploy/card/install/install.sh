@@ -61,14 +61,13 @@ RequiresMountsFor=$here
 After=network.target
 
 [Service]
-Type=oneshot
+Type=exec
 ExecStart=/bin/bash $here/install.sh go
 # No network yet, or the site server is away.
 RestartForceExitStatus=75
 RestartSec=30
 RestartSteps=5
 RestartMaxDelaySec=10min
-TimeoutStartSec=1h
 
 [Install]
 WantedBy=multi-user.target
@@ -238,7 +237,7 @@ identify() {
     try "$opt/current/bin/banksman" node enrol "$here" || code=$?
     case $code in
     0) mark identity ;;
-    3) later=yes ;;
+    3) later=${detail:-yes} ;;
     *) give_up "请在网页「制卡」上为这个节点重新制作一张卡。" "Make a new card for this node on the Cards page." ;;
     esac
 }
@@ -285,7 +284,7 @@ go() {
         # It works by itself meanwhile: the page is there for aiming the camera and drawing zones.
         marked started || start
         mark started
-        n=6 zh="取得节点证书" en="Getting the node's certificate"
+        n=6 zh="取得节点证书" en="Getting the node's certificate" detail=$later
         told waiting "还连不上站点服务器，会自动重试。节点已在工作。请检查网线或 Wi-Fi，并确认服务器已开机。" \
             "The site server cannot be reached yet; it is tried again by itself. The node works meanwhile. Check the network cable or Wi-Fi, and that the server is on."
         exit 75
