@@ -45,7 +45,10 @@ FILES = {
     "etc/systemd/journald.conf.d/00-serial.conf": (
         "[Journal]\nForwardToConsole=yes\nTTYPath=/dev/ttyAMA0\nMaxLevelConsole=info\n"
     ),
-    # Emulated, a look takes a Pi's second twenty times: no limit of the node is about that.
+    # Of a Pi's second it makes twenty or more: no limit is about that.
+    "etc/systemd/system.conf.d/emulated.conf": (
+        "[Manager]\nDefaultTimeoutStartSec=15min\nDefaultDeviceTimeoutSec=15min\n"
+    ),
     "etc/systemd/system/banksman-node.service.d/emulated.conf": "[Service]\nTimeoutStartSec=20min\nWatchdogSec=10min\n",
 }
 INIT = """#!/bin/busybox sh
