@@ -37,7 +37,7 @@ for target in sysinit basic local-fs multi-user shutdown; do printf '[Unit]\nDef
 mkdir /etc/units/banksman-node.service.d
 cat >/etc/units/banksman-node.service.d/test.conf <<'CONF'
 [Service]
-WatchdogSec=3
+WatchdogSec=4
 StandardOutput=append:/mnt/test/log
 StandardError=append:/mnt/test/log
 CONF
