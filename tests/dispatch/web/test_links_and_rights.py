@@ -57,8 +57,8 @@ def visitor(*roles: tuple[str, Role], case: str | None = None) -> Visitor:
     [
         (Role.FOREMAN, {Right.SEE, Right.ACT}),
         (Role.OFFICER, {Right.SEE, Right.ACT, Right.LEAD}),
-        (Role.INSTALLER, {Right.SEE}),
-        (Role.ADMIN, {Right.SEE, Right.MANAGE}),
+        (Role.INSTALLER, {Right.SEE, Right.INSTALL}),
+        (Role.ADMIN, {Right.SEE, Right.MANAGE, Right.INSTALL}),
     ],
 )
 def test_what_a_role_may_do_on_its_site_and_nowhere_else(role: Role, rights: set[Right]) -> None:
