@@ -37,7 +37,33 @@ def hanging(work: Callable[..., Any], while_there: Path) -> Callable[..., Any]:
     return hang
 
 
+ETC = Path("/etc/banksman")
+TRIES: dict[str, Callable[[], object]] = {
+    "writes its site file": lambda: (ETC / "site.yaml").open("a").close(),
+    "puts a file beside it": (ETC / ".site.yaml.last-good").touch,
+    "writes its data": lambda: Path("/var/lib/banksman/x").touch(),
+    "removes the key of releases": (ETC / "release.pub").unlink,
+    "replaces the key of releases": lambda: (ETC / ".site.yaml.last-good").replace(ETC / "release.pub"),
+    "writes the program": lambda: Path("/opt/banksman/x").touch(),
+    "sees other people's files": lambda: list(Path("/root").iterdir()),
+}
+
+
+def tried() -> str:
+    """What the sandbox lets this process do."""
+    done = []
+    for what, attempt in TRIES.items():
+        try:
+            attempt()
+        except OSError:
+            continue
+        done.append(what)
+    return "; ".join(done)
+
+
 if __name__ == "__main__":
+    if (ETC / "release.pub").exists():
+        print(f"it {tried()}.", file=sys.stderr)
     state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(256))
     print(f"adjtimex gives {state}, errno {ctypes.get_errno()}", file=sys.stderr)
     folder = Path(sys.argv.pop(1))

@@ -30,6 +30,7 @@ exec /opt/python/bin/python3 -m tests.service.driver /mnt/test "$@"
 PROGRAM
 chmod 755 /opt/banksman/current/bin/banksman
 cp "$folder/site.yaml" /etc/banksman/
+echo key >/etc/banksman/release.pub
 systemd-sysusers banksman.conf
 # Of the whole system only this unit; what it stands behind is there already.
 cp /etc/systemd/system/banksman-node.service /etc/units/

@@ -115,6 +115,7 @@ def test_the_unit_starts_a_node_in_its_sandbox_and_restarts_it_when_it_hangs(fol
 
         until(lambda: state("ActiveState") == "active", f"not active: {log()[-3000:]}", START_S)
         assert "sees 1 of 2 cameras" in state("StatusText")
+        assert "it writes its site file; puts a file beside it; writes its data." in log(), "no less and no more"
         assert "adjtimex gives -1" not in log()
         assert "adjtimex gives " in log(), "whether the clock is synchronised can be asked in the sandbox"
         assert state("NRestarts") == "0"
