@@ -120,9 +120,9 @@ def test_it_may_be_cut_off_again_and_again(tmp_path: Path, office: Office, offli
     at, cuts = 5, 0
     while (ran := root.install_until(at)).code == 137:
         assert not any(s in root.path.joinpath("boot/firmware/cmdline.txt").read_bytes() for s in SECRETS)
-        at, cuts = at + (7 if PROOF else 40), cuts + 1
+        at, cuts = at + (7 if PROOF else 55), cuts + 1
     assert ran.code == 0, ran.said
-    assert cuts >= 8
+    assert cuts >= 6
     assert root.state() == offline[0].state()
 
 
@@ -166,7 +166,7 @@ def _foreign(tree: Folder) -> None:
     ],
 )
 def test_a_card_that_is_not_right_runs_nothing_and_says_so(
-    root: Root, office: Office, offline: tuple[Root, Payload], harm: Callable[[Folder], None], told: tuple[str, ...]
+    root: Root, offline: tuple[Root, Payload], harm: Callable[[Folder], None], told: tuple[str, ...]
 ) -> None:
     (root.boot.parent / "other").mkdir()
     harm(card(root, offline[1]))
@@ -176,9 +176,19 @@ def test_a_card_that_is_not_right_runs_nothing_and_says_so(
         assert part in status(root)
     assert not root.opt("banksman/current").exists()
     assert not (root.path / "etc/banksman").exists()
-    inject(Folder(root.boot), offline[1])  # the right files, on the same box
+
+
+def test_the_right_files_help_a_box_that_had_wrong_ones(root: Root, offline: tuple[Root, Payload]) -> None:
+    """Nor is it stopped where STATUS.txt cannot be written, as on a full boot partition."""
+    _damage(card(root, offline[1]))
+    assert root.install().code == 1
+    inject(Folder(root.boot), offline[1])
     root.has_program_of(offline[0])
-    assert root.install().code == 0
+    (root.boot / "banksman/STATUS.txt.new").mkdir()
+    (root.boot / "banksman/STATUS.txt.new/in the way").touch()
+    ran = root.install()
+    assert ran.code == 0, ran.said
+    assert "STATUS.txt cannot be written" in ran.said
 
 
 def test_a_card_that_is_too_small_says_so(tmp_path: Path, office: Office) -> None:
@@ -188,28 +198,14 @@ def test_a_card_that_is_too_small_says_so(tmp_path: Path, office: Office) -> Non
     assert re.search(r"too small or full: \d+ MB are free, 900 MB are needed", status(root))
 
 
-def test_a_full_boot_partition_does_not_stop_it(root: Root, offline: tuple[Root, Payload]) -> None:
-    """STATUS.txt cannot be written; everything else can."""
-    root.has_program_of(offline[0])
-    card(root, offline[1])
-    (root.boot / "banksman/STATUS.txt.new").mkdir()
-    (root.boot / "banksman/STATUS.txt.new/in the way").touch()
-    ran = root.install()
-    assert ran.code == 0, ran.said
-    assert "STATUS.txt cannot be written" in ran.said
-
-
 def test_without_the_server_it_works_alone_and_asks_again(
     root: Root, office: Office, offline: tuple[Root, Payload]
 ) -> None:
     root.has_program_of(offline[0])
     card(root, office.payload())
-    for _ in range(2):
-        assert root.install().code == 75
-        told = status(root)
-        assert WAITING in told
-        assert "还连不上站点服务器" in told
-        assert "https://10.0.0.5:8444/enrol" in told
+    assert root.install().code == 75
+    for part in (WAITING, "还连不上站点服务器", "https://10.0.0.5:8444/enrol"):
+        assert part in status(root)
     etc = root.path / "etc"
     assert (etc / "banksman/site.yaml").exists()
     assert (etc / "systemd/system/multi-user.target.wants/banksman-node.service").is_symlink()
