@@ -19,8 +19,8 @@ from tests.card.images import MIB, TRIXIE, pi_image
 PACKAGES = (
     "base-files", "base-passwd", "bash", "busybox-static", "ca-certificates", "cloud-init", "coreutils", "dash", "dbus",
     "debianutils", "diffutils", "e2fsprogs", "findutils", "gawk", "grep", "gzip", "hostname", "init-system-helpers",
-    "iproute2", "kmod", "libc-bin", "libstdc++6", "linux-image-arm64", "login", "mount", "netbase", "netcat-openbsd", "openssl", "passwd",
-    "procps", "python3", "python3-venv", "sed", "systemd-sysv", "systemd-timesyncd", "tar", "tzdata", "udev",
+    "iproute2", "kmod", "libc-bin", "libstdc++6", "linux-image-arm64", "login", "mount", "netbase", "netcat-openbsd", "openssl",
+    "passwd", "procps", "python3", "python3-venv", "sed", "systemd-sysv", "systemd-timesyncd", "tar", "tzdata", "udev",
     "util-linux",
 )  # fmt: skip
 ENABLED = (
@@ -94,8 +94,9 @@ def _configure(tree: Path) -> None:
     for name in ("bin", "sbin", "lib"):
         if not (tree / name).exists():
             (tree / name).symlink_to(f"usr/{name}")
-    if not (tree / "usr/bin/sh").exists():
-        (tree / "usr/bin/sh").symlink_to("dash")
+    for name, program in {"sh": "dash", "awk": "gawk", "nc": "nc.openbsd"}.items():
+        if not (tree / "usr/bin" / name).exists():
+            (tree / "usr/bin" / name).symlink_to(program)
     for name, text in FILES.items():
         file = tree / name
         file.parent.mkdir(parents=True, exist_ok=True)
