@@ -25,6 +25,7 @@ SMALLEST_FAT32 = 34 * MIB  # 65525 clusters of one sector, and two FATs
 PACKAGES = {
     "mcopy": "mtools", "mdir": "mtools", "mkfs.vfat": "dosfstools", "fsck.vfat": "dosfstools", "sfdisk": "fdisk",
     "mkfs.ext4": "e2fsprogs", "xz": "xz-utils", "losetup": "mount",
+    "bsdcat": "libarchive-tools", "shellcheck": "shellcheck",
 }  # fmt: skip
 
 _ANY = {

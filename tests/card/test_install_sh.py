@@ -104,6 +104,18 @@ def test_it_is_done_once(offline: tuple[Root, Payload]) -> None:
     assert root.state() == before
 
 
+def test_a_card_that_is_filled_anew_makes_another_node_of_the_box(
+    root: Root, office: Office, offline: tuple[Root, Payload]
+) -> None:
+    subprocess.run(["cp", "-a", f"{offline[0].path}/.", root.path], check=True)
+    inject(Folder(root.boot), office.payload(node="crane-01", identity=office.key(node="crane-01")))
+    ran = root.install()
+    assert ran.code == 0, ran.said
+    assert "north/crane-01" in status(root)
+    assert (root.path / "etc/hostname").read_text() == "banksman-crane-01\n"
+    assert 'id: "crane-01"' in (root.path / "etc/banksman/site.yaml").read_text()
+
+
 def commands(office: Office, folder: Path) -> int:
     """How many commands a whole run has, about."""
     root = Root(folder)

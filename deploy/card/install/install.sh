@@ -2,7 +2,7 @@
 # Makes a node of this Raspberry Pi out of what lies beside this file on the card's boot partition.
 #
 #   install.sh       run by whatever the system offers at first boot: puts a service in place that does the work at this
-#                    boot and, after a power cut, at the next; gone once /var/lib/banksman/installed is there
+#                    boot and, after a power cut, at the next; gone once /var/lib/banksman/installed names this card
 #   install.sh go    the work itself, run by that service; each step may be cut off and done again
 #
 # How far it came stands in STATUS.txt beside this file. Ends with 75 where it has to be run again later.
@@ -19,7 +19,9 @@ opt=/opt/banksman
 unit=banksman-install.service
 least_mb=900 # free on the disk: the program, unpacked and packed, and some air
 
-[ ! -e "$var/installed" ] || exit 0
+# What is on this card, as installed holds it: a card that was filled anew is worked through anew.
+this_card() { sha256sum <"$here/SHA256SUMS"; }
+if [ -e "$var/installed" ] && [ "$(cat "$var/installed")" = "$(this_card)" ]; then exit 0; fi
 
 # -- files that are whole or not there, whenever the power goes ---------------------------------------------------------
 
@@ -56,7 +58,6 @@ hook() {
     into "/etc/systemd/system/$unit" 644 <<UNIT
 [Unit]
 Description=Banksman: makes a node of this computer
-ConditionPathExists=!$var/installed
 RequiresMountsFor=$here
 After=network.target
 
@@ -293,7 +294,7 @@ go() {
     start
     told installed "安装完成，节点正在启动。几分钟后本文件会更新。" \
         "Installed; the node is starting. This file is brought up to date in a few minutes."
-    : | into "$var/installed" 644
+    this_card | into "$var/installed" 644
     sync
     systemctl --quiet disable "$unit" || true
     rm -f "/etc/systemd/system/$unit"
