@@ -56,7 +56,7 @@ guides: $(VENV)/.dev
 	$(BIN)/python -m docs.guides.build var/guides
 
 guide-pictures: $(VENV)/.dev tools
-	$(BIN)/python -m docs.guides.pictures
+	$(BIN)/python -m docs.guides.screenshots
 
 # The shipped weights, or MODEL, on the held-out photos and the clips; BEFORE names models to compare with. Weights that
 # are a .pt need `make train-env` first.

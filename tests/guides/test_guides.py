@@ -18,7 +18,7 @@ import deploy.text
 import edge.text
 from deploy.cli import app
 from docs.guides.build import GUIDES, LANGUAGES, ONE_PAGE, PICTURES, parsed, pdf, source
-from docs.guides.pictures import pattern
+from docs.guides.screenshots import pattern
 from edge.signal.codes import Sign
 
 MOST_BYTES = 1_500_000
@@ -142,13 +142,10 @@ def quoted(guide: str, language: str) -> list[str]:
 
 def texts(language: str) -> set[str]:
     """All texts of all pages."""
-    catalogues = (
-        broker.dispatch.text.catalogue(language),
-        edge.text.catalogue(language),
-        deploy.text.catalogue(language),
-        *(broker.dispatch.text.load(Path(path), language) for path in dashboards.text.__path__),
-    )
-    return {one for catalogue in catalogues for one in catalogue.texts.values()}
+    boards = (broker.dispatch.text.load(Path(path), language).texts for path in dashboards.text.__path__)
+    pages = (part.catalogue(language).texts for part in (broker.dispatch.text, deploy.text))
+    node = edge.text.catalogue(language).texts
+    return {one for told in (*pages, *boards, node) for one in told.values()}
 
 
 def shown(said: str, known: set[str]) -> bool:
