@@ -30,7 +30,7 @@ _SEEN = PurePosixPath("/mosquitto/config")
 _USER = "banksman"
 """The broker, workers and pages run as this one: pages that revoke a certificate write the broker's list."""
 _CONTAINER_USERS = {_USER: 10001, "postgres": 999, "grafana": 472}
-_OWNERS = {"dispatch": _USER, "pki": _USER, "broker": _USER, "secrets/influx-admin": _USER}
+_OWNERS = {"dispatch": _USER, "pki": _USER, "broker": _USER}
 """Who has to read what, besides root."""
 _MORE_OWNERS = {
     "containers": {"secrets/postgres": "postgres", "secrets/grafana-admin": "grafana"},
@@ -99,7 +99,7 @@ def _services(settings: ServerSettings) -> dict[str, tuple[str, str]]:
     """Clients of the broker: role and site by name."""
     workers = {f"dispatch-{n}" if n > 1 else "dispatch": ("dispatch", "") for n in range(1, settings.workers + 1)}
     sirens = {f"siren-{site}"[:32].rstrip("-"): ("siren", site) for site in settings.sirens}
-    return workers | {"grafana": ("viewer", "")} | sirens
+    return workers | {"grafana": ("viewer", ""), "roll-out": ("dispatch", "")} | sirens
 
 
 def _broker(folder: Path, settings: ServerSettings, pki: Pki, now: float, done: Done) -> None:
@@ -147,6 +147,9 @@ def _files(folder: Path, settings: ServerSettings, pki: Pki) -> Iterator[tuple[P
         for path, mode in zip(pki.files_of(names.service(name)), (files.PUBLIC, files.SECRET), strict=True):
             yield dispatch / path.name, path.read_bytes(), mode, mine
         yield dispatch / f"{name}.yaml", dispatch_text(folder, settings, n).encode(), files.SECRET, mine
+    if settings.boards:  # for enrolment, whose user cannot look into `secrets`
+        token = secret(folder, "influx-admin").encode() + b"\n"
+        yield dispatch / "influx-admin", token, files.SECRET, both
     seen = PurePosixPath("/etc/caddy") if settings.runs == "containers" else PurePosixPath(proxy.resolve())
     yield proxy / "Caddyfile", caddy_text(settings, seen).encode(), files.PUBLIC, {"proxy"}
     yield folder / "ntp/chrony.conf", chrony_text(settings).encode(), files.PUBLIC, {"ntp"}
@@ -194,11 +197,13 @@ def dispatch_text(folder: Path, settings: ServerSettings, worker: int) -> str:
         "pki": "../pki",
         "metrics": {"host": outside, "port": layout.METRICS if containers else layout.METRICS + 2 * (worker - 1)},
     }
+    if (folder / "dispatch/cards.toml").is_file():
+        text["cards"] = "cards.toml"
     if settings.boards and layout.has_secret(folder, layout.INFLUX_DISPATCH):
         token = secret(folder, layout.INFLUX_DISPATCH)
         text["influx"] = {"url": f"http://{places.influx}", "org": ORG, "bucket": ORG, "token": token}
         nodes = f"https://{layout.in_url(settings.hosts[0])}:{layout.INFLUX}"
-        text["enrol"] = enrol | {"influx_admin_token_file": "../secrets/influx-admin", "influx_url": nodes}
+        text["enrol"] = enrol | {"influx_admin_token_file": "influx-admin", "influx_url": nodes}
     return _MADE + "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in text.items())
 
 

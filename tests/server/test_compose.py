@@ -15,7 +15,7 @@ from broker.dispatch import settings as dispatch
 from deploy.server import layout
 from deploy.server.settings import load
 from tests.conftest import REPO, need
-from tests.server.builders import compose_program, edit, program, run
+from tests.server.builders import compose_program, edit, program, run, server
 
 Json = dict[str, Any]
 ONCE = {"migrate", "tools"}
@@ -153,6 +153,23 @@ def test_ports_are_those_of_dispatchs_settings(services: Json, made: Path) -> No
     assert {port["target"] for port in services["worker"]["ports"]} == set(ports)
     assert f"{ports}" in " ".join(services["worker"]["healthcheck"]["test"])
     assert f":{settings.web.port}/healthz" in " ".join(services["web"]["healthcheck"]["test"])
+    assert f":{layout.HEALTH}/" in " ".join(services["proxy"]["healthcheck"]["test"])
+
+
+def test_pages_and_workers_have_what_enrolment_needs(folder: Path) -> None:
+    """Also workers: they finish what could not be finished at once."""
+    layout.keep_secret(folder, layout.INFLUX_DISPATCH, "made-by-setup")
+    server("init", folder)
+    read: Json = json.loads(run(compose_program(), "--profile", "*", "config", "--format", "json", cwd=folder))
+    for name in ("web", "worker", "worker-2"):
+        settings = dispatch.load(folder / "dispatch/dispatch.yaml")
+        assert settings.enrol is not None
+        assert settings.enrol.broker is not None
+        assert settings.enrol.influx_admin_token_file is not None
+        mounts = {Path(one["source"]): not one.get("read_only") for one in read["services"][name]["volumes"]}
+        assert mounts.get(settings.enrol.pki.resolve()), f"{name} cannot write the authority's folder"
+        assert mounts.get(settings.enrol.broker.resolve()), f"{name} cannot write the broker's folder"
+        assert settings.enrol.influx_admin_token_file.resolve().parent in mounts, name
 
 
 def test_boards_and_report_know_where_they_are(services: Json, made: Path) -> None:

@@ -17,6 +17,7 @@ from broker.dispatch import settings as dispatch
 from broker.mosquitto import check as broker_check
 from broker.mosquitto import settings as mosquitto
 from broker.pki import check as pki_check
+from broker.pki import names
 from broker.pki.authority import Pki
 from broker.pki.certificates import PRIVATE
 from deploy.server import layout
@@ -150,7 +151,7 @@ def test_a_change_of_the_file_reaches_everything_that_follows_from_it(folder: Pa
     assert broker.limits.connections == 50
     roles = {service.name: service.role for service in broker.services}
     assert roles == {
-        "dispatch": "dispatch", "dispatch-2": "dispatch", "grafana": "viewer",
+        "dispatch": "dispatch", "dispatch-2": "dispatch", "grafana": "viewer", "roll-out": "dispatch",
         "siren-north-yard": "siren", "siren-quay": "siren",
     }  # fmt: skip
     second = dispatch.load(folder / "dispatch/dispatch-2.yaml")
@@ -195,6 +196,33 @@ def test_dispatch_takes_its_settings(tmp_path: Path, more: tuple[str, ...]) -> N
     ]  # fmt: skip
     assert [path for path in wanted if path is None or not path.is_file()] == []
     assert settings.mqtt.host in mosquitto.load(folder / "broker").hosts
+
+
+def test_a_roll_out_has_its_certificate(folder: Path) -> None:
+    cert, key = Pki(folder / "pki").files_of(names.service("roll-out"))
+    assert cert.is_file()
+    assert key.is_file()
+
+
+def test_cards_that_are_described_have_their_page_and_keep_it(folder: Path) -> None:
+    assert dispatch.load(folder / "dispatch/dispatch.yaml").cards is None
+    (folder / "dispatch/cards.toml").write_text("")
+    server("init", folder)
+    assert dispatch.load(folder / "dispatch/dispatch.yaml").cards == folder / "dispatch/cards.toml"
+    assert "nothing has changed" in server("init", folder)
+
+
+@pytest.mark.parametrize("runs", [(), ("--plain",)])
+def test_the_user_of_dispatch_can_read_influxdbs_operator_token(tmp_path: Path, runs: tuple[str, ...]) -> None:
+    """Not in `secrets`, which is root's."""
+    folder = make(tmp_path / "srv", *runs)
+    layout.keep_secret(folder, layout.INFLUX_DISPATCH, "made-by-setup")
+    server("init", folder)
+    settings = dispatch.load(folder / "dispatch/dispatch.yaml")
+    assert settings.enrol is not None
+    assert settings.enrol.influx_admin_token_file == folder / "dispatch/influx-admin"
+    assert layout.secret(folder, "influx-admin") == (folder / "dispatch/influx-admin").read_text().strip()
+    assert stat.S_IMODE((folder / "dispatch/influx-admin").stat().st_mode) == 0o600
 
 
 def test_the_authority_of_before_stays(tmp_path: Path) -> None:

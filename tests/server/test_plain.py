@@ -71,9 +71,10 @@ def test_services_reach_what_init_makes_and_write_no_more_than_they_must() -> No
     assert f"worker {home}/dispatch/%i.yaml" in text["banksman-worker@.service"]
     assert f"web {home}/dispatch/dispatch.yaml" in text["banksman-web.service"]
     writes = {name: re.findall(r"(?m)^ReadWritePaths=(.*)", unit) for name, unit in text.items()}
+    enrolment = [f"{home}/pki {home}/broker"]
     assert {name: paths for name, paths in writes.items() if paths} == {
-        "banksman-web.service": [f"{home}/pki {home}/broker"]  # enrolment
-    }
+        "banksman-web.service": enrolment, "banksman-worker@.service": enrolment
+    }  # fmt: skip
     for name in ("banksman-worker@.service", "banksman-web.service"):
         assert f"StateDirectory=banksman banksman/{layout.EVIDENCE_FOLDER.name}\n" in text[name]
     script = (PLAIN / "install.sh").read_text()
