@@ -216,7 +216,7 @@ def test_without_the_server_it_works_alone_and_asks_again(
     root.has_program_of(offline[0])
     card(root, office.payload())
     assert root.install().code == 75
-    for part in (WAITING, "还连不上站点服务器", "https://10.0.0.5:8444/enrol"):
+    for part in (WAITING, "还连不上工地服务器", "https://10.0.0.5:8444/enrol"):
         assert part in status(root)
     etc = root.path / "etc"
     assert (etc / "banksman/site.yaml").exists()

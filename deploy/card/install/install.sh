@@ -286,7 +286,7 @@ go() {
         marked started || start
         mark started
         n=6 zh="取得节点证书" en="Getting the node's certificate" detail=$later
-        told waiting "还连不上站点服务器，会自动重试。节点已在工作。请检查网线或 Wi-Fi，并确认服务器已开机。" \
+        told waiting "还连不上工地服务器，会自动重试。节点已在工作。请检查网线或 Wi-Fi，并确认服务器已开机。" \
             "The site server cannot be reached yet; it is tried again by itself. The node works meanwhile. Check the network cable or Wi-Fi, and that the server is on."
         exit 75
     fi
