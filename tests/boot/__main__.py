@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -179,6 +180,7 @@ def boot_file(card: Path, name: str) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what it started ends with it
     try:
         main()
     except NotReached as error:
