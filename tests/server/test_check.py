@@ -85,8 +85,8 @@ GOOD = [("ok", "folder"), ("ok", "certificates")]
         (_no_secret, 0, [("bad", "broken")]),
         (_no_authority, 0, [("bad", "broken")]),
         (_nothing, 398 - 31, GOOD),
-        (_nothing, 398 - 29, [("ok", "folder"), *4 * [("warn", "ends")]]),
-        (_nothing, 399, [("ok", "folder"), *4 * [("bad", "ended")]]),
+        (_nothing, 398 - 29, [("ok", "folder"), *5 * [("warn", "ends")]]),
+        (_nothing, 399, [("ok", "folder"), *5 * [("bad", "ended")]]),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
