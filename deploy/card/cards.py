@@ -51,6 +51,11 @@ def load(path: Path) -> Cards:
         data = path.read_bytes()
     except OSError as error:
         raise CardError("file.unreadable", where=path, problem=error.strerror or "?") from error
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path) -> Cards:
+    """What stands in the file `path`. Raises CardError."""
     return read(Cards, data, str(path), {"folder": path.parent})
 
 

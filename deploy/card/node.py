@@ -60,9 +60,7 @@ class Node(Section):
 
 
 class Server(Section):
-    """The site server as the node sees it. name: as in its certificate. ntp: empty: the system's own.
-
-    XX"""
+    """The site server as the node sees it. name: as in its certificate. ntp: empty: the system's own."""
 
     name: Host
     enrol_url: Https

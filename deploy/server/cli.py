@@ -22,12 +22,14 @@ from dashboards.faults import PushError
 from dashboards.faults import told as told_of_boards
 from dashboards.grafana import GrafanaError
 from dashboards.text import Language
+from deploy.card.errors import CardError
 from deploy.server import backup as backups
 from deploy.server import check as checks
 from deploy.server import settings as settings_file
 from deploy.server import setup as steps
+from deploy.server.cards import describe
 from deploy.server.check import Grade
-from deploy.server.layout import INFLUX_GRAFANA, Places
+from deploy.server.layout import CARDS, INFLUX_GRAFANA, Places
 from deploy.server.make import Done, make
 from deploy.server.settings import FILE, ServerError, ServerSettings, load
 from deploy.terminal import failed, language_of
@@ -174,6 +176,32 @@ def setup(
         _first_admin(folder, login, text)
     if restart:
         typer.echo(text("server.init.restart", services="worker, web"))
+
+
+@app.command()
+def cards(
+    folder: Folder,
+    image: Annotated[Path, typer.Argument(help="Raspberry Pi OS Lite (64-bit), .img.xz as downloaded.")],
+    release: Annotated[Path, typer.Argument(help="The signed release that new nodes start with.")],
+    *,
+    sha256: Annotated[str, typer.Option(help="Of the image, from the page that it was downloaded from.")],
+    public_key: Annotated[Path, typer.Option("--public-key", help="release.pub, which the release is signed with.")],
+    lang: Spoken = "",
+) -> None:
+    """Say what cards of nodes are made of; the pages then have a Cards page."""
+    spoken = _spoken(lang)
+    text = catalogue(spoken)
+    with _told(spoken):
+        settings = load(folder)
+        try:
+            described = describe(folder, settings, image=image, sha256=sha256, release=release, public_key=public_key)
+        except CardError as error:
+            raise ServerError(error.told(spoken)) from error
+        typer.echo(
+            text("server.cards", path=folder / CARDS, image=described.image.name, release=described.release.name)
+        )
+        done = make(folder, settings, time.time())
+    _tell(folder, settings, done, text)
 
 
 _MARKS = {Grade.OK: "✓", Grade.WARN: "!", Grade.BAD: "✗"}

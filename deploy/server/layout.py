@@ -5,6 +5,7 @@ secrets/NAME                   one secret each, made once
 pki/  broker/                  the private authority; the broker's folder (docs/broker.md)
 dispatch/                      settings, certificates and keys of workers and pages
 proxy/  ntp/                   Caddyfile; chrony.conf
+cards/                         image, release and cards.toml, by `server cards`
 compose.yaml  .env             only where containers run it
 """
 
@@ -26,6 +27,8 @@ INFLUX = 8086
 """For nodes at the proxy. InfluxDB itself has the same port, inside or on loopback."""
 HEALTH = 2080
 """Of the proxy, on loopback."""
+CARDS = "cards"
+"""What cards of nodes are made of; where nothing is described there, there is no Cards page."""
 EVIDENCE_FOLDER = Path("/var/lib/banksman/evidence")
 
 

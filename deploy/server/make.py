@@ -57,7 +57,7 @@ def make(folder: Path, settings: ServerSettings, now: float) -> Done:
     Raises PkiError, BrokerError, ServerError and OSError.
     """
     done = Done()
-    for name in ("secrets", "dispatch", "proxy", "ntp", "broker"):
+    for name in ("secrets", "dispatch", "proxy", "ntp", "broker", layout.CARDS):
         (folder / name).mkdir(exist_ok=True, mode=0o700 if name in ("secrets", "dispatch") else 0o755)
     for name in layout.SECRETS:
         if not layout.has_secret(folder, name):
@@ -197,8 +197,8 @@ def dispatch_text(folder: Path, settings: ServerSettings, worker: int) -> str:
         "pki": "../pki",
         "metrics": {"host": outside, "port": layout.METRICS if containers else layout.METRICS + 2 * (worker - 1)},
     }
-    if (folder / "dispatch/cards.toml").is_file():
-        text["cards"] = "cards.toml"
+    if (folder / layout.CARDS / "cards.toml").is_file():
+        text["cards"] = f"../{layout.CARDS}/cards.toml"
     if settings.boards and layout.has_secret(folder, layout.INFLUX_DISPATCH):
         token = secret(folder, layout.INFLUX_DISPATCH)
         text["influx"] = {"url": f"http://{places.influx}", "org": ORG, "bucket": ORG, "token": token}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pty
 import stat
@@ -20,10 +21,12 @@ from broker.pki import check as pki_check
 from broker.pki import names
 from broker.pki.authority import Pki
 from broker.pki.certificates import PRIVATE
+from deploy.card import cards
 from deploy.server import layout
 from deploy.server.settings import load
 from tests.server.builders import ADDRESS, FIRST, HOST, NAME, edit, make, server, snapshot
 from tests.servers import mosquitto_binary
+from tests.update.builders import Maker
 
 
 @pytest.mark.parametrize("more", [(), ("--plain", "--workers", "2"), ("--without-boards", "--certificate", "files")])
@@ -204,12 +207,39 @@ def test_a_roll_out_has_its_certificate(folder: Path) -> None:
     assert key.is_file()
 
 
+def _card_files(maker: Maker) -> tuple[str, str, str, str]:
+    """An image, its checksum, a signed release, and the key for it."""
+    image = maker.folder / "raspios.img.xz"
+    image.write_bytes(b"as downloaded")
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    return str(image), sha256, str(maker.app("9.9.9", 1)), str(maker.public_key)
+
+
 def test_cards_that_are_described_have_their_page_and_keep_it(folder: Path) -> None:
     assert dispatch.load(folder / "dispatch/dispatch.yaml").cards is None
-    (folder / "dispatch/cards.toml").write_text("")
-    server("init", folder)
-    assert dispatch.load(folder / "dispatch/dispatch.yaml").cards == folder / "dispatch/cards.toml"
+    maker = Maker(folder.parent)
+    image, sha256, release, public = _card_files(maker)
+    server("cards", folder, image, release, "--sha256", sha256, "--public-key", public)
+    described = dispatch.load(folder / "dispatch/dispatch.yaml").cards
+    assert described is not None
+    found = cards.load(described)
+    assert cards.check(found) == "9.9.9"
+    assert found.ca.read_bytes() == (folder / "pki/ca.pem").read_bytes()
+    settings = load(folder)
+    assert found.server.name == settings.hosts[0]
+    assert found.server.page_url == f"https://{settings.name}"
     assert "nothing has changed" in server("init", folder)
+
+
+def test_cards_of_another_image_or_a_release_of_somebody_else_are_refused(folder: Path) -> None:
+    image, sha256, release, _ = _card_files(Maker(folder.parent))
+    wrong = "0" * 64
+    assert wrong in server("cards", folder, image, release, "--sha256", wrong, "--public-key", release, code=2)
+    stranger = folder.parent / "stranger"
+    stranger.mkdir()
+    other = str(Maker(stranger).public_key)
+    assert "not signed" in server("cards", folder, image, release, "--sha256", sha256, "--public-key", other, code=2)
+    assert not (folder / "cards/cards.toml").exists()
 
 
 @pytest.mark.parametrize("runs", [(), ("--plain",)])
