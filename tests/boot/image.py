@@ -17,11 +17,11 @@ from tests.arm.board import unpack
 from tests.card.images import MIB, TRIXIE, pi_image
 
 PACKAGES = (
-    "base-files", "base-passwd", "bash", "busybox-static", "ca-certificates", "cloud-init", "coreutils", "dash", "dbus",
-    "debianutils", "diffutils", "e2fsprogs", "findutils", "gawk", "grep", "gzip", "hostname", "init-system-helpers",
-    "iproute2", "kmod", "libc-bin", "libstdc++6", "linux-image-arm64", "login", "mount", "netbase", "netcat-openbsd",
-    "openssl", "passwd", "procps", "python3", "python3-venv", "sed", "systemd-sysv", "systemd-timesyncd", "tar", "tzdata", "udev",
-    "util-linux",
+    "base-files", "base-passwd", "bash", "busybox-static", "ca-certificates", "cloud-init", "coreutils", "dash",
+    "dbus", "debianutils", "diffutils", "e2fsprogs", "findutils", "gawk", "grep", "gzip", "hostname",
+    "init-system-helpers", "iproute2", "kmod", "libc-bin", "libstdc++6", "linux-image-arm64", "login", "mount",
+    "netbase", "netcat-openbsd", "openssl", "passwd", "procps", "python3", "python3-venv", "sed", "systemd-sysv",
+    "systemd-timesyncd", "tar", "tzdata", "udev", "util-linux",
 )  # fmt: skip
 ENABLED = (
     "systemd-networkd", "systemd-timesyncd", "cloud-init-main", "cloud-init-local", "cloud-init-network",
