@@ -28,7 +28,7 @@ proof-boot: $(VENV)/.dev tools
 # The full-size runs of the kill test and the fuzz tests.
 proof: $(VENV)/.dev tools
 	BANKSMAN_PROOF=1 $(BIN)/pytest --timeout=3600 tests/kill tests/dispatch/kill tests/dispatch/core/test_fuzz.py \
-		tests/site tests/mqtt tests/detect tests/models tests/card
+		tests/site tests/mqtt tests/detect tests/models tests/card tests/update tests/enrol
 
 bench: $(VENV)/.dev tools
 	$(BIN)/python -m tests.bench.node
