@@ -36,7 +36,7 @@ from broker.dispatch import ledger
 from broker.dispatch import settings as dispatch_settings
 from broker.dispatch.database import migrate, open_engine, reading
 from deploy.server import check
-from deploy.server.layout import Places, secret
+from deploy.server.layout import CARDS, Places, secret
 from deploy.server.make import give
 from deploy.server.services import Influx
 from deploy.server.settings import FILE, ServerError, ServerSettings, load
@@ -46,6 +46,8 @@ _SITE, _INFLUX, _EVIDENCE = "site", "influx", "evidence"
 _PART = 1 << 20
 _KEPT = (FILE, "secrets", "pki", "broker", "dispatch", "proxy", "ntp", "compose.yaml", ".env")
 """Of the folder; backups may lie there, too."""
+_CARDS = PurePosixPath(CARDS, "cards.toml")
+"""Without it, pages whose settings name it do not start; image and release beside it can be had again."""
 _PRIVATE = ("secrets", "pki", "dispatch")
 _MARK = "restore.json"
 """In the folder while a restore is under way: which backup, and what of it is done."""
@@ -130,7 +132,11 @@ def _keep(tar: tarfile.TarFile, top: Path, path: Path, to: str, keys: bool) -> E
     """None for what is not kept, or was removed meanwhile."""
     inner = PurePosixPath(path.relative_to(top))
     if to == _SITE:
-        if inner.parts[0] not in _KEPT or inner.is_relative_to("broker/data") or inner.name == ".lock":
+        if (
+            (inner.parts[0] not in _KEPT and inner != _CARDS)
+            or inner.is_relative_to("broker/data")
+            or inner.name == ".lock"
+        ):
             return None
         if not keys and inner.match("pki/authorities/*.key"):
             return None

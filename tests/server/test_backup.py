@@ -136,6 +136,8 @@ ALL = ["site", "database", "evidence", "influx", "done"]
 def test_everything_is_there_again(world: World, keys: bool) -> None:
     (world.folder / "an-older-backup.tar").write_bytes(b"not to be kept")
     (world.folder / "broker/data/mosquitto.db").write_bytes(b"not to be kept")
+    (world.folder / "cards/raspios.img.xz").write_bytes(b"not to be kept")
+    (world.folder / "cards/cards.toml").write_text("# the pages do not start without it\n")
     manifest = world.back_up(keys=keys)
     assert manifest.keys == keys
     assert stat.S_IMODE(world.file.stat().st_mode) == 0o600
@@ -148,7 +150,7 @@ def test_everything_is_there_again(world: World, keys: bool) -> None:
     assert world.pictures() == pictures
     assert len(pictures) == 3
     assert world.points.read_bytes() == points
-    for name in ("an-older-backup.tar", "broker/data/mosquitto.db", "pki/.lock"):
+    for name in ("an-older-backup.tar", "broker/data/mosquitto.db", "pki/.lock", "cards/raspios.img.xz"):
         site.pop(name)
     key = site.pop("pki/authorities/1.key")
     assert now.pop("pki/authorities/1.key", None) == (key if keys else None)
