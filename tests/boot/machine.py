@@ -22,8 +22,8 @@ class Machine:
     def __init__(self, system: System, card: Path, cmdline: str, log: Path) -> None:
         self._log = log
         self._control = log.with_suffix(".qmp")
-        # The last console is the one that init writes to.
-        words = f"{cmdline} console=ttyAMA0 panic=-1 systemd.show_status=no"
+        # The last console is the one that init writes to. Nobody is there whom systemd could ask at a first boot.
+        words = f"{cmdline} console=ttyAMA0 panic=-1 systemd.show_status=no systemd.firstboot=off"
         self._command = [
             "nice", "qemu-system-aarch64", "-machine", "virt", "-cpu", CPU, "-smp", str(CORES), "-m", str(MEMORY_MB),
             "-display", "none", "-no-reboot", "-kernel", str(system.kernel), "-initrd", str(system.initrd),
