@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,50 @@ def test_a_card_that_is_filled_anew_makes_another_node_of_the_box(
     assert "north/crane-01" in status(root)
     assert (root.path / "etc/hostname").read_text() == "banksman-crane-01\n"
     assert 'id: "crane-01"' in (root.path / "etc/banksman/site.yaml").read_text()
+
+
+@pytest.fixture
+def installed(root: Root, offline: tuple[Root, Payload]) -> Root:
+    """The node that was installed, to be changed."""
+    subprocess.run(["cp", "-a", f"{offline[0].path}/.", root.path], check=True)
+    return root
+
+
+def test_a_card_that_brings_an_older_program_leaves_the_newer_one(installed: Root, office: Office) -> None:
+    state = installed.opt("banksman/state.json")
+    values = json.loads(state.read_text())
+    values["taken"]["banksman"] = [9, "0.9.0"]
+    state.write_text(json.dumps(values))
+    inject(Folder(installed.boot), office.payload(node="crane-01", identity=office.key(node="crane-01")))
+    ran = installed.install()
+    assert ran.code == 0, ran.said
+    assert "older: sequence 1; 9 (0.9.0) was taken" in ran.said
+    assert json.loads(state.read_text())["taken"]["banksman"] == [9, "0.9.0"]
+
+
+def test_what_was_found_of_another_card_says_nothing_of_this_one(root: Root, offline: tuple[Root, Payload]) -> None:
+    marks = root.path / "var/lib/banksman-install"
+    marks.mkdir()
+    for name in ("files", "release"):
+        (marks / name).touch()
+    (marks / "card").write_text("of another card\n")
+    _damage(card(root, offline[1]))
+    assert root.install().code == 1
+    assert "ca.pem: FAILED" in status(root)
+
+
+def test_a_node_that_puts_a_link_in_the_place_of_a_file_reaches_nothing_else(installed: Root, office: Office) -> None:
+    """Some folders are the node's, and this script is root."""
+    inject(Folder(installed.boot), office.payload(node="crane-01", identity=office.key(node="crane-01")))
+    victim = installed.path / "etc/victim"
+    victim.write_text("root's own\n")
+    victim.chmod(0o600)
+    (installed.path / "tmp/link").write_text(
+        "set -T; trap '[[ $BASH_COMMAND != cat* || ${1-} != */installed ]] || ln -sf /etc/victim \"$1.new\"' DEBUG\n"
+    )
+    ran = installed.install(BASH_ENV="/tmp/link")  # noqa: S108 of the root
+    assert ran.code == 1, ran.said
+    assert (victim.read_text(), stat.S_IMODE(victim.stat().st_mode)) == ("root's own\n", 0o600)
 
 
 def commands(office: Office, folder: Path) -> int:
@@ -257,6 +303,28 @@ def test_it_enrols_when_the_server_is_there(
     assert not (root.boot / "banksman/enrol.json").exists()
 
 
+def test_a_card_that_differs_in_its_token_alone_brings_a_new_certificate(
+    root: Root, office: Office, place: Place, offline: tuple[Root, Payload]
+) -> None:
+    """As when the old one ends. Checksums, which know no secrets, are those of before."""
+    root.has_program_of(offline[0])
+    card(root, ordered(office, place, place.token()))
+    assert root.install(network=True).code == 0
+    before, sums = (root.path / "etc/banksman/node.pem").read_text(), root.boot / "banksman/SHA256SUMS"
+    same = sums.read_text()
+    with (root.path / "etc/banksman/site.yaml").open("a") as drawn:
+        drawn.write("# zones that were drawn\n")
+    inject(Folder(root.boot), ordered(office, place, place.token()))
+    assert sums.read_text() == same
+    assert root.run("/bin/bash", "/boot/firmware/banksman/install.sh").code == 0
+    assert (root.path / "etc/systemd/system/banksman-install.service").exists()
+    ran = root.install(network=True)
+    assert ran.code == 0, ran.said
+    assert (root.path / "etc/banksman/node.pem").read_text() != before
+    assert "# zones that were drawn" in (root.path / "etc/banksman/site.yaml").read_text()
+    assert not (root.boot / "banksman/enrol.json").exists()
+
+
 def test_a_token_that_is_no_good_says_what_to_do(
     root: Root, office: Office, place: Place, offline: tuple[Root, Payload]
 ) -> None:
@@ -298,3 +366,16 @@ def test_the_hook_of_the_command_line_takes_itself_away(root: Root, office: Offi
     after = (root.boot / "cmdline.txt").read_text()
     assert after.split() == [word for word in before if not word.startswith("systemd.")]
     assert after.count("\n") == 1
+
+
+def test_the_command_line_is_put_right_also_where_there_is_nothing_to_do(root: Root, office: Office) -> None:
+    """Else the system would restart for ever."""
+    inject(Folder(stock(root.boot, BOOKWORM)), office.payload())
+    for name in GO_AWAY:
+        (root.boot / "banksman" / name).unlink(missing_ok=True)
+    digest = sha256((root.boot / "banksman/SHA256SUMS").read_bytes()).hexdigest()
+    (root.path / "var/lib/banksman").mkdir()
+    (root.path / "var/lib/banksman/installed").write_text(f"{digest}  -\n")
+    assert root.run("/bin/bash", "/boot/firmware/banksman/install.sh").code == 0
+    assert "systemd." not in (root.boot / "cmdline.txt").read_text()
+    assert not (root.path / "etc/systemd/system/banksman-install.service").exists()

@@ -21,18 +21,23 @@ least_mb=900 # free on the disk: the program, unpacked and packed, and some air
 
 # What is on this card, as installed holds it: a card that was filled anew is worked through anew.
 this_card() { sha256sum <"$here/SHA256SUMS"; }
-if [ -e "$var/installed" ] && [ "$(cat "$var/installed")" = "$(this_card)" ]; then exit 0; fi
+# What is secret, and therefore wiped. It differs from card to card and is not in SHA256SUMS.
+secrets=(enrol.json node.key influx.token wifi.nmconnection site.yaml)
+done_already() {
+    local file
+    [ "$(cat "$var/installed" 2>/dev/null)" = "$(this_card)" ] || return 1
+    for file in "${secrets[@]}"; do [ ! -e "$here/$file" ] || return 1; done
+}
 
 # -- files that are whole or not there, whenever the power goes ---------------------------------------------------------
 
-# into FILE MODE: standard input
+# into FILE MODE: standard input. A file of its own: some folders are the node's, who might put a link in its place.
 into() {
-    mkdir -p "$(dirname "$1")"
-    rm -f "$1.new"
-    (umask 077 && cat >"$1.new")
-    chmod "$2" "$1.new"
-    sync "$1.new"
-    mv -fT "$1.new" "$1"
+    mkdir -p "$(dirname "$1")" &&
+        rm -f "$1.new" &&
+        (umask "$(printf %03o $((0777 & ~0$2)))" && set -o noclobber && cat >"$1.new") &&
+        sync "$1.new" &&
+        mv -fT "$1.new" "$1"
 }
 
 # put SOURCE FILE MODE
@@ -54,7 +59,7 @@ with open(sys.argv[1], "rb") as file:
 
 # -- the hook -----------------------------------------------------------------------------------------------------------
 
-hook() {
+enlist() {
     into "/etc/systemd/system/$unit" 644 <<UNIT
 [Unit]
 Description=Banksman: makes a node of this computer
@@ -75,10 +80,14 @@ WantedBy=multi-user.target
 UNIT
     systemctl --quiet enable "$unit"
     sync
+}
+
+hook() {
     local cmdline="${here%/*}/cmdline.txt"
+    done_already || enlist
     if grep -q 'systemd\.run=' "$cmdline"; then # it was this that brought us here; the system restarts by itself now
         sed -E 's| systemd\.(run[a-z_]*\|unit)=[^ ]*||g' "$cmdline" | into "$cmdline" 644
-    else
+    elif ! done_already; then
         systemctl daemon-reload
         systemctl --no-block start "$unit"
     fi
@@ -207,7 +216,8 @@ install_program() {
     free=$(($(df --output=avail -k "$opt" | tail -n 1) / 1024))
     [ "$free" -ge "$least_mb" ] || give_up "磁盘空间不足：剩余 $free MB，需要 $least_mb MB。请换一张 16 GB 以上的卡。" \
         "The card is too small or full: $free MB are free, $least_mb MB are needed. Take a card of 16 GB or more."
-    try guard install "$here/app.tar" "$here/release.pub" "$opt" || give_up \
+    # A card that was filled before the last update brings an older program: the newer one stays.
+    try guard install "$here/app.tar" "$here/release.pub" "$opt" || [[ -e $opt/current && $detail == older:* ]] || give_up \
         "程序没有装上。断电后再通电会自动重试；仍然失败时请换一张卡，并把本文件发给管理员。" \
         "The program could not be installed. Switch off and on: it is tried again. If that fails as well, take another card and send this file to your administrator."
     put "$opt/current/guard.py" "$opt/guard.py" 644
@@ -233,11 +243,10 @@ later=''
 
 identify() {
     step "取得节点证书" "Getting the node's certificate"
-    marked identity && return
     local code=0
     try "$opt/current/bin/banksman" node enrol "$here" || code=$?
     case $code in
-    0) mark identity ;;
+    0) ;;
     3) later=${detail:-yes} ;;
     *) give_up "请在网页「制卡」上为这个节点重新制作一张卡。" "Make a new card for this node on the Cards page." ;;
     esac
@@ -247,7 +256,7 @@ identify() {
 wipe() {
     step "清除卡上的密钥" "Removing secrets from the card"
     local file
-    for file in enrol.json node.key influx.token wifi.nmconnection site.yaml; do
+    for file in "${secrets[@]}"; do
         [ -e "$here/$file" ] || continue
         shred --iterations=1 --zero "$here/$file"
         sync "$here/$file"
@@ -273,6 +282,10 @@ go() {
     exec 9>/run/banksman-install.lock
     flock 9
     trap 'unforeseen "line $LINENO: $BASH_COMMAND"' ERR
+    if [ ! -e "$marks/card" ] || [ "$(cat "$marks/card")" != "$(this_card)" ]; then
+        rm -rf "$marks" # they are of another card
+        this_card | into "$marks/card" 600
+    fi
     site=$(setting node site)
     node=$(setting node node)
     check_files
@@ -303,6 +316,6 @@ go() {
 
 case ${1-} in
 '') hook ;;
-go) go ;;
+go) done_already || go ;;
 *) echo "usage: install.sh [go]" >&2 && exit 2 ;;
 esac
