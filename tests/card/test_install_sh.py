@@ -137,6 +137,21 @@ def test_a_card_that_brings_an_older_program_leaves_the_newer_one(installed: Roo
     assert json.loads(state.read_text())["taken"]["banksman"] == [9, "0.9.0"]
 
 
+def test_what_fails_of_a_second_card_is_not_written_over_by_the_node_that_still_works(
+    installed: Root, office: Office
+) -> None:
+    """banksman-status.service writes where the first path is."""
+    tree = Folder(installed.boot)
+    inject(tree, office.payload(node="crane-01", identity=office.key(node="crane-01")))
+    _damage(tree)
+    assert installed.install().code == 1
+    assert FAILED in status(installed)
+    unit = (REPO / "deploy/systemd/etc/systemd/system/banksman-status.service").read_text()
+    (marker,) = re.findall(r"(?m)^ConditionPathExists=/(.*)", unit)
+    assert not (installed.path / marker).exists()
+    assert installed.opt("banksman/current").exists()
+
+
 def test_what_was_found_of_another_card_says_nothing_of_this_one(root: Root, offline: tuple[Root, Payload]) -> None:
     marks = root.path / "var/lib/banksman-install"
     marks.mkdir()

@@ -126,6 +126,10 @@ def test_the_clock_may_be_asked_whether_it_is_synchronised() -> None:
     assert "ProtectClock" not in unit
 
 
+def test_what_fails_before_the_start_does_not_keep_the_node_from_starting() -> None:
+    assert all(command.startswith("+-") for command in settings(NODE)["ExecStartPre"])
+
+
 def test_users_and_groups_are_what_systemd_sysusers_makes_of_them(tmp_path: Path) -> None:
     need(shutil.which("systemd-sysusers"), "systemd-sysusers is not installed")
     (tmp_path / "etc").mkdir()

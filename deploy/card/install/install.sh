@@ -282,6 +282,7 @@ go() {
     exec 9>/run/banksman-install.lock
     flock 9
     trap 'unforeseen "line $LINENO: $BASH_COMMAND"' ERR
+    rm -f "$var/installed" # else banksman-status would write over what is told here
     if [ ! -e "$marks/card" ] || [ "$(cat "$marks/card")" != "$(this_card)" ]; then
         rm -rf "$marks" # they are of another card
         this_card | into "$marks/card" 600
