@@ -16,6 +16,8 @@ from edge.site.model import Signal
 log = logging.getLogger(__name__)
 
 _LONGEST_S = 60.0
+_AGAIN_S = 1.0
+"""What could not be switched is tried again then."""
 
 
 class Signals:
@@ -100,7 +102,7 @@ class Signals:
             sounds = now < self._until
             self._switch("siren", self._pin, on=sounds)
             wait = min(wait, self._until - now) if sounds else wait
-        return wait
+        return min(wait, _AGAIN_S) if self._failed else wait
 
     def _switch(self, name: str, what: Light | Pin, *, on: bool) -> None:
         if self._was.get(name) is on:
@@ -112,10 +114,13 @@ class Signals:
             trouble = error.strerror or str(error)
             if name not in self._failed:  # said once
                 log.warning("signal.%s cannot be switched: %s", name, trouble)
-        (self._failed.discard if trouble is None else self._failed.add)(name)
+            self._failed.add(name)
+            self._was.pop(name, None)
+        else:
+            self._failed.discard(name)
+            self._was[name] = on
         if name == "siren":
             self.trouble = trouble
-        self._was[name] = on
 
     def _run(self) -> None:
         while not self._over:

@@ -187,6 +187,18 @@ def test_a_siren_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert [r.message for r in caplog.records] == ["signal.siren cannot be switched: Input/output error"], "said once"
 
 
+def test_a_siren_that_failed_is_tried_again() -> None:
+    clock, pin = ManualClock(), Pin(broken=True)
+    signals = Signals(clock, None, pin, 10.0)
+    signals.show(Sign.ALARM, frozenset({"a"}))
+    assert signals.turn() == pytest.approx(1.0)
+    pin.broken = False
+    clock.advance(1.0)
+    assert signals.turn() == pytest.approx(9.0)
+    assert pin.heard[-1] is True
+    assert signals.trouble is None
+
+
 def test_a_siren_that_is_not_to_be_had_is_told(tmp_path: Path) -> None:
     signals = Signals.of(Signal(led=None, siren=Siren(line="GPIO99")), ManualClock(), tmp_path)
     assert signals.trouble is not None
