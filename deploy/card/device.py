@@ -40,7 +40,7 @@ def held(drive: Drive) -> Iterator[int]:
         elif drive.stand_in:
             flags |= os.O_CREAT
         try:
-            descriptor = os.open(path, flags, 0o644)
+            descriptor = os.open(path, flags, 0o600)  # a file with an image holds its secrets
         except OSError as error:
             code = next(
                 (c for c, numbers in (("no_right", _NO_RIGHT), ("busy", _BUSY), ("read_only", _READ_ONLY))

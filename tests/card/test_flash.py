@@ -170,6 +170,7 @@ def test_a_file_that_is_not_there_yet_becomes_the_image(pi: PiImage, tmp_path: P
     card.flash(pi.path)
     assert len(card.content()) == pi.path.stat().st_size
     assert files_of(card.backing, offset=pi.offset) == TRIXIE | PAYLOAD
+    assert card.backing.stat().st_mode & 0o077 == 0, "a card holds secrets"
 
 
 def test_the_image_is_not_held_in_memory(file_card: Card, packed: Path) -> None:
