@@ -38,7 +38,9 @@ State = Literal["making", "ready", "failed"]
 
 @dataclass(frozen=True)
 class Card:
-    """by: person id. at, expires: Unix seconds. key: opens its image for Raspberry Pi Imager, which cannot log in.
+    """by: person id. at, expires: Unix seconds. image: SHA-256 of the official one that it is made of.
+
+    key: opens its image for Raspberry Pi Imager, which cannot log in.
 
     problem: why it failed, by language. made: once it is ready.
     """
@@ -48,6 +50,7 @@ class Card:
     by: str
     at: float
     expires: float
+    image: str
     key: str
     password: str
     state: State = "making"
@@ -97,7 +100,7 @@ class Workshop:
         given = token()
         card = Card(
             id=str(uuid7()), node=wanted.node, by=by, at=self._now(), expires=given.expires,
-            key=secrets.token_urlsafe(24), password=wanted.password,
+            image=self.cards.image_sha256, key=secrets.token_urlsafe(24), password=wanted.password,
         )  # fmt: skip
         (self._made / card.id).mkdir(mode=0o700)
         self._write(card)
@@ -120,7 +123,7 @@ class Workshop:
 
     def streams(self, card: Card) -> tuple[Path, Path]:
         """The two files that are the node's image, one behind the other."""
-        return self._made / card.id / "head.xz", self._base().root
+        return self._made / card.id / "head.xz", self._base(card.image).root
 
     def manifest(self, card: Card, url: str, icon: str) -> bytes:
         """url: where its image is to be had. card: one that is ready."""
@@ -137,7 +140,7 @@ class Workshop:
                 with (folder / "node.zip").open("wb") as out:
                     pack(whole, out)
                 with (folder / "head.xz").open("wb") as out:
-                    made = joined.make(self._base(), lambda tree: inject(tree, whole), out)
+                    made = joined.make(self._base(card.image), lambda tree: inject(tree, whole), out)
         except CardError as error:
             self._fail(card, error)
         except OSError as error:
@@ -145,8 +148,9 @@ class Workshop:
         else:
             self._write(replace(card, state="ready", made=made))
 
-    def _base(self) -> Base:
-        return joined.base(self.cards.image, self.cards.image_sha256, self.cards.folder)
+    def _base(self, image: str) -> Base:
+        """Of a card's own image: the administrator may have taken a newer one since."""
+        return joined.base(self.cards.image, image, self.cards.folder)
 
     def _fail(self, card: Card, error: CardError) -> None:
         log.warning("card of %s: %s", card.node.id, error)

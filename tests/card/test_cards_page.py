@@ -249,6 +249,16 @@ def test_an_image_that_is_not_the_official_one_fails_in_words(bench: Bench) -> N
     assert bench.logged_in("zhao").get(f"{at}/image").status_code == 404
 
 
+def test_a_card_stays_whole_when_there_is_a_newer_image(bench: Bench, tmp_path: Path) -> None:
+    at = made(bench)
+    before = bench.logged_in("zhao").get(f"{at}/image").content
+    other = tmp_path / "newer.img"
+    other.write_bytes(pi_image(tmp_path / "os.img").path.read_bytes() + bytes(4096))
+    newer = xz(other)
+    shop(bench).cards = shop(bench).cards.model_copy(update={"image": newer, "image_sha256": sha256(newer)})
+    assert bench.logged_in("zhao").get(f"{at}/image").content == before
+
+
 def test_a_restart_in_the_middle_is_told(bench: Bench) -> None:
     at = made(bench)
     file = shop(bench).cards.folder / "made" / at.rsplit("/", 1)[1] / "card.json"
