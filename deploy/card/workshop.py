@@ -81,7 +81,8 @@ class Workshop:
     def __iter__(self) -> Iterator[Card]:
         """Newest first; those whose token has expired are removed."""
         for folder in sorted(self._made.iterdir(), reverse=True):
-            card = self._read(folder.name)
+            with self._writing:  # else a card that is just ordered has a folder, and no file yet
+                card = self._read(folder.name)
             if card is None or card.expires <= self._now():
                 self.remove(folder.name)
             else:
@@ -102,8 +103,9 @@ class Workshop:
             id=str(uuid7()), node=wanted.node, by=by, at=self._now(), expires=given.expires,
             image=self.cards.image_sha256, key=secrets.token_urlsafe(24), password=wanted.password,
         )  # fmt: skip
-        (self._made / card.id).mkdir(mode=0o700)
-        self._write(card)
+        with self._writing:
+            (self._made / card.id).mkdir(mode=0o700)
+            self._keep(card)
         thread = threading.Thread(target=self._make, args=(card, wanted, given), name="card", daemon=True)
         self._threads = [*(t for t in self._threads if t.is_alive()), thread]
         thread.start()
@@ -157,10 +159,13 @@ class Workshop:
         self._write(replace(card, state="failed", problem={lang: error.told(lang) for lang in ("zh-CN", "en")}))
 
     def _write(self, card: Card) -> None:
-        values = asdict(card) | {"node": card.node.model_dump()}
         with self._writing:
             if (self._made / card.id).is_dir():  # it may have been removed meanwhile
-                files.write(self._made / card.id / "card.json", json.dumps(values).encode(), files.SECRET)
+                self._keep(card)
+
+    def _keep(self, card: Card) -> None:
+        values = asdict(card) | {"node": card.node.model_dump()}
+        files.write(self._made / card.id / "card.json", json.dumps(values).encode(), files.SECRET)
 
     def _read(self, number: str) -> Card | None:
         try:

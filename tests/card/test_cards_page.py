@@ -7,6 +7,7 @@ import json
 import logging
 import lzma
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -17,6 +18,7 @@ import pytest
 import typer
 from sqlalchemy import select
 
+from broker import files
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.enrol.tokens import find
 from broker.dispatch.settings import Settings
@@ -257,6 +259,24 @@ def test_a_card_stays_whole_when_there_is_a_newer_image(bench: Bench, tmp_path: 
     newer = xz(other)
     shop(bench).cards = shop(bench).cards.model_copy(update={"image": newer, "image_sha256": sha256(newer)})
     assert bench.logged_in("zhao").get(f"{at}/image").content == before
+
+
+def test_whoever_looks_while_a_card_is_ordered_does_not_take_it_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = files.write
+    looks: list[threading.Thread] = []
+
+    def slow(path: Path, data: bytes, mode: int = files.PUBLIC) -> None:
+        looks.append(threading.Thread(target=lambda: list(shop(bench)), daemon=True))
+        looks[-1].start()
+        looks[-1].join(0.2)
+        write(path, data, mode)
+
+    monkeypatch.setattr(workshop.files, "write", slow)
+    at = made(bench)
+    assert looks
+    assert bench.logged_in("zhao").get(f"{at}/node.zip").status_code == 200
 
 
 def test_a_restart_in_the_middle_is_told(bench: Bench) -> None:
