@@ -273,7 +273,7 @@ def test_whoever_looks_while_a_card_is_ordered_does_not_take_it_away(
         looks[-1].join(0.2)
         write(path, data, mode)
 
-    monkeypatch.setattr(workshop.files, "write", slow)
+    monkeypatch.setattr(files, "write", slow)
     at = made(bench)
     assert looks
     assert bench.logged_in("zhao").get(f"{at}/node.zip").status_code == 200
