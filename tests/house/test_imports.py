@@ -37,7 +37,17 @@ LINE = (
 )
 """The steps of the node in order, each of which may import itself and what stands before it."""
 SHARED = {"edge.values", "edge.beat", "edge.clock", "edge.geometry", "edge.text", "edge.site.model"}
-TOGETHER = {"edge.line", "edge.post", "edge.judge", "edge.node", "edge.live", "edge.health", "edge.heat", "edge.selfwatch", "edge.doctor"}
+TOGETHER = {
+    "edge.line",
+    "edge.post",
+    "edge.judge",
+    "edge.node",
+    "edge.live",
+    "edge.health",
+    "edge.heat",
+    "edge.selfwatch",
+    "edge.doctor",
+}
 """Files that put steps together; no step imports them."""
 
 
