@@ -6,6 +6,7 @@ Run it as the user whom the authority's folder belongs to.
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,10 @@ def _open(file: Path) -> tuple[Settings, Engine]:
 def _office(settings: Settings, engine: Engine) -> Office:
     if settings.enrol is None:
         raise SettingsError(["the settings have no section enrol; docs/enrolment.md says what belongs there"])
+    pki = settings.enrol.pki
+    if os.geteuid() == 0 != (owner := pki.stat().st_uid):  # who could not write afterwards what root has made
+        as_that_one = f"setpriv --reuid={owner} --clear-groups banksman enrol …"
+        raise SettingsError([f"{pki} belongs to user {owner}; run it as that one: {as_that_one}"])
     return Office.of(settings, settings.enrol, engine)
 
 

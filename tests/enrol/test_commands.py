@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import stat
@@ -23,6 +24,7 @@ from broker.pki.certificates import PRIVATE
 from deploy.enrol import app
 from deploy.pages import serving
 from edge.enrol.identity import check
+from tests.conftest import need
 from tests.enrol.builders import NAME, Box
 from tests.enrol.influx2 import ADMIN, Influx2Stub
 
@@ -157,6 +159,17 @@ def test_what_the_settings_name_and_is_not_there(server: Server, spoil: object, 
     assert result.exit_code == 2
     assert told in result.stderr
     assert ADMIN not in result.output
+
+
+def test_root_leaves_nothing_that_the_authoritys_user_could_not_write(server: Server) -> None:
+    need(os.geteuid() == 0, "only root can give a folder away")
+    os.chown(server.pki.folder, 12345, -1)
+    before = {path: path.stat().st_mtime_ns for path in server.pki.folder.rglob("*")}
+    for command in (("revoke", NAME), ("offline", NAME, "--out", str(server.folder / "card"))):
+        result = server.run(*command)
+        assert result.exit_code == 2
+        assert "setpriv --reuid=12345" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in server.pki.folder.rglob("*")} == before
 
 
 def test_the_worker_goes_on_with_what_is_left(server: Server) -> None:
