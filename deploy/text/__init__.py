@@ -1,11 +1,12 @@
-"""Catalogues of what the commands of `deploy/` say: `<language>/<topic>.toml`."""
+"""Catalogues of what the commands of `deploy/` say: `<language>/<topic>.toml`. Some of them run on a node, which has
+nothing of dispatch."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
 
-from broker.dispatch.text import LANGUAGES, Catalogue, load
+from edge.text import LANGUAGES, Catalogue, load
 
 __all__ = ["LANGUAGES", "Catalogue", "catalogue"]
 

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 LANGUAGES = ("zh-CN", "en")
@@ -39,10 +40,15 @@ class Catalogue:
 @cache
 def catalogue(language: str) -> Catalogue:
     """All topics of one language. Raises ValueError for a language that Banksman has not."""
+    return load(files(__name__), language)
+
+
+def load(folder: Traversable, language: str) -> Catalogue:
+    """All topics of one language in a folder of catalogues. Raises ValueError as `catalogue` does."""
     if language not in LANGUAGES:
         raise ValueError(f"no catalogue for language {language!r}; there are {', '.join(LANGUAGES)}")
     texts: dict[str, str] = {}
-    for file in sorted((files(__name__) / language).iterdir(), key=lambda f: f.name):
+    for file in sorted((folder / language).iterdir(), key=lambda f: f.name):
         if file.name.endswith(".toml"):
             texts |= _flatten(tomllib.loads(file.read_text(encoding="utf-8")))
     return Catalogue(language, texts)

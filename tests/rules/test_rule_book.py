@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import edge.rules
+from edge import selfwatch
 from edge.alarm.terms import FIXTURE_GAP_LOOKS, PERSON_GAP_S, terms_of
 from edge.rules import RULES, Rule, discover
 from edge.rules.night import NightState
@@ -96,7 +97,7 @@ def test_a_file_that_is_no_rule_says_so(extra: Path, source: str, error: type[Ex
 # -- texts --------------------------------------------------------------------------------------------------------
 
 KEYS = [
-    *(f"rule.{rule}.{what}" for rule in RULES for what in ("name", "alarm", "clause_text")),
+    *(f"rule.{rule}.{what}" for rule in (*RULES, selfwatch.RULE) for what in ("name", "alarm", "clause_text")),
     *(f"reason.{reason}" for reason in Reason),
     *(f"verdict.{verdict}" for verdict in Verdict),
     *(f"page.severity.{severity}" for severity in Severity),
