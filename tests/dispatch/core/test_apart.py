@@ -44,7 +44,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[Process, int]]:
         command = [str(Path(sys.executable).with_name("banksman")), "dispatch", "worker", str(file)]
         process = subprocess.Popen(command, cwd=REPO, start_new_session=True)
         try:
-            until(done)
+            until(done, timeout=60.0)
             yield process, children(process)[0]
         finally:
             if process.poll() is None:
