@@ -24,8 +24,9 @@ from deploy.card.fat import Fat32
 from deploy.card.flash import flash
 from deploy.card.node import Node
 from deploy.card.payload import FOLDER, GO_AWAY, Payload, Token, inject
+from deploy.card.tree import Tree
 from deploy.text import catalogue
-from tests.boot.image import BOOT, make
+from tests.boot.image import make
 from tests.boot.machine import Machine
 from tests.boot.server import SiteServer
 from tests.broker.builders import Client
@@ -52,6 +53,7 @@ SAID = {
     "READY=1": "Started banksman-node.service",
 }
 """Stages in their order, by what the serial line says once they have been reached."""
+WRITTEN = "Finished banksman-status.service"
 T = TypeVar("T")
 
 
@@ -96,15 +98,15 @@ def main() -> None:
         flashed(card, system.image, card_of(server, system.image, release))
         boot.reached("card", "flashed and read back")
         listener = server.listener(f"banksman/1/{NAME}/status")
-        with Machine(system, card, boot_file(card, "cmdline.txt"), OUT / "serial.log") as machine:
-            follow(machine, server, listener, card, boot)
+        with Machine(system, card, cmdline_of(card), OUT / "serial.log") as machine:
+            follow(machine, server, listener, boot)
             boot.reached("switched off", "by itself" if machine.switch_off(180) else "by force")
         listener.close()
-    assert_sound(card, BOOT, offset=partition_of(card).offset)
-    boot.reached("card read back", "fsck finds nothing")
+    told = check(card)
+    boot.reached("card read back", " | ".join(line for line in told.splitlines() if line))
 
 
-def follow(machine: Machine, server: SiteServer, listener: Client, card: Path, boot: Boot) -> None:
+def follow(machine: Machine, server: SiteServer, listener: Client, boot: Boot) -> None:
     for stage, said in SAID.items():
         wait(partial(machine.has_said, said), machine, stage)
         boot.reached(stage)
@@ -112,16 +114,22 @@ def follow(machine: Machine, server: SiteServer, listener: Client, card: Path, b
         raise NotReached("the node has enrolled, and the server knows nothing of it")
     status = wait(lambda: online(listener), machine, "first message")
     boot.reached("first message", f"{status.state}, version {status.version}, model {status.model}")
-    working = catalogue("en")("status.working")
+    wait(partial(machine.has_said, WRITTEN, after=SAID["READY=1"]), machine, "STATUS.txt")
+    boot.reached("STATUS.txt written")
 
-    def says_working() -> str | None:
-        text = boot_file(card, f"{FOLDER}/STATUS.txt")
-        return text if working in text else None
 
-    told = wait(says_working, machine, "STATUS.txt")
-    boot.reached("STATUS.txt", " | ".join(line for line in told.splitlines() if line))
-    if left := GO_AWAY & {*tree_of(card).listdir(FOLDER)}:
+def check(card: Path) -> str:
+    """What STATUS.txt says, on a card without secrets whose boot partition is sound. Raises NotReached."""
+    partition = partition_of(card)
+    assert_sound(card, partition.size, offset=partition.offset)
+    with card.open("rb") as file:
+        tree = Fat32(file, partition.offset, partition.size)
+        left, told = GO_AWAY & {*tree.listdir(FOLDER)}, text_of(tree, f"{FOLDER}/STATUS.txt")
+    if left:
         raise NotReached(f"still on the card: {', '.join(left)}")
+    if catalogue("en")("status.working") not in told:
+        raise NotReached(f"STATUS.txt does not say that the node works: {told}")
+    return told
 
 
 def online(listener: Client) -> Status | None:
@@ -163,20 +171,19 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tree_of(card: Path) -> Fat32:
-    """As it is on the disk now. Its file is closed when it is no longer used."""
-    file = card.open("rb")
-    partition = partition_of(card)
-    return Fat32(file, partition.offset, partition.size)
-
-
 def partition_of(card: Path) -> Partition:
     with card.open("rb") as file:
         return boot_partition(file)
 
 
-def boot_file(card: Path, name: str) -> str:
-    return tree_of(card).read(name).decode("utf-8-sig").replace("\r", "")
+def cmdline_of(card: Path) -> str:
+    partition = partition_of(card)
+    with card.open("rb") as file:
+        return text_of(Fat32(file, partition.offset, partition.size), "cmdline.txt").strip()
+
+
+def text_of(tree: Tree, name: str) -> str:
+    return tree.read(name).decode("utf-8-sig").replace("\r", "")
 
 
 if __name__ == "__main__":

@@ -51,9 +51,10 @@ class Machine:
         text = self._log.read_text(errors="replace") if self._log.exists() else ""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
 
-    def has_said(self, words: str) -> bool | None:
-        """None: not yet."""
-        return words in self.log() or None
+    def has_said(self, words: str, after: str = "") -> bool | None:
+        """None: not yet. after: other words, which must have been said before."""
+        log = self.log()
+        return words in (log.partition(after)[2] if after else log) or None
 
     def switch_off(self, patience_s: float) -> bool:
         """As its power button does; whether it came to an end by itself."""
