@@ -58,10 +58,13 @@ class Machine:
 
     def switch_off(self, patience_s: float) -> bool:
         """As its power button does; whether it came to an end by itself."""
-        with socket.socket(socket.AF_UNIX) as line:
+        with socket.socket(socket.AF_UNIX) as line, line.makefile("rw") as talk:
             line.connect(os.fspath(self._control))
             for command in ("qmp_capabilities", "system_powerdown"):
-                line.sendall(json.dumps({"execute": command}).encode() + b"\n")
+                talk.write(json.dumps({"execute": command}) + "\n")
+                talk.flush()
+                while "return" not in json.loads(talk.readline()):
+                    pass  # a greeting, or an event
         deadline = time.monotonic() + patience_s
         while self.runs and time.monotonic() < deadline:
             time.sleep(1)
