@@ -27,6 +27,7 @@ VIEW = 0.94
 LEAST_HEAD, LEAST_BODY = 0.03, 0.1
 """Heights of a bare head and of a body without vest, in the photo's longer side, from which an alarm is asked for: a
 head as of somebody of 0.2, twice what the node's rule judges at all, because a wearer need not stand upright."""
+UNCLEAR = "unclear:"
 _QUALITY = 95
 
 
@@ -76,8 +77,12 @@ def of_clips(clips: Path, truth: Path = TRUTH) -> list[Scene]:
     return scenes
 
 
-def of_photos(photos: Sequence[Photo], count: int, seed: int = 0) -> list[Scene]:
-    """Pans over at most `count` photos, drawn at random, whose labels tell for one rule at least what is true."""
+def of_photos(photos: Sequence[Photo], count: int, seed: int = 0, truth: Path = TRUTH) -> list[Scene]:
+    """Pans over at most `count` photos, drawn at random, whose labels tell for one rule at least what is true.
+
+    truth: its `photos` are what the eye corrected in the labels.
+    """
+    corrections: Mapping[str, Mapping[str, str]] = json.loads(truth.read_text(encoding="utf-8"))["photos"]
     order = np.random.default_rng(seed).permutation(len(photos)).tolist()
     scenes: list[Scene] = []
     for index in order:
@@ -86,7 +91,7 @@ def of_photos(photos: Sequence[Photo], count: int, seed: int = 0) -> list[Scene]
         photo = photos[index]
         if {"helmet", "no_helmet"} <= photo.complete:  # of no other photo the labels can tell anything
             height, width = pixels_of(photo.path).shape[:2]
-            breaches = told(photo, width, height)
+            breaches = corrected(told(photo, width, height), corrections.get(photo.name, {}))
             if breaches:
                 scenes.append(Scene(photo.name, "pan", photo.path, breaches))
     return sorted(scenes, key=lambda scene: scene.name)
@@ -111,6 +116,12 @@ def told(photo: Photo, width: int, height: int) -> dict[str, str | None]:
         elif not len(without) and len(photo.boxes.of(worn)):
             found[rule] = None
     return found
+
+
+def corrected(found: dict[str, str | None], seen: Mapping[str, str]) -> dict[str, str | None]:
+    """What the labels tell, where nobody saw otherwise. seen: by rule who breaks it, or `unclear: …`: not judged."""
+    judged = {rule: seen.get(rule, who) for rule, who in found.items()}
+    return {rule: who for rule, who in judged.items() if who is None or not who.startswith(UNCLEAR)}
 
 
 def _plain(boxes: Boxes, width: int, height: int, least: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 from collections import Counter
@@ -17,7 +18,7 @@ from edge.rules import RULES as NODE_RULES
 from edge.site.load import check
 from models.data import DataError
 from models.eval.events import RULES, Outcome, Played, play, poisson_upper, site_file, summed, table, wilson
-from models.eval.scenes import FPS, LOOKS, TRUTH, Scene, of_clips, of_photos, pan, told, write_pictures
+from models.eval.scenes import FPS, LOOKS, TRUTH, Scene, corrected, of_clips, of_photos, pan, told, write_pictures
 from tests.conftest import need
 from tests.detect.shipped import SHIPPED
 from tests.models.photos import Mark, photo, picture
@@ -56,6 +57,41 @@ def test_pans_are_drawn_of_photos_that_tell_something(tmp_path: Path) -> None:
     assert scenes == of_photos(photos, 4)
     assert scenes != of_photos(photos, 4, seed=1)
     assert len(of_photos(photos, 99)) == 6
+
+
+@pytest.mark.parametrize(
+    ("labels", "eye", "wanted"),
+    [
+        pytest.param({"helmet": None}, {}, {"helmet": None}, id="nobody looked"),
+        pytest.param({"helmet": None}, {"helmet": "the man in front"}, {"helmet": "the man in front"}, id="a breach"),
+        pytest.param({"helmet": None}, {"helmet": "unclear: too dark"}, {}, id="unclear: not judged"),
+        pytest.param({"helmet": None}, {"hi_vis": "the man in front"}, {"helmet": None}, id="only what labels tell"),
+        pytest.param(
+            {"helmet": None, "hi_vis": None}, {"hi_vis": "unclear: cut"}, {"helmet": None}, id="each rule by itself"
+        ),
+    ],
+)
+def test_the_eye_corrects_labels(
+    labels: dict[str, str | None], eye: dict[str, str], wanted: dict[str, str | None]
+) -> None:
+    assert corrected(labels, eye) == wanted
+
+
+def test_pans_know_what_the_eye_corrected(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.json"
+    seen = {"p0": {"helmet": "the man in front"}, "p1": {"helmet": "unclear: too dark"}}
+    truth.write_text(json.dumps({"photos": seen}), encoding="utf-8")
+    photos = [photo(picture(tmp_path / f"p{n}.png", seed=n), [HAT], complete=HEADS) for n in range(3)]
+    scenes = {scene.name: scene.breaches for scene in of_photos(photos, 9, truth=truth)}
+    assert scenes == {"p0": {"helmet": "the man in front"}, "p2": {"helmet": None}}
+
+
+def test_corrections_are_of_held_out_photos_and_judged_rules(shared: Path) -> None:
+    seen = json.loads(TRUTH.read_text(encoding="utf-8"))["photos"]
+    table = csv.DictReader((shared / "data/images.tsv").open(encoding="utf-8"), delimiter="\t")
+    held_out = {row["name"] for row in table if row["split"] == "test"}
+    assert seen.keys() <= held_out
+    assert {rule for one in seen.values() for rule in one} <= {"helmet", "hi_vis"}
 
 
 def test_a_pan_slides_over_the_photo(tmp_path: Path) -> None:
