@@ -103,6 +103,7 @@ class Journal:
         now = clock.now()
         self._committed = self._trimmed = now.mono
         self._redated = False
+        self._right: Stamp | None = None  # the last moment of this boot at which its clock was right
         self._watch_clock(now)  # an earlier run of this boot may have left dates to put right
         self._fill_reserve()
 
@@ -445,6 +446,8 @@ class Journal:
                 self.trim(now)
 
     def _watch_clock(self, now: Stamp) -> None:
+        if now.synced:
+            self._right = now
         if not now.synced:
             self._redated = False
         elif not self._redated:
@@ -533,6 +536,9 @@ class Journal:
         with self._lock:
             now = self._clock.now()
             self._watch_clock(now)
+            if not now.synced and self._right is not None:  # nobody will know better: its monotonic clock ends here
+                since = now.mono - self._right.mono
+                self.redate(replace(self._right, wall=self._right.wall + since, mono=now.mono))
             self._commit(now)
             self._db.close()
 

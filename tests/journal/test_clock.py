@@ -148,6 +148,10 @@ BEFORE, AFTER = ("run", 185.0), ("run", 125.0)
         pytest.param(
             [BEFORE, ("sync", 0), AFTER, ("cut", SAVED), BEFORE], id="power cut, then a boot that never knows"
         ),
+        pytest.param(
+            [("sync", 0), BEFORE, ("lose", 0), ("jump", -3600), BEFORE, ("reboot", -1e3), ("sync", 0), AFTER],
+            id="it is not known any more, and the boot ends with that",
+        ),
         pytest.param([BEFORE, ("cut", 3e7), BEFORE, ("cut", -3e7), ("sync", 0), AFTER], id="three boots, one knows"),
     ],
 )
