@@ -3,7 +3,7 @@
     banksman model release var/runs/a/weights/best.pt var/labelled site-v1 --version 2 --source "YOLO26n, …" \\
         --about models/weights/site-v1 --run var/runs/a --clips ../shared/data/clips
 
-In `models/`: `checkpoints/NAME.pt`, `weights/NAME`, `weights/NAME-int8`, `results/NAME`, `CARD.md`. A quarter of an hour.
+In `models/`: `checkpoints/NAME.pt`, `weights/NAME`, `weights/NAME-int8`, `results/NAME`, `CARD.md`. In 15 minutes.
 """
 
 from __future__ import annotations

@@ -183,6 +183,18 @@ def _oldest(kinds: tuple[str, ...], limit: int) -> Executable:
 def run_due(engine: Engine, handlers: Mapping[str, Handler], clock: Clock, limit: int, lease_s: float = LEASE_S) -> int:
     """Do what is due of the kinds that have a handler; gives how many were tried."""
     claimed = claim(engine, handlers, clock.now(), limit, lease_s)
+    do(engine, claimed, handlers, clock, lease_s)
+    return len(claimed)
+
+
+def do(
+    engine: Engine,
+    claimed: Sequence[JobValues],
+    handlers: Mapping[str, Handler],
+    clock: Clock,
+    lease_s: float = LEASE_S,
+) -> None:
+    """Do what was claimed, for so long."""
     done = _together(engine, claimed, handlers, clock.now())
     for job in claimed:
         if job.id in done:
@@ -206,7 +218,6 @@ def run_due(engine: Engine, handlers: Mapping[str, Handler], clock: Clock, limit
             _failed(engine, job, clock.now(), type(error).__name__)
         else:
             _finish(engine, job)
-    return len(claimed)
 
 
 def _together(engine: Engine, claimed: Iterable[JobValues], handlers: Mapping[str, Handler], now: float) -> set[str]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Engine
@@ -16,13 +17,15 @@ from sqlalchemy.exc import DBAPIError
 from broker.dispatch import metrics
 from broker.dispatch.clock import Clock
 from broker.dispatch.database import transaction
-from broker.dispatch.jobs import Again, Handler, JobValues, Retry, add, run_due
+from broker.dispatch.jobs import LEASE_S, Again, Handler, JobValues, Retry, add, claim, do
 
 log = logging.getLogger(__name__)
 
 JOB_THREADS: Final = 3
 JOBS_AT_ONCE: Final = 60
 IDLE_S: Final = 0.25
+GATHER_S: Final = 0.5
+"""For so long jobs are left to gather: each look costs the intake, and a message half a second later harms nobody."""
 TROUBLE_S: Final = 2.0
 """Pause before the next try while the database is away."""
 PERIODIC_LEASE_S: Final = 30.0
@@ -34,6 +37,39 @@ class Periodic:
 
     every_s: float
     work: Callable[[float], object]
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Due jobs of some kinds, for threads that look for them one after the other: together as often as one would.
+
+    Where fewer were due than are taken at once, the next waits first for what comes meanwhile: together they cost less.
+    What waits for a slow server does not hold up the rest: another thread takes that.
+    """
+
+    engine: Engine
+    clock: Clock
+    stop: threading.Event
+    handlers: Mapping[str, Handler]
+    limit: int
+    lease_s: float
+    idle_s: float
+    looking: threading.Lock = field(default_factory=threading.Lock)
+    more: bool = True
+
+    def do_some(self) -> None:
+        do(self.engine, self._next(), self.handlers, self.clock, self.lease_s)
+
+    def _next(self) -> Sequence[JobValues]:
+        with self.looking:
+            if not self.more:
+                self.stop.wait(self.idle_s)
+            if self.stop.is_set():
+                return []
+            self.more = False  # also where looking fails
+            claimed = claim(self.engine, self.handlers, self.clock.now(), self.limit, self.lease_s)
+            self.more = len(claimed) == self.limit
+            return claimed
 
 
 class Runner:
@@ -61,11 +97,11 @@ class Runner:
         with transaction(self._engine) as session:
             for kind in self._periodic:
                 add(session, kind, "-", self._clock.now(), {})
-        works = [
-            self._first_and_periodic,
-            self._do_periodic,
-            *([self._do_jobs] * JOB_THREADS if self._handlers else []),
-        ]
+        again_and_again = {kind: again(kind, what, self._clock) for kind, what in self._periodic.items()}
+        jobs = _Queue(self._engine, self._clock, stop, self._handlers, JOBS_AT_ONCE, LEASE_S, GATHER_S)
+        periodic = _Queue(self._engine, self._clock, stop, again_and_again, 1, PERIODIC_LEASE_S, IDLE_S)
+        works = [partial(self._work, jobs)] * JOB_THREADS if self._handlers else []
+        works += [partial(self._work, periodic, self._first), partial(self._work, periodic)]
         self._threads = [threading.Thread(target=w, name=f"jobs-{n}", daemon=True) for n, w in enumerate(works)]
         for thread in self._threads:
             thread.start()
@@ -74,30 +110,14 @@ class Runner:
         for thread in self._threads:
             thread.join()
 
-    def _do_jobs(self) -> None:
-        """Where fewer were due than are taken at once, what comes meanwhile waits: together they cost less."""
+    def _work(self, queue: _Queue, first: Callable[[], object] = lambda: None) -> None:
         while not self._stop.is_set():
-            if self._attempt(lambda: run_due(self._engine, self._handlers, self._clock, JOBS_AT_ONCE)) < JOBS_AT_ONCE:
-                self._stop.wait(IDLE_S)
-
-    def _first_and_periodic(self) -> None:
-        self._do_periodic(self._first)
-
-    def _do_periodic(self, first: Callable[[], object] = lambda: None) -> None:
-        """One at a time, so that what waits for a slow server does not hold up the rest: another thread takes it."""
-        handlers = {kind: again(kind, what, self._clock) for kind, what in self._periodic.items()}
-        while not self._stop.is_set():
-            first()
-            if not self._attempt(lambda: run_due(self._engine, handlers, self._clock, 1, PERIODIC_LEASE_S)):
-                self._stop.wait(IDLE_S)
-
-    def _attempt(self, work: Callable[[], int]) -> int:
-        try:
-            return work()
-        except DBAPIError as error:
-            log.error("jobs wait, the database does not answer: %s", type(error.orig).__name__)  # noqa: TRY400 every 2 s
-            self._stop.wait(TROUBLE_S)
-            return 0
+            try:
+                first()
+                queue.do_some()
+            except DBAPIError as error:
+                log.error("jobs wait, the database does not answer: %s", type(error.orig).__name__)  # noqa: TRY400 every 2 s
+                self._stop.wait(TROUBLE_S)
 
 
 def again(kind: str, what: Periodic, clock: Clock) -> Handler:
