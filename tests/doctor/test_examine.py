@@ -153,7 +153,7 @@ def test_lines_fit_the_terminal(tmp_path: Path, street: Path, language: str, col
     path = site_file(tmp_path, street)
     shown = on_terminal(str(path), "--lang", language, columns=columns)
     assert {"zh-CN": "MQTT 服务器", "en": "Broker"}[language] in shown
-    assert {"zh-CN": "正在检查：摄像机 far", "en": "Camera far: being examined"}[language] in shown
+    assert {"zh-CN": "正在检查：摄像头 far", "en": "Camera far: being examined"}[language] in shown
     assert max(cell_len(line) for line in shown.splitlines()) <= columns
     assert not re.search("hunter", shown)
 

@@ -139,15 +139,15 @@ def test_rules_of_this_camera_are_told_the_worst_first(reader: Reader, node: Ben
     ("alarms", "blind", "kind", "english", "chinese", "leads"),
     [
         (0, 0, "calm", "No open alarm", "没有未消除的告警", "/alarms"),
-        (0, 1, "blind", "1 camera sees nothing", "1 台摄像机看不到画面", "/health"),
-        (0, 2, "blind", "2 cameras see nothing", "2 台摄像机看不到画面", "/health"),
+        (0, 1, "blind", "1 camera sees nothing", "1 台摄像头看不到画面", "/health"),
+        (0, 2, "blind", "2 cameras see nothing", "2 台摄像头看不到画面", "/health"),
         (1, 0, "alarmed", "1 open alarm", "1 条未消除的告警", "/alarms"),
         (
             2,
             1,
             "alarmed",
             "2 open alarms · 1 camera sees nothing",
-            "2 条未消除的告警 · 1 台摄像机看不到画面",
+            "2 条未消除的告警 · 1 台摄像头看不到画面",
             "/alarms",
         ),
     ],

@@ -110,8 +110,8 @@ def test_ready_is_said_once_and_a_status_when_it_is_another(told: Told) -> None:
 
 def test_a_status_of_several_lines_is_one_line_and_no_other_message(told: Told) -> None:
     service, _, manager = told
-    service.say("site.yaml:3\nREADY=1\n  camera: 摄像机")
-    assert manager.heard() == ["STATUS=site.yaml:3 READY=1 camera: 摄像机"]
+    service.say("site.yaml:3\nREADY=1\n  camera: 摄像头")
+    assert manager.heard() == ["STATUS=site.yaml:3 READY=1 camera: 摄像头"]
 
 
 def test_opening_and_closing_a_node_has_a_deadline_too(told: Told) -> None:
