@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 JOB_THREADS: Final = 3
 JOBS_AT_ONCE: Final = 60
 IDLE_S: Final = 0.25
-GATHER_S: Final = 0.5
-"""For so long jobs are left to gather: each look costs the intake, and a message half a second later harms nobody."""
 TROUBLE_S: Final = 2.0
 """Pause before the next try while the database is away."""
 PERIODIC_LEASE_S: Final = 30.0
@@ -53,7 +51,6 @@ class _Queue:
     handlers: Mapping[str, Handler]
     limit: int
     lease_s: float
-    idle_s: float
     looking: threading.Lock = field(default_factory=threading.Lock)
     more: bool = True
 
@@ -63,7 +60,7 @@ class _Queue:
     def _next(self) -> Sequence[JobValues]:
         with self.looking:
             if not self.more:
-                self.stop.wait(self.idle_s)
+                self.stop.wait(IDLE_S)
             if self.stop.is_set():
                 return []
             self.more = False  # also where looking fails
@@ -98,8 +95,8 @@ class Runner:
             for kind in self._periodic:
                 add(session, kind, "-", self._clock.now(), {})
         again_and_again = {kind: again(kind, what, self._clock) for kind, what in self._periodic.items()}
-        jobs = _Queue(self._engine, self._clock, stop, self._handlers, JOBS_AT_ONCE, LEASE_S, GATHER_S)
-        periodic = _Queue(self._engine, self._clock, stop, again_and_again, 1, PERIODIC_LEASE_S, IDLE_S)
+        jobs = _Queue(self._engine, self._clock, stop, self._handlers, JOBS_AT_ONCE, LEASE_S)
+        periodic = _Queue(self._engine, self._clock, stop, again_and_again, 1, PERIODIC_LEASE_S)
         works = [partial(self._work, jobs)] * JOB_THREADS if self._handlers else []
         works += [partial(self._work, periodic, self._first), partial(self._work, periodic)]
         self._threads = [threading.Thread(target=w, name=f"jobs-{n}", daemon=True) for n, w in enumerate(works)]
