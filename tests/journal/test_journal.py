@@ -188,9 +188,9 @@ def test_seconds_that_were_not_yet_on_disk_move_to_their_true_minute_too(kept: J
     assert (row.minute, row.ok_s) == (true_minute, 9)
 
 
-def test_an_earlier_boot_cannot_be_dated(tmp_path: Path, clock: ManualClock) -> None:
-    first = journal(tmp_path, clock)
+def test_an_earlier_boot_that_never_knew_the_time_cannot_be_dated(tmp_path: Path, clock: ManualClock) -> None:
     clock.synced = False
+    first = journal(tmp_path, clock)
     made = first.alarm(event(unsynced(clock.now(), -1000.0)))
     first.tallies([tally(600)])
     first.close()
