@@ -181,7 +181,7 @@ def commands(office: Office, folder: Path) -> int:
     """How many commands a whole run has, about."""
     root = Root(folder)
     card(root, office.payload(identity=office.key()))
-    (root.path / "tmp/cut").write_text("cut=0; set -T; trap 'echo $((++cut)) >/tmp/count' DEBUG\n")
+    (root.path / "tmp/cut").write_text("cut=0; set -T; trap 'echo $((++cut)) >| /tmp/count' DEBUG\n")
     assert root.install(BASH_ENV="/tmp/cut").code == 0  # noqa: S108 of the root
     return int((root.path / "tmp/count").read_text())
 
