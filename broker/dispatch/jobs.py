@@ -180,13 +180,6 @@ def _oldest(kinds: tuple[str, ...], limit: int) -> Executable:
     return select(first.c.id).order_by(first.c.due).limit(limit)
 
 
-def run_due(engine: Engine, handlers: Mapping[str, Handler], clock: Clock, limit: int, lease_s: float = LEASE_S) -> int:
-    """Do what is due of the kinds that have a handler; gives how many were tried."""
-    claimed = claim(engine, handlers, clock.now(), limit, lease_s)
-    do(engine, claimed, handlers, clock, lease_s)
-    return len(claimed)
-
-
 def do(
     engine: Engine,
     claimed: Sequence[JobValues],
@@ -194,7 +187,7 @@ def do(
     clock: Clock,
     lease_s: float = LEASE_S,
 ) -> None:
-    """Do what was claimed, for so long."""
+    """Do what `claim` gave, of kinds that have a handler. lease_s: as it was claimed for."""
     done = _together(engine, claimed, handlers, clock.now())
     for job in claimed:
         if job.id in done:

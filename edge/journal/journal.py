@@ -446,11 +446,11 @@ class Journal:
                 self.trim(now)
 
     def _watch_clock(self, now: Stamp) -> None:
-        if now.synced:
-            self._right = now
         if not now.synced:
             self._redated = False
-        elif not self._redated:
+            return
+        self._right = now
+        if not self._redated:
             self.redate(now)
 
     def redate(self, stamp: Stamp) -> None:

@@ -22,6 +22,7 @@ from broker.dispatch.tables import Case, Job, Node, Person, Point, Shift, Site
 from broker.embedded import free_port
 from tests.dispatch.core.builders import NOW, message
 from tests.dispatch.core.test_intake import alarm
+from tests.dispatch.due import run_due
 from tests.influx import ORG, TOKEN, Influx
 
 SITE = "north-yard"
@@ -281,7 +282,7 @@ def test_periodic_work_that_is_told_when_to_come_back_does_so_and_is_never_given
     with transaction(engine) as session:
         jobs.add(session, "points", "-", NOW, {})
     for _ in range(16 * 30):
-        jobs.run_due(engine, handlers, clock, 1)
+        run_due(engine, handlers, clock, 1)
         clock.advance(1)
     assert tries[:16] == [30.0 * n for n in range(15)] + [421.0]
     with reading(engine) as session:

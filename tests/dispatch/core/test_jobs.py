@@ -17,6 +17,7 @@ from broker.dispatch.database import open_engine, reading, table_of, transaction
 from broker.dispatch.jobs import LEASE_S, MAX_ATTEMPTS, Again, JobError, JobValues, Retry, Together
 from broker.dispatch.tables import Job, Ledger
 from tests.dispatch.core.builders import NOW, event
+from tests.dispatch.due import run_due
 from tests.servers import Postgres
 from tests.waiting import until
 
@@ -45,7 +46,7 @@ def waiting(engine: Engine) -> list[Job]:
 
 
 def run(engine: Engine, clock: ManualClock, handler: jobs.Handler, limit: int = 10) -> int:
-    return jobs.run_due(engine, {"notify": handler}, clock, limit)
+    return run_due(engine, {"notify": handler}, clock, limit)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from broker.dispatch.tables import Contact, Membership, Node, Person, Site
 from broker.pki import names
 from broker.pki.authority import Pki
 from broker.pki.certificates import PRIVATE
+from tests.dispatch.due import run_due
 from tests.dispatch.notify.stubs import Answer
 from tests.dispatch.notify.yard import BAD_TOKEN, BUSY, OK, Yard
 
@@ -505,14 +506,14 @@ def test_two_workers_tell_everything_once(yard: Yard) -> None:
     for n in range(15):
         yard.event(rule=f"rule_{n}")
     yard.change(Site, "east", storm_per_10min=50)
-    while jobs.run_due(yard.engine, yard.handlers, yard.clock, 20):
+    while run_due(yard.engine, yard.handlers, yard.clock, 20):
         pass
     yard.clock.advance(3)
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
-            while jobs.run_due(yard.engine, yard.handlers, yard.clock, 2):
+            while run_due(yard.engine, yard.handlers, yard.clock, 2):
                 pass
         except BaseException as error:  # noqa: BLE001 told below
             failures.append(error)
@@ -560,9 +561,9 @@ def test_a_job_whose_turn_comes_late_is_left_to_whoever_claims_it_next(yard: Yar
 
     for n in range(4):
         yard.ask("slow", f"job-{n}", yard.clock.now())
-    jobs.run_due(yard.engine, {"slow": slow}, yard.clock, 20)
+    run_due(yard.engine, {"slow": slow}, yard.clock, 20)
     assert tried == ["job-0", "job-1"]
-    jobs.run_due(yard.engine, {"slow": slow}, yard.clock, 20)
+    run_due(yard.engine, {"slow": slow}, yard.clock, 20)
     assert sorted(tried) == ["job-0", "job-1", "job-2", "job-3"]
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.dispatch import jobs
 from broker.dispatch.cases import Answer, Done, Take
 from broker.dispatch.database import migrate, open_engine
 from broker.dispatch.notify.asking import EVERY_SITE
 from broker.dispatch.tables import Site
+from tests.dispatch.due import run_due
 from tests.dispatch.notify.stubs import Service
 from tests.dispatch.notify.yard import BAD_TOKEN, Yard
 from tests.servers import Postgres
@@ -50,7 +50,7 @@ def test_every_kind_of_message_and_several_workers_at_once(yard: Yard) -> None:
     yard.clock.advance(3)
 
     def work() -> None:
-        while jobs.run_due(yard.engine, yard.handlers, yard.clock, 3):
+        while run_due(yard.engine, yard.handlers, yard.clock, 3):
             pass
 
     workers = [threading.Thread(target=work) for _ in range(4)]

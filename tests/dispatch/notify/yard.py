@@ -32,6 +32,7 @@ from broker.dispatch.tables import (
     Site,
 )
 from broker.messages import PREFIX
+from tests.dispatch.due import run_due
 from tests.dispatch.notify.builders import NOW
 from tests.dispatch.notify.stubs import Answer, Request, Service
 
@@ -137,7 +138,7 @@ class Yard:
         """Let time pass, with a worker that does each job when it is due."""
         end = self.clock.now() + seconds
         while True:
-            while jobs.run_due(self.engine, self.handlers, self.clock, 20):
+            while run_due(self.engine, self.handlers, self.clock, 20):
                 pass
             with reading(self.engine) as session:
                 due = session.scalar(select(func.min(Job.due)).where(Job.given_up_at.is_(None), self._kinds))
