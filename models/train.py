@@ -60,7 +60,7 @@ class Recipe:
     freeze: this many first layers stay as they are.
     unlabelled: what a class is that a photo is not complete for: unknown (`mask`) or background, to compare.
     balance: classes on less than this share of the photos are drawn more often (`repeat_factors`).
-    street: photos that are labelled for barriers are drawn so many times as often.
+    street, vests: photos that are labelled for barriers, for vests, are drawn so many times as often.
     rare_background: weight of background for classes that hardly any unlabelled photo shows (`RARE`), 0 to 1.
     hard, distant: shares of the photos that are made hard, far.
     near: share of the photos that are shown as a window of the photo at `SOURCE_SIZE` pixels, so that small things are
@@ -85,6 +85,7 @@ class Recipe:
     unlabelled: Unlabelled = "mask"
     balance: float = 0.2
     street: float = 1.0
+    vests: float = 1.0
     rare_background: float = 0.0
     hard: float = 0.3
     distant: float = 0.1
@@ -130,7 +131,7 @@ class SiteTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics is not
         self._palette = Palette()
         self._by_path = {str(photo.path): photo for photo in photos}
         train = in_split(photos, "train")
-        factors = repeat_factors(train, recipe.balance, recipe.street)
+        factors = repeat_factors(train, recipe.balance, recipe.street, recipe.vests)
         self._weights = dict(zip((str(photo.path) for photo in train), factors, strict=True))
         super().__init__(**kwargs)
 
@@ -354,6 +355,7 @@ def main(
     unlabelled: Annotated[Unlabelled, typer.Option(help="mask or background: what an unlabelled class is.")] = "mask",
     balance: Annotated[float, typer.Option(help="Classes on fewer photos than this share come more often.")] = 0.2,
     street: Annotated[float, typer.Option(help="How often photos labelled for barriers come, in times.")] = 1.0,
+    vests: Annotated[float, typer.Option(help="How often photos labelled for vests come, in times.")] = 1.0,
     rare_background: Annotated[float, typer.Option(help="Weight of rare classes as background, unlabelled.")] = 0.0,
     hard: Annotated[float, typer.Option(help="Share of photos made hard (night, rain, ...).")] = 0.3,
     distant: Annotated[float, typer.Option(help="Share of photos made small.")] = 0.1,
@@ -381,6 +383,7 @@ def main(
         unlabelled=unlabelled,
         balance=balance,
         street=street,
+        vests=vests,
         rare_background=rare_background,
         hard=hard,
         distant=distant,

@@ -295,14 +295,17 @@ def ready_mosaic(photo: Photo) -> bool:
     return any(name in SOURCES and SOURCES[name].mosaics for name in sources_of(photo))
 
 
-def repeat_factors(photos: Sequence[Photo], share: float, street: float = 1.0) -> list[float]:
+def repeat_factors(photos: Sequence[Photo], share: float, street: float = 1.0, vests: float = 1.0) -> list[float]:
     """How often to draw each photo so that rare classes are seen: repeat factor sampling (Gupta et al., LVIS, 2019).
 
     A class that is on less than `share` of the photos counts sqrt(share / its share); a photo counts as its rarest
-    class does, at least 1. street: photos that are labelled for barriers count so many times that.
+    class does, at least 1. street, vests: photos that are labelled for barriers, for vests, count so many times that.
     """
     on = np.array([[kind in photo.boxes.classes for kind in range(len(CLASSES))] for photo in photos])
     frequency = np.maximum(on.mean(axis=0), 1 / max(len(photos), 1))
     factor = np.maximum(1.0, np.sqrt(share / frequency))
-    times = [street if "barrier" in photo.complete else 1.0 for photo in photos]
+    times = [
+        (street if "barrier" in photo.complete else 1.0) * (vests if "vest" in photo.complete else 1.0)
+        for photo in photos
+    ]
     return [float(factor[row].max(initial=1.0)) * more for row, more in zip(on, times, strict=True)]

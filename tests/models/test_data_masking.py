@@ -289,10 +289,12 @@ def test_rare_classes_may_be_background_by_a_weight(networks: dict[str, Any], na
             torch.testing.assert_close(grad[0, number], weight * known[0, number])
 
 
-def test_photos_of_the_street_come_more_often() -> None:
+def test_photos_of_what_is_weak_come_more_often() -> None:
     site = photo(Path("site.png"), [("person", 0.5, 0.5, 0.2, 0.2)], complete=("person",))
     street = photo(Path("street.png"), [("cone", 0.5, 0.5, 0.2, 0.2)], complete=("barrier", "cone"))
-    assert repeat_factors([site, street], share=0.5, street=3.0) == [1.0, 3.0]
+    vests = photo(Path("vests.png"), [("person", 0.5, 0.5, 0.2, 0.2)], complete=("person", "vest"))
+    both = photo(Path("both.png"), [("cone", 0.5, 0.5, 0.2, 0.2)], complete=("barrier", "vest"))
+    assert repeat_factors([site, street, vests, both], share=0.5, street=3.0, vests=2.0) == [1.0, 3.0, 2.0, 6.0]
 
 
 def test_photos_of_rare_classes_come_more_often() -> None:
