@@ -92,7 +92,14 @@ class Root:
 
     def install_until(self, command: int) -> Ran:
         """The same, killed before its command of this number, counted from 1: bash runs what is in BASH_ENV first."""
-        (self.path / "tmp/cut").write_text(f"cut=0; set -T; trap '[ $((++cut)) -lt {command} ] || kill -9 $$' DEBUG\n")
+        return self._cut(f"[ $((++cut)) -lt {command} ]")
+
+    def install_until_wiped(self) -> Ran:
+        """The same, killed when the key of the Wi-Fi is overwritten on the card, and still there."""
+        return self._cut("[[ $BASH_COMMAND != rm* || ${file-} != wifi.nmconnection* ]]")
+
+    def _cut(self, unless: str) -> Ran:
+        (self.path / "tmp/cut").write_text(f"cut=0; set -T; trap '{unless} || kill -9 $$' DEBUG\n")
         return self.install(BASH_ENV="/tmp/cut")  # noqa: S108 of the root
 
     def has_program_of(self, other: Root) -> None:

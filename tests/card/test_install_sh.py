@@ -199,6 +199,16 @@ def test_it_may_be_cut_off_again_and_again(tmp_path: Path, office: Office, offli
     assert root.state() == offline[0].state()
 
 
+def test_it_may_be_cut_off_while_a_secret_is_wiped(root: Root, offline: tuple[Root, Payload]) -> None:
+    """What has been overwritten is not read as the secret that it was."""
+    card(root, offline[1])
+    root.has_program_of(offline[0])
+    assert root.install_until_wiped().code == 137
+    ran = root.install()
+    assert ran.code == 0, ran.said
+    assert root.state() == offline[0].state()
+
+
 @pytest.mark.proof
 @pytest.mark.skipif(not PROOF, reason="BANKSMAN_PROOF is not set")
 @pytest.mark.timeout(3600)

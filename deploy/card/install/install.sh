@@ -26,7 +26,7 @@ secrets=(enrol.json node.key influx.token wifi.nmconnection site.yaml)
 done_already() {
     local file
     [ "$(cat "$var/installed" 2>/dev/null)" = "$(this_card)" ] || return 1
-    for file in "${secrets[@]}"; do [ ! -e "$here/$file" ] || return 1; done
+    for file in "${secrets[@]}"; do [ ! -e "$here/$file" ] && [ ! -e "$here/$file.spent" ] || return 1; done
 }
 
 # -- files that are whole or not there, whenever the power goes ---------------------------------------------------------
@@ -252,11 +252,20 @@ identify() {
     esac
 }
 
-# What is secret leaves the card: overwritten first, for whoever reads the card elsewhere.
+# What is secret leaves the card: overwritten first, for whoever reads the card elsewhere. Before that it gets another
+# name, and has it on the disk: after a power cut in between, zeros must not be read as what they were.
 wipe() {
     step "清除卡上的密钥" "Removing secrets from the card"
     local file
-    for file in "${secrets[@]}"; do
+    erase # of a cut-off time; this card may have been filled anew since
+    for file in "${secrets[@]}"; do [ ! -e "$here/$file" ] || mv -fT "$here/$file" "$here/$file.spent"; done
+    sync
+    erase
+}
+
+erase() {
+    local file
+    for file in "${secrets[@]/%/.spent}"; do
         [ -e "$here/$file" ] || continue
         shred --iterations=1 --zero "$here/$file"
         sync "$here/$file"
