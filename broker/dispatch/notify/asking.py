@@ -10,15 +10,15 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from typing import Any
 
-from sqlalchemy import Engine, exists, func, select
+from sqlalchemy import Engine, exists, func, literal, select
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from broker.dispatch import jobs, ledger, roster
 from broker.dispatch.cases import DISPATCH, CaseValues, Wanted, tells_nobody
-from broker.dispatch.database import transaction
+from broker.dispatch.database import Among, Writes, look, table_of, transaction
 from broker.dispatch.jobs import Again, JobError, JobValues
 from broker.dispatch.norm import NormError
 from broker.dispatch.norm.feedback import feedback_at, feedback_due
@@ -31,6 +31,10 @@ from broker.dispatch.tables import AlarmState, Case, CaseState, Delivery, Event,
 
 log = logging.getLogger(__name__)
 
+_CASE, _DELIVERY = table_of(Case), table_of(Delivery)
+_Told = Case | CaseValues
+_Row = dict[str, Any]
+
 TOGETHER_S = 1.0
 """A person's post is carried at the turn of a second: in a storm that is one letter instead of eight, and nobody sees
 the half second."""
@@ -38,25 +42,25 @@ LATE_LOOK_S = 3600.0
 """How far back a late digest looks for what came late."""
 
 
-def ask(session: Session, requests: Iterable[tuple[Case, About, Iterable[str]]], now: float) -> None:
+def ask(session: Session, requests: Iterable[tuple[_Told, About, Iterable[str]]], now: float) -> None:
     """Have these people told about these cases; who waits for the same message already is not asked for twice."""
-    jobs.add_all(session, _wake(_wait(session, requests, now), now))
-
-
-def _wait(session: Session, requests: Iterable[tuple[Case, About, Iterable[str]]], now: float) -> set[str]:
-    """Put down what waits for whom; gives the people who are to be woken."""
     wanted = list(requests)
     of_these = (Delivery.case.in_({case.id for case, *_ in wanted}), Delivery.state == State.WAITING)
     known = session.execute(select(Delivery.case, Delivery.about, Delivery.person).where(*of_these))
-    waiting = {tuple(row) for row in known}
-    woken: set[str] = set()
-    for case, about, people in wanted:
+    _put(session, _new(wanted, {(str(case), about, person) for case, about, person in known}, now), now)
+
+
+def _new(
+    requests: Iterable[tuple[_Told, About, Iterable[str]]], waiting: set[tuple[str, str, str]], now: float
+) -> list[_Row]:
+    """Rows of what does not wait yet. waiting: case, about and person of what does; is added to."""
+    rows = []
+    for case, about, people in requests:
         for person in people:
             if (key := (case.id, about.value, person)) not in waiting:
                 waiting.add(key)
-                woken.add(person)
-                session.add(_row(case.site, person, about, now, case=case.id))
-    return woken
+                rows.append(_row(case.site, person, about, now, case=case.id))
+    return rows
 
 
 def tell(session: Session, site: str, about: About, people: Iterable[str], at: float) -> None:
@@ -64,14 +68,17 @@ def tell(session: Session, site: str, about: About, people: Iterable[str], at: f
     _put(session, [_row(site, person, about, at) for person in dict.fromkeys(people)], at)
 
 
-def _row(site: str, person: str, about: About, at: float, *, case: str | None = None) -> Delivery:
-    state = State.WAITING.value
-    return Delivery(id=str(uuid7()), case=case, person=person, site=site, about=about.value, at=at, state=state)
+def _row(site: str, person: str, about: About, at: float, *, case: str | None = None) -> _Row:
+    about_it = {"case": case, "person": person, "site": site, "about": about.value}
+    return {"id": str(uuid7()), **about_it, "at": at, "state": State.WAITING.value, "channel": "", "code": ""}
 
 
-def _put(session: Session, rows: Sequence[Delivery], now: float) -> None:
-    session.add_all(rows)
-    jobs.add_all(session, _wake({row.person for row in rows}, now))
+def _put(session: Session, rows: Sequence[_Row], now: float, beside: Iterable[Wanted] = ()) -> None:
+    """Put down what waits for whom, and have them woken. beside: other jobs, asked for in the same breath."""
+    writes = Writes()
+    writes.insert(_DELIVERY, rows)
+    jobs.ask(writes, [*beside, *_wake({row["person"] for row in rows}, now)])
+    writes.send(session)
 
 
 def _wake(people: Iterable[str], now: float) -> list[Wanted]:
@@ -105,7 +112,7 @@ def rosters_of(session: Session, sites: Iterable[str]) -> dict[str, Roster]:
     return {site: known[site] for site in wanted}
 
 
-def _first(people: Roster, case: Case, now: float) -> tuple[str, ...]:
+def _first(people: Roster, case: _Told, now: float) -> tuple[str, ...]:
     """Who is told of a case first: those on duty, else the next in line. Raises JobError where there is no one."""
     found = people.in_line(now, case.rule).people
     if not found:
@@ -118,32 +125,52 @@ def waits_for_somebody(case: Case) -> bool:
     return not over and case.assigned_at is None
 
 
+_CASES = select(_CASE).where(Among(_CASE.c.id, "cases"))
+_DELIVERIES = (
+    select(_DELIVERY.c.case, _DELIVERY.c.about, _DELIVERY.c.person, _DELIVERY.c.state)
+    .where(
+        Among(_DELIVERY.c.case, "cases"),
+        _DELIVERY.c.state.in_([literal(state.value) for state in (State.SENT, State.WAITING)]),
+    )
+    .order_by(_DELIVERY.c.at, _DELIVERY.c.id)
+)
+"""What was told of these cases, or is about to be."""
+
+
 def notify(session: Session, asked: Sequence[JobValues], now: float) -> None:
     """Cases were raised, got worse, cleared, were opened again, or given to somebody: `about` and `to` of the body."""
-    cases = {case.id: case for case in session.scalars(select(Case).where(Case.id.in_([job.case for job in asked])))}
-    requests: dict[str, list[tuple[Case, About, Sequence[str]]]] = defaultdict(list)
-    repeating: list[Wanted] = []
-    woken: set[str] = set()
+    of_these = {"cases": sorted({str(job.case) for job in asked})}
+    found, told = look(session, (_CASES, of_these), (_DELIVERIES, of_these))
+    cases = {case.id: case for case in map(CaseValues.of, found)}
+    heard: dict[str, Heard] = defaultdict(Heard)
+    for row in told:
+        heard[row.case].told(row.about, [row.person])
     rosters_of(session, {case.site for case in cases.values()})
+    requests: list[tuple[CaseValues, About, Sequence[str]]] = []
+    repeating: list[Wanted] = []
     for job in asked:
         case = cases.get(str(job.case))
         if case is None:
             raise JobError(f"no case {job.case}")
         about = About(job.body["about"])
+        people: Sequence[str] = ()
         if about is About.GIVEN:
-            requests[case.id].append((case, about, [job.body["to"]]))
+            people = [job.body["to"]]
         elif about is About.CLEARED:
-            woken |= _wait(session, requests.pop(case.id, ()), now)  # they hear that it cleared, too
-            requests[case.id].append((case, about, _heard(session, case.id)))
-        elif not tells_nobody(CaseValues.of(case)):
-            people = roster_of(session, case.site)
-            first = _first(people, case, now)
-            requests[case.id].append((case, about, (*first, case.owner) if case.owner else first))
+            people = tuple(heard[case.id].raised)
+        elif not tells_nobody(case):
+            site = roster_of(session, case.site)
+            people = _first(site, case, now)
+            if case.owner:
+                people = (*people, case.owner)
             if about in {About.RAISED, About.REOPENED}:
-                times = [at for at in repeats(case.review_from, people.repeat_min, None) if at > now]
+                times = [at for at in repeats(case.review_from, site.repeat_min, None) if at > now]
                 repeating += [Wanted("repeat", case.id, at, {}, case.id) for at in times[:1]]
-    woken |= _wait(session, chain.from_iterable(requests.values()), now)
-    jobs.add_all(session, [*repeating, *_wake(woken, now)])  # all at once, in the order in which everybody locks them
+        requests.append((case, about, people))
+        heard[case.id].told(about, people)  # who is about to hear it, hears too that it cleared
+    waiting = {(row.case, row.about, row.person) for row in told if row.state == State.WAITING}
+    # All at once, in the order in which everybody locks them.
+    _put(session, _new(requests, waiting, now), now, repeating)
 
 
 def repeat(engine: Engine, job: JobValues, now: float) -> None:
@@ -232,7 +259,7 @@ def feedback(engine: Engine, job: JobValues, now: float) -> None:
                 )
             )
         )
-        heard = [p for p in _heard(session, case.id, cleared_too=True) if p not in told and p != case.owner]
+        heard = [p for p in _heard(session, case.id).ever if p not in told and p != case.owner]
         now_too = [p for p in heard if p in people.members or hours <= now]
         ask(session, [(case, About.FEEDBACK, now_too)], now)
         outside = [p for p in heard if p not in people.members and hours > now]
@@ -298,20 +325,30 @@ def _look_at_rosters(engine: Engine, now: float) -> None:
                 jobs.add(session, "handover", site, following[0].end, {})
 
 
-def _heard(session: Session, case: str, *, cleared_too: bool = False) -> list[str]:
-    """Who was told that a case is raised, or is about to be; without those told since that it cleared, unless asked."""
-    rows = session.execute(
-        select(Delivery.person, Delivery.about)
-        .where(Delivery.case == case, Delivery.state.in_([State.SENT, State.WAITING]))
-        .order_by(Delivery.at, Delivery.id)
-    )
-    heard: dict[str, None] = {}
-    for person, about in rows:
-        if about in RAISING:
-            heard[person] = None
-        elif about == About.CLEARED and not cleared_too:
-            heard.pop(person, None)
-    return list(heard)
+class Heard:
+    """Who was told of one case, or is about to be, by what they were told in turn.
+
+    raised: that it is on, and not since that it cleared. ever: that it was.
+    """
+
+    def __init__(self) -> None:
+        self.raised: dict[str, None] = {}
+        self.ever: dict[str, None] = {}
+
+    def told(self, about: str, people: Iterable[str]) -> None:
+        for person in people:
+            if about in RAISING:
+                self.raised[person] = self.ever[person] = None
+            elif about == About.CLEARED:
+                self.raised.pop(person, None)
+
+
+def _heard(session: Session, case: str) -> Heard:
+    heard = Heard()
+    (rows,) = look(session, (_DELIVERIES, {"cases": [case]}))
+    for row in rows:
+        heard.told(row.about, [row.person])
+    return heard
 
 
 def next_in_line(session: Session, cases: Sequence[Case]) -> dict[str, tuple[str, ...]]:

@@ -117,7 +117,8 @@ class Desk:
     def _sites(self) -> Mapping[str, Site]:
         """A site that nobody has entered yet has its id for a name."""
         ids = sorted({row.site for row, _ in self._rows})
-        return {site: self.session.get(Site, site) or _unknown(site) for site in ids}
+        known = {site.id: site for site in self.session.scalars(select(Site).where(Site.id.in_(ids)))}
+        return {site: known.get(site) or _unknown(site) for site in ids}
 
     @cached_property
     def _rosters(self) -> Mapping[str, Roster | None]:

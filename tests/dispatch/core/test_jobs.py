@@ -296,3 +296,33 @@ def test_who_asks_again_meanwhile_is_not_waited_for_in_a_circle(postgres: Postgr
     assert alone.calls == []  # nobody was thrown out of a circle
     assert {(job.key, job.body["n"], job.leased_until) for job in waiting(engine)} == {("a", 2, None), ("b", 2, None)}
     engine.dispose()
+
+
+def test_connections_that_died_cost_a_try_and_no_more(postgres: Postgres, migrated: str, clock: ManualClock) -> None:
+    """As after a restart of the database; whoever does jobs does not ask each connection whether it still lives."""
+    url = postgres.database(migrated)
+    engine, other = open_engine(url, ping=False), open_engine(url)
+    add(engine)
+    kill = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    done: list[int] = []
+
+    def handler(engine: Engine, job: JobValues, _now: float) -> None:
+        if job.attempts == 1:
+            with reading(other) as session:
+                session.execute(kill)
+        with transaction(engine) as session:
+            session.execute(text("SELECT 1"))
+        done.append(job.attempts)
+
+    run(engine, clock, handler)
+    assert done == []
+    assert [(job.attempts, job.error) for job in waiting(engine)] == [(1, "OperationalError")]
+    clock.advance(jobs.BACKOFF_S[0])
+    run(engine, clock, handler)
+    assert done == [2]
+    assert waiting(engine) == []
+    for each in (engine, other):
+        each.dispose()
