@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from sqlalchemy import Row, String, bindparam, func, select
+from sqlalchemy import String, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from broker.dispatch import report, roster
@@ -31,7 +31,18 @@ Links = Callable[[str | None, str, float], str]
 
 UNKNOWN_STORM = 20
 """Messages in ten minutes about a site that nobody has entered; as for others by default."""
-_DELIVERY = table_of(Delivery)
+_DELIVERY, _CASE = table_of(Delivery), table_of(Case)
+_WAITING = (
+    select(
+        *(_DELIVERY.c[name] for name in ("id", "case", "site", "about", "at")),
+        *(_CASE.c[name] for name in ("rule", "severity", "state", "alarm_state", "assigned_at")),
+    )
+    .select_from(_DELIVERY)
+    .outerjoin(_CASE, _CASE.c.id == _DELIVERY.c.case)
+    .where(_DELIVERY.c.person == bindparam("person", None, type_=String), _DELIVERY.c.state == State.WAITING.value)
+    .order_by(_DELIVERY.c.at, _DELIVERY.c.id)
+)
+"""In a storm these are many, looked at again and again before they go: no more than what the plan of it needs."""
 _TOLD = (
     select(_DELIVERY.c.case, _DELIVERY.c.about)
     .where(
@@ -78,7 +89,7 @@ class Desk:
 
     def letters(self) -> tuple[list[Letter], Plan]:
         """What goes now, and the whole plan of it."""
-        found = plan([self._waiting(row, case) for row, case in self._rows], self._sent_at(), self._storm(), self.now)
+        found = plan([self._waiting(row) for row in self._rows], self._sent_at(), self._storm(), self.now)
         written, drop = [], dict(found.drop)
         for parcel in found.send:
             sheet = self._sheet(parcel)
@@ -91,20 +102,16 @@ class Desk:
     # -- what waits ----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _rows(self) -> Sequence[Row[Delivery, Case | None]]:
-        """In a storm these are many: nothing below asks the database row by row."""
-        mine = (Delivery.person == self.reader.id, Delivery.state == State.WAITING)
-        joined = select(Delivery, Case).outerjoin(Case, Case.id == Delivery.case).where(*mine)
-        return self.session.execute(joined.order_by(Delivery.at, Delivery.id)).all()
-
-    @cached_property
-    def _cases(self) -> Mapping[str, Case]:
-        return {case.id: case for _, case in self._rows if case is not None}
+    def _rows(self) -> Sequence[Any]:
+        """Nothing below asks the database row by row."""
+        (rows,) = look(self.session, (_WAITING, {"person": self.reader.id}))
+        return rows
 
     @cached_property
     def _heard(self) -> set[str]:
         """Cases of which the reader was told that they are raised, and not yet that they cleared."""
-        (rows,) = look(self.session, (_TOLD, {"person": self.reader.id, "cases": sorted(self._cases)}))
+        cases = sorted({row.case for row in self._rows if row.case is not None})
+        (rows,) = look(self.session, (_TOLD, {"person": self.reader.id, "cases": cases}))
         heard: set[str] = set()
         for case, about in rows:
             if about in RAISING and case is not None:
@@ -116,7 +123,7 @@ class Desk:
     @cached_property
     def _sites(self) -> Mapping[str, Site]:
         """A site that nobody has entered yet has its id for a name."""
-        ids = sorted({row.site for row, _ in self._rows})
+        ids = sorted({row.site for row in self._rows})
         known = {site.id: site for site in self.session.scalars(select(Site).where(Site.id.in_(ids)))}
         return {site: known.get(site) or _unknown(site) for site in ids}
 
@@ -138,29 +145,30 @@ class Desk:
         query = select(func.max(Delivery.at)).where(*recent, Delivery.state == State.SENT).group_by(Delivery.message)
         return self.session.scalars(query).all()
 
-    def _waiting(self, row: Delivery, case: Case | None) -> Waiting:
+    def _waiting(self, row: Any) -> Waiting:
         about = About(row.about)
-        if case is None:
+        if row.case is None:
             return Waiting(id=row.id, case=None, site=row.site, about=about, since=row.at)
-        severity = "info" if about in _CALM | {About.UNANSWERED} else case.severity
+        severity = "info" if about in _CALM | {About.UNANSWERED} else row.severity
         people = self._rosters[row.site]
+        state = CaseState(row.state)
         waiting = Waiting(
             id=row.id,
-            case=case.id,
+            case=row.case,
             site=row.site,
             about=about,
             since=row.at,
             not_before=not_before(self.now, severity, people.quiet, people.calendar) if people else self.now,
-            rule=case.rule,
+            rule=row.rule,
             severity=severity,
-            heard=case.id in self._heard,
-            over=CaseState(case.state).over,
-            cleared=case.alarm_state == AlarmState.CLEARED,
-            taken=case.assigned_at is not None,
-            answered=case.state != CaseState.RESOLVED,
+            heard=row.case in self._heard,
+            over=state.over,
+            cleared=row.alarm_state == AlarmState.CLEARED,
+            taken=row.assigned_at is not None,
+            answered=state is not CaseState.RESOLVED,
         )
         if waiting.urgent and waiting.ready_at > self.now:  # only then a picture would let it go
-            return replace(waiting, picture=self.pictures(self.session, case.id) is not None)
+            return replace(waiting, picture=self.pictures(self.session, row.case) is not None)
         return waiting
 
     def _sheet(self, parcel: Parcel) -> Sheet | None:
@@ -178,7 +186,9 @@ class Desk:
         return self.reader.language if self.reader.language in LANGUAGES else LANGUAGES[0]
 
     def _message(self, parcel: Parcel) -> Message:
-        cases = {row.case: self._cases[row.case] for row in parcel.rows if row.case}
+        ids = dict.fromkeys(row.case for row in parcel.rows if row.case)
+        found = {case.id: case for case in self.session.scalars(select(Case).where(Case.id.in_(ids)))}
+        cases = {case: found[case] for case in ids}
         items = {case.id: self._item(case) for case in cases.values()}
         worst_first = sorted(cases.values(), key=lambda case: -SEVERITIES.index(case.severity))
         calm = parcel.about in _CALM | {About.UNANSWERED}
