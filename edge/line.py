@@ -93,8 +93,9 @@ class CameraLine:
         """Judge one frame by what the detector saw in it, down to `heads.DETECTION_FLOOR`."""
         trackable = seen.confidence >= np.float32(TRACK_FLOOR)
         tracked = self._tracker.update(seen[trackable], frame.stamp.mono)
-        judged = tracked[tracked.confidence >= np.float32(self._site_file.detector.confidence)]
-        people = persons(judged, frame.width, frame.height, self._least)
+        sure = tracked.confidence >= np.float32(self._site_file.detector.confidence)
+        judged = tracked[sure]
+        people = persons(judged, frame.width, frame.height, self._least, tracked[~sure])
         scene = Scene(
             camera=self.camera.id,
             stamp=frame.stamp,

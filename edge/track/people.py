@@ -14,9 +14,13 @@ from edge.track.assign import best_pairs
 from edge.track.duplicates import canonical
 from edge.values import UNSEEN, Box, Detections, Floats, Person, Wear, WearState
 
-MARGIN = 1.5
+MARGIN = 2.0
 """A helmet and a bare head on one person, or a vest and none: the stronger claim must be this many times as strong,
 else nothing is claimed."""
+
+DOUBT = 0.1
+"""Least confidence of a helmet or a vest that speaks against blaming somebody for having none. For both numbers see
+docs/decisions.md, *What is half seen speaks for people*."""
 
 UPPER = 1 / 3
 """The upper part of a person, of whose hiding `Person.upper_hidden` tells."""
@@ -27,7 +31,11 @@ _NO_CLAIM: _Claim = (0.0, UNSEEN)
 
 
 def persons(
-    detections: Detections, width: int, height: int, least: Mapping[str, float] = MappingProxyType({})
+    detections: Detections,
+    width: int,
+    height: int,
+    least: Mapping[str, float] = MappingProxyType({}),
+    hints: Detections | None = None,
 ) -> tuple[Person, ...]:
     """The persons in a frame of width x height pixels, by rising track id, with what each of them wears.
 
@@ -35,13 +43,15 @@ def persons(
     a neighbour's head) is worn by nobody. The detections are those of `Tracker.update`: no box is there twice.
 
     least: by class, a confidence below which a part decides nothing; it still contests what speaks against it.
+    hints: what is too unsure to count as seen. A helmet or a vest among it, from `DOUBT` on, contests that there is none.
     """
     seen = canonical(detections)
+    unsure = seen[:0] if hints is None else canonical(hints[hints.confidence >= np.float32(DOUBT)])
     found = seen.of("person")
     found = found[np.argsort(found.track_id, kind="stable")]
     bodies = found.xyxy
-    helmets, heads = _worn(bodies, seen, ("helmet", "no_helmet"), hat_misfit, least)
-    vests, _ = _worn(bodies, seen, ("vest", "no_vest"), vest_misfit, least)
+    helmets, heads = _worn(bodies, seen, unsure, ("helmet", "no_helmet"), hat_misfit, least)
+    vests, _ = _worn(bodies, seen, unsure, ("vest", "no_vest"), vest_misfit, least)
     occluded, upper_hidden = _hidden(bodies, 1.0), _hidden(bodies, UPPER)
     people = []
     for row in range(len(found)):
@@ -62,12 +72,18 @@ def persons(
 
 
 def _worn(
-    bodies: Floats, seen: Detections, classes: tuple[str, str], misfit: _Misfit, least: Mapping[str, float]
+    bodies: Floats,
+    seen: Detections,
+    unsure: Detections,
+    classes: tuple[str, str],
+    misfit: _Misfit,
+    least: Mapping[str, float],
 ) -> tuple[dict[int, Wear], dict[int, Box]]:
     """What each body wears, and the box of the stronger claim also where nothing is settled.
 
     Things that are on and things that are off are given out separately: two claims on one head are then weighed
-    against each other, instead of the second one going to the neighbour.
+    against each other, instead of the second one going to the neighbour. What is unsure is given out by itself, so that
+    it takes nobody the place of what was seen.
     """
     worn, boxes = {}, {}
     on, off = classes
@@ -77,8 +93,12 @@ def _worn(
     cost = misfit(bodies, parts.xyxy)
     claims_on = _claims(cost, parts, is_on, WearState.ON)
     claims_off = _claims(cost, parts, ~is_on, WearState.OFF)
+    hints = unsure.of(on)
+    all_of_them = np.ones(len(hints), dtype=np.bool_)
+    doubts = _claims(misfit(bodies, hints.xyxy), hints, all_of_them, WearState.ON) if claims_off else {}
     for row in claims_on.keys() | claims_off.keys():
-        weaker, stronger = sorted((claims.get(row, _NO_CLAIM) for claims in (claims_on, claims_off)), key=_strength)
+        for_them = claims_on.get(row) or doubts.get(row, _NO_CLAIM)
+        weaker, stronger = sorted((for_them, claims_off.get(row, _NO_CLAIM)), key=_strength)
         if stronger[1].box is not None:
             boxes[row] = stronger[1].box
         if stronger[0] >= MARGIN * weaker[0] and stronger[1].confidence >= enough[stronger[1].state]:
