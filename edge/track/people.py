@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,20 @@ docs/decisions.md, *What is half seen speaks for people*."""
 UPPER = 1 / 3
 """The upper part of a person, of whose hiding `Person.upper_hidden` tells."""
 
-_Misfit = Callable[[Floats, Floats], npt.NDArray[np.float64]]
 _Claim = tuple[float, Wear]
 _NO_CLAIM: _Claim = (0.0, UNSEEN)
+
+
+class _Part(NamedTuple):
+    """What is worn, by the classes that say that it is on and that it is off, and where on a body it is worn."""
+
+    on: str
+    off: str
+    misfit: Callable[[Floats, Floats], npt.NDArray[np.float64]]
+
+
+_HELMET = _Part("helmet", "no_helmet", hat_misfit)
+_VEST = _Part("vest", "no_vest", vest_misfit)
 
 
 def persons(
@@ -43,15 +55,16 @@ def persons(
     a neighbour's head) is worn by nobody. The detections are those of `Tracker.update`: no box is there twice.
 
     least: by class, a confidence below which a part decides nothing; it still contests what speaks against it.
-    hints: what is too unsure to count as seen. A helmet or a vest among it, from `DOUBT` on, contests that there is none.
+    hints: what is too unsure to count as seen. A helmet or a vest among it, from `DOUBT` on, contests that there is
+    none.
     """
     seen = canonical(detections)
     unsure = seen[:0] if hints is None else canonical(hints[hints.confidence >= np.float32(DOUBT)])
     found = seen.of("person")
     found = found[np.argsort(found.track_id, kind="stable")]
     bodies = found.xyxy
-    helmets, heads = _worn(bodies, seen, unsure, ("helmet", "no_helmet"), hat_misfit, least)
-    vests, _ = _worn(bodies, seen, unsure, ("vest", "no_vest"), vest_misfit, least)
+    helmets, heads = _worn(_HELMET, bodies, seen, unsure, least)
+    vests, _ = _worn(_VEST, bodies, seen, unsure, least)
     occluded, upper_hidden = _hidden(bodies, 1.0), _hidden(bodies, UPPER)
     people = []
     for row in range(len(found)):
@@ -72,12 +85,7 @@ def persons(
 
 
 def _worn(
-    bodies: Floats,
-    seen: Detections,
-    unsure: Detections,
-    classes: tuple[str, str],
-    misfit: _Misfit,
-    least: Mapping[str, float],
+    part: _Part, bodies: Floats, seen: Detections, unsure: Detections, least: Mapping[str, float]
 ) -> tuple[dict[int, Wear], dict[int, Box]]:
     """What each body wears, and the box of the stronger claim also where nothing is settled.
 
@@ -86,7 +94,7 @@ def _worn(
     it takes nobody the place of what was seen.
     """
     worn, boxes = {}, {}
-    on, off = classes
+    on, off, misfit = part
     enough = {WearState.ON: least.get(on, 0.0), WearState.OFF: least.get(off, 0.0)}
     parts = seen.of(on, off)
     is_on = parts.class_id == parts.names.index(on) if on in parts.names else np.zeros(len(parts), dtype=np.bool_)
