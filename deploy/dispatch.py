@@ -80,7 +80,7 @@ def jobs_command(file: File) -> None:
         signal.signal(number, signal.SIG_IGN)
     with _told():
         settings = load(file)
-        engine, clock, stop = _engine(settings, ping=False), SystemClock(), threading.Event()
+        engine, clock, stop = _engine(settings), SystemClock(), threading.Event()
         _serve_metrics(settings, 1)
         runner = Runner(engine, clock, *_jobs(settings, engine, clock, channels.standard()))
         runner.start(stop)
@@ -156,8 +156,8 @@ def verify(
     typer.echo(sound)
 
 
-def _engine(settings: Settings, *, ping: bool = True) -> Engine:
-    return open_engine(settings.database.get_secret_value(), ping=ping)
+def _engine(settings: Settings) -> Engine:
+    return open_engine(settings.database.get_secret_value())
 
 
 def _serve_metrics(settings: Settings, beside: int = 0) -> None:
@@ -171,7 +171,7 @@ def _work(file: Path, settings: Settings, clock: Clock) -> None:
     _serve_metrics(settings)
     stop = stop_on_signals()
     link = Link(settings.mqtt, clock)
-    engine = _engine(settings, ping=False)
+    engine = _engine(settings)
     with _jobs_apart(file, stop):
         Worker(engine, link, clock, {}, {}).run(stop)
 

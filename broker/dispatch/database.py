@@ -6,6 +6,8 @@ IMMEDIATE`): one that reads first and writes later would fail instead of waiting
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -36,7 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 
@@ -53,11 +55,14 @@ class DatabaseError(Exception):
     """The database cannot be used; the text says why, without the password."""
 
 
-def open_engine(url: str, pool: int = 10, *, ping: bool = True) -> Engine:
+IDLE_S = 1.0
+"""A connection that nobody used for so long is asked whether it still lives: a round trip, too much for each use."""
+
+
+def open_engine(url: str, pool: int = 10, idle_s: float = IDLE_S) -> Engine:
     """`sqlite:///file.db` or `postgresql://user:password@host/name`; nothing is connected yet.
 
-    pool: connections kept. ping: ask each whether it still lives before it is used, which is a round trip; whoever
-    tries again anyway does without. Raises DatabaseError for another kind of URL.
+    pool: connections kept. idle_s: see `IDLE_S`. Raises DatabaseError for another kind of URL.
     """
     try:
         parsed = make_url(url)
@@ -73,7 +78,27 @@ def open_engine(url: str, pool: int = 10, *, ping: bool = True) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(parsed, hide_parameters=True, pool_size=pool, max_overflow=pool, pool_pre_ping=ping)
+    engine = create_engine(parsed, hide_parameters=True, pool_size=pool, max_overflow=pool)
+    _replace_the_dead(engine, idle_s)
+    return engine
+
+
+def _replace_the_dead(engine: Engine, idle_s: float) -> None:
+    """Before a connection is used that was idle for `idle_s`, a new one takes its place if it has died."""
+
+    def left(_connection: Any, record: Any) -> None:
+        record.info["left"] = time.monotonic()
+
+    def taken(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("left", math.inf) < idle_s:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise DisconnectionError from error
+
+    event.listen(engine, "checkin", left)
+    event.listen(engine, "checkout", taken)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -105,8 +105,11 @@ def _worn(
     all_of_them = np.ones(len(hints), dtype=np.bool_)
     doubts = _claims(misfit(bodies, hints.xyxy), hints, all_of_them, WearState.ON) if claims_off else {}
     for row in claims_on.keys() | claims_off.keys():
-        for_them = claims_on.get(row) or doubts.get(row, _NO_CLAIM)
-        weaker, stronger = sorted((for_them, claims_off.get(row, _NO_CLAIM)), key=_strength)
+        for_them, against = claims_on.get(row, _NO_CLAIM), claims_off.get(row, _NO_CLAIM)
+        if _strength(for_them) > _strength(against):
+            stronger, weaker = for_them, against
+        else:
+            stronger, weaker = against, max(for_them, doubts.get(row, _NO_CLAIM), key=_strength)
         if stronger[1].box is not None:
             boxes[row] = stronger[1].box
         if stronger[0] >= MARGIN * weaker[0] and stronger[1].confidence >= enough[stronger[1].state]:

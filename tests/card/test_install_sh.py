@@ -231,6 +231,10 @@ def _lose(tree: Folder) -> None:
     tree.remove("banksman/guard.py")
 
 
+def _spoil(tree: Folder) -> None:
+    tree.write("banksman/wifi.nmconnection", bytes(512))
+
+
 def _foreign(tree: Folder) -> None:
     """A release of somebody else, with checksums that fit."""
     other = Office.at(tree.root.parent / "other")
@@ -246,6 +250,7 @@ def _foreign(tree: Folder) -> None:
         (_damage, ("Step 1 of 8", "已损坏", "ca.pem: FAILED")),
         (_lose, ("Step 1 of 8", "不完整", "guard.py")),
         (_foreign, ("Step 2 of 8", "没有有效签名", "not signed")),
+        (_spoil, ("Step 3 of 8", "Wi-Fi 文件已损坏", "Wi-Fi file on the card is damaged")),
     ],
 )
 def test_a_card_that_is_not_right_runs_nothing_and_says_so(

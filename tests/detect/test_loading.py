@@ -47,6 +47,11 @@ def test_the_shipped_model_runs(runtime: str) -> None:
     detector.close()  # twice does no harm
 
 
+def test_the_int8_model_blames_as_soon_as_the_other() -> None:
+    int8, whole = (read_manifest(SHIPPED.with_name(name)) for name in (f"{NAME}-int8", NAME))
+    assert (int8.version, int8.classes, int8.least_confidence) == (whole.version, whole.classes, whole.least_confidence)
+
+
 @pytest.mark.parametrize(("runtime", "file"), [("onnx", ONNX), ("openvino", ONNX), ("ncnn", PARAM), ("ncnn", BIN)])
 def test_one_changed_bit_is_noticed(spoiled: Spoil, runtime: str, file: str) -> None:
     folder = spoiled(files={file: flipped(file)})

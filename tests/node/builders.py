@@ -40,9 +40,9 @@ def worker(
     return seen
 
 
-def detections(*people: Sequence[Sight], names: tuple[str, ...] = MODEL) -> Detections:
+def detections(*people: Sequence[Sight], names: tuple[str, ...] = MODEL, sure: float = 0.8) -> Detections:
     sights = [s for person in people for s in person if s[0] in names]
-    return Detections.build([b for _, b in sights], [0.8] * len(sights), [names.index(n) for n, _ in sights], names)
+    return Detections.build([b for _, b in sights], [sure] * len(sights), [names.index(n) for n, _ in sights], names)
 
 
 def frame(stamp: Stamp, seq: int = 1) -> Frame:

@@ -41,6 +41,17 @@ def test_less_than_the_confirmation_time_raises_nothing() -> None:
     assert not guard.see(3.0, CORRECT)
 
 
+@pytest.mark.parametrize(("sure", "alarms"), [(0.25, []), (0.15, ["raised helmet violation"])])
+def test_a_helmet_that_is_half_seen_speaks_against_an_alarm(sure: float, alarms: list[str]) -> None:
+    """The head is called bare with 0.45."""
+    guard = Guard()
+    bare = detections([s for s in BARE if s[0] == "no_helmet"], sure=0.45)
+    hat = detections([s for s in CORRECT if s[0] == "helmet"], sure=sure)
+    seen = detections(worker(helmet=None)).joined(bare).joined(hat)
+    looks = [guard.post.judge(frame(guard.clock.advance(0.2)), seen) for _ in range(10)]
+    assert told(event for _, events in looks for event in events) == alarms
+
+
 def test_a_breach_is_raised_as_soon_as_it_is_confirmed() -> None:
     guard = Guard()
     began = guard.clock.mono

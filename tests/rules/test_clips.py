@@ -12,6 +12,7 @@ import pytest
 
 from edge.clock import ManualClock
 from edge.detect import Detector, load_detector
+from edge.line import TRACK_FLOOR
 from edge.rules import RULES, Place
 from edge.track import Tracker, persons
 from edge.values import WHOLE_PICTURE, Scene, Verdict
@@ -42,9 +43,10 @@ def scenes(clip: Path, detector: Detector) -> Iterator[Scene]:
             stamp = clock.advance(1 / LOOKS_A_SECOND)
             image = np.ascontiguousarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)
             height, width = image.shape[:2]
-            seen = tracker.update(detector.detect(image), stamp.mono)
-            judged = seen[seen.confidence >= CONFIDENCE]
-            people = persons(judged, width, height)
+            seen = tracker.update(detector.detect(image, TRACK_FLOOR), stamp.mono)
+            sure = seen.confidence >= CONFIDENCE
+            judged = seen[sure]
+            people = persons(judged, width, height, hints=seen[~sure])
             yield Scene("gate", stamp, width, height, judged, people, brightness=float(image.mean()) / 255)
 
 

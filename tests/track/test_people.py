@@ -136,6 +136,12 @@ def test_a_class_below_its_least_confidence_decides_nothing(
         ([("no_helmet", hat(BODY), 0.15)], [("helmet", hat(BODY), 0.09)], OFF),  # too little to doubt anything
         ([("no_helmet", hat(BODY), 0.6)], [("helmet", at(BODY, 0.8, 0.5, 35), 0.31)], OFF),  # in the hand
         ([("no_helmet", hat(BODY), 0.6), ("helmet", hat(BODY), 0.4)], [("helmet", hat(BODY), 0.2)], WearState.UNSEEN),
+        # A helmet that fits badly is no reason to forget one that fits.
+        (
+            [("no_helmet", hat(BODY), 0.6), ("helmet", hat(BODY, x=0.3), 0.36)],
+            [("helmet", hat(BODY), 0.34)],
+            WearState.UNSEEN,
+        ),
         ([("helmet", hat(BODY), 0.6)], [("no_helmet", hat(BODY), 0.34)], ON),  # only blame is doubted
         ([("helmet", hat(BODY), 0.6)], [("helmet", hat(BODY, x=0.1), 0.34)], ON),
         ([], [("helmet", hat(BODY), 0.34)], WearState.UNSEEN),  # not seen for all that

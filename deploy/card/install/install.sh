@@ -176,6 +176,7 @@ guard() { /usr/bin/python3 -I "$here/guard.py" "$@"; }
 prepare_system() {
     step "设置名称、时区和网络" "Setting name, time zone and network"
     local name zone ntp country device
+    local wifi=/etc/NetworkManager/system-connections/banksman.nmconnection
     name=banksman-$node
     into /etc/hostname 644 <<<"$name"
     if ! grep -q "^127\.0\.1\.1[[:space:]]$name\$" /etc/hosts; then
@@ -189,7 +190,13 @@ prepare_system() {
     ntp=$(setting server ntp)
     [ -z "$ntp" ] || printf '[Time]\nNTP=%s\n' "$ntp" | into /etc/systemd/timesyncd.conf.d/60-site.conf 644
     if [ -e "$here/wifi.nmconnection" ]; then
-        put "$here/wifi.nmconnection" /etc/NetworkManager/system-connections/banksman.nmconnection 600
+        # Not under SHA256SUMS, and a FAT that lost power may hold zeros or nothing of what was taken over before.
+        if grep -aqx '\[connection\]' "$here/wifi.nmconnection"; then
+            put "$here/wifi.nmconnection" "$wifi" 600
+        elif [ ! -e "$wifi" ]; then
+            give_up "卡上的 Wi-Fi 文件已损坏。请重新制作这张卡；再次失败请换一张卡。" \
+                "The Wi-Fi file on the card is damaged. Make the card again; if that does not help, take another card."
+        fi
         # Raspberry Pi OS keeps the radio off until the country is known; the kernel has that from cmdline.txt.
         for device in /var/lib/systemd/rfkill/*:wlan; do [ ! -e "$device" ] || echo 0 >"$device"; done
     fi
@@ -257,7 +264,6 @@ identify() {
 wipe() {
     step "清除卡上的密钥" "Removing secrets from the card"
     local file
-    erase # of a cut-off time; this card may have been filled anew since
     for file in "${secrets[@]}"; do [ ! -e "$here/$file" ] || mv -fT "$here/$file" "$here/$file.spent"; done
     sync
     erase
@@ -292,6 +298,7 @@ go() {
     flock 9
     trap 'unforeseen "line $LINENO: $BASH_COMMAND"' ERR
     rm -f "$var/installed" # else banksman-status would write over what is told here
+    erase                  # what a cut-off run left half wiped; the card may have been filled anew since
     if [ ! -e "$marks/card" ] || [ "$(cat "$marks/card")" != "$(this_card)" ]; then
         rm -rf "$marks" # they are of another card
         this_card | into "$marks/card" 600

@@ -298,10 +298,13 @@ def test_who_asks_again_meanwhile_is_not_waited_for_in_a_circle(postgres: Postgr
     engine.dispose()
 
 
-def test_connections_that_died_cost_a_try_and_no_more(postgres: Postgres, migrated: str, clock: ManualClock) -> None:
-    """As after a restart of the database; whoever does jobs does not ask each connection whether it still lives."""
+@pytest.mark.parametrize(("idle_s", "tries"), [(0.0, 1), (60.0, 2)], ids=["idle", "just-used"])
+def test_connections_that_died_cost_a_try_at_most(
+    postgres: Postgres, migrated: str, clock: ManualClock, idle_s: float, tries: int
+) -> None:
+    """As after a restart of the database: those that were idle are replaced, the others cost one more try."""
     url = postgres.database(migrated)
-    engine, other = open_engine(url, ping=False), open_engine(url)
+    engine, other = open_engine(url, idle_s=idle_s), open_engine(url)
     add(engine)
     kill = text(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -317,12 +320,11 @@ def test_connections_that_died_cost_a_try_and_no_more(postgres: Postgres, migrat
             session.execute(text("SELECT 1"))
         done.append(job.attempts)
 
-    run(engine, clock, handler)
-    assert done == []
-    assert [(job.attempts, job.error) for job in waiting(engine)] == [(1, "OperationalError")]
-    clock.advance(jobs.BACKOFF_S[0])
-    run(engine, clock, handler)
-    assert done == [2]
+    for _ in range(tries):
+        assert done == []
+        run(engine, clock, handler)
+        clock.advance(jobs.BACKOFF_S[0])
+    assert done == [tries]
     assert waiting(engine) == []
     for each in (engine, other):
         each.dispose()
