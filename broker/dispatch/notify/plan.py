@@ -121,6 +121,7 @@ def plan(waiting: Iterable[Waiting], sent_at: Sequence[float], storm: int, now: 
     alive, drop = settle(waiting)
     groups: dict[tuple[str, str, str], list[Waiting]] = {}
     later: list[float] = []
+    calm: list[float] = []  # the same of what the rate holds back
     for row in alive:
         if row.not_before > now:
             later.append(row.not_before)
@@ -130,7 +131,8 @@ def plan(waiting: Iterable[Waiting], sent_at: Sequence[float], storm: int, now: 
     for rows in groups.values():
         at = min(row.ready_at for row in rows)
         if at > now:
-            later.append(at)
+            bound = not any(row.urgent or row.about is About.HANDOVER for row in rows)
+            (calm if bound else later).append(at)
         elif rows[0].about is About.LATE and all(row.cleared for row in rows):
             drop |= {row.id: Dropped.CLEARED for row in rows}
         else:
@@ -139,6 +141,8 @@ def plan(waiting: Iterable[Waiting], sent_at: Sequence[float], storm: int, now: 
     send, slot = _within_rate(ready, sent_at, storm, now)
     if slot is not None:
         later.append(slot)
+        calm = []  # it would only join those that wait: looking each time would be most of the work in a storm
+    later += calm
     return Plan(tuple(send), drop, min(later, default=None))
 
 

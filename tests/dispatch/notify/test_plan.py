@@ -144,6 +144,16 @@ def test_with_the_rate_used_up_a_digest_waits_until_the_window_has_room() -> Non
     assert [p.about for p in plan(storm_of(5), sent, 20, found.later).send] == [About.DIGEST]
 
 
+def test_in_a_storm_what_becomes_ready_is_no_reason_to_look_again() -> None:
+    """But what is urgent is, and so is a report."""
+    sent = [NOW - 300 + n for n in range(20)]
+    slot = sent[0] + STORM_WINDOW_S
+    fresh = row("x", since=NOW)
+    assert plan([*storm_of(5), fresh], sent, 20, NOW).later == slot
+    assert plan([*storm_of(5), row("x", since=NOW, severity="critical")], sent, 20, NOW).later == NOW + GATHER_S
+    assert plan([fresh], sent, 20, NOW).later == NOW + GATHER_S
+
+
 @pytest.mark.parametrize("changes", [{"severity": "critical"}, {"about": "escalation"}])
 def test_what_is_urgent_waits_a_minute_at_most_even_in_a_storm(changes: dict[str, Any]) -> None:
     sent = [NOW - 5] * 20
