@@ -6,8 +6,6 @@ IMMEDIATE`): one that reads first and writes later would fail instead of waiting
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -42,6 +40,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 
+from broker.dispatch.clock import Clock, SystemClock
+
 BUSY_S = 30.0
 _READ_ONLY = "dispatch_read_only"
 _LAST = "dispatch_last"
@@ -57,12 +57,13 @@ class DatabaseError(Exception):
 
 IDLE_S = 1.0
 """A connection that nobody used for so long is asked whether it still lives: a round trip, too much for each use."""
+_SYSTEM_CLOCK = SystemClock()
 
 
-def open_engine(url: str, pool: int = 10, idle_s: float = IDLE_S) -> Engine:
+def open_engine(url: str, pool: int = 10, clock: Clock = _SYSTEM_CLOCK) -> Engine:
     """`sqlite:///file.db` or `postgresql://user:password@host/name`; nothing is connected yet.
 
-    pool: connections kept. idle_s: see `IDLE_S`. Raises DatabaseError for another kind of URL.
+    pool: connections kept. clock: tells how long they were idle. Raises DatabaseError for another kind of URL.
     """
     try:
         parsed = make_url(url)
@@ -79,18 +80,19 @@ def open_engine(url: str, pool: int = 10, idle_s: float = IDLE_S) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     engine = create_engine(parsed, hide_parameters=True, pool_size=pool, max_overflow=pool)
-    _replace_the_dead(engine, idle_s)
+    _replace_the_dead(engine, clock)
     return engine
 
 
-def _replace_the_dead(engine: Engine, idle_s: float) -> None:
-    """Before a connection is used that was idle for `idle_s`, a new one takes its place if it has died."""
+def _replace_the_dead(engine: Engine, clock: Clock) -> None:
+    """Before a connection is used that was idle for `IDLE_S`, a new one takes its place if it has died."""
 
     def left(_connection: Any, record: Any) -> None:
-        record.info["left"] = time.monotonic()
+        record.info["left"] = clock.now()
 
     def taken(connection: Any, record: Any, _proxy: Any) -> None:
-        if time.monotonic() - record.info.get("left", math.inf) < idle_s:
+        now = clock.now()
+        if now - record.info.get("left", now) < IDLE_S:  # used just now, or new
             return
         try:
             engine.dialect.do_ping(connection)
