@@ -171,7 +171,7 @@ def _work(file: Path, settings: Settings, clock: Clock) -> None:
     _serve_metrics(settings)
     stop = stop_on_signals()
     link = Link(settings.mqtt, clock)
-    engine = _engine(settings)
+    engine = open_engine(settings.database.get_secret_value(), ping=False)
     with _jobs_apart(file, stop):
         Worker(engine, link, clock, {}, {}).run(stop)
 

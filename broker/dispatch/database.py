@@ -36,11 +36,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
-
-from broker.dispatch.clock import Clock, SystemClock
 
 BUSY_S = 30.0
 _READ_ONLY = "dispatch_read_only"
@@ -55,15 +53,11 @@ class DatabaseError(Exception):
     """The database cannot be used; the text says why, without the password."""
 
 
-IDLE_S = 1.0
-"""A connection that nobody used for so long is asked whether it still lives: a round trip, too much for each use."""
-_SYSTEM_CLOCK = SystemClock()
-
-
-def open_engine(url: str, pool: int = 10, clock: Clock = _SYSTEM_CLOCK) -> Engine:
+def open_engine(url: str, pool: int = 10, *, ping: bool = True) -> Engine:
     """`sqlite:///file.db` or `postgresql://user:password@host/name`; nothing is connected yet.
 
-    pool: connections kept. clock: tells how long they were idle. Raises DatabaseError for another kind of URL.
+    pool: connections kept. ping: ask each whether it still lives before it is used, which is a round trip; whoever
+    tries again anyway does without. Raises DatabaseError for another kind of URL.
     """
     try:
         parsed = make_url(url)
@@ -79,28 +73,7 @@ def open_engine(url: str, pool: int = 10, clock: Clock = _SYSTEM_CLOCK) -> Engin
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    engine = create_engine(parsed, hide_parameters=True, pool_size=pool, max_overflow=pool)
-    _replace_the_dead(engine, clock)
-    return engine
-
-
-def _replace_the_dead(engine: Engine, clock: Clock) -> None:
-    """Before a connection is used that was idle for `IDLE_S`, a new one takes its place if it has died."""
-
-    def left(_connection: Any, record: Any) -> None:
-        record.info["left"] = clock.now()
-
-    def taken(connection: Any, record: Any, _proxy: Any) -> None:
-        now = clock.now()
-        if now - record.info.get("left", now) < IDLE_S:  # used just now, or new
-            return
-        try:
-            engine.dialect.do_ping(connection)
-        except psycopg.Error as error:
-            raise DisconnectionError from error
-
-    event.listen(engine, "checkin", left)
-    event.listen(engine, "checkout", taken)
+    return create_engine(parsed, hide_parameters=True, pool_size=pool, max_overflow=pool, pool_pre_ping=ping)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -59,12 +59,11 @@ def persons(
     none.
     """
     seen = canonical(detections)
-    unsure = seen[:0] if hints is None else canonical(hints[hints.confidence >= np.float32(DOUBT)])
     found = seen.of("person")
     found = found[np.argsort(found.track_id, kind="stable")]
     bodies = found.xyxy
-    helmets, heads = _worn(_HELMET, bodies, seen, unsure, least)
-    vests, _ = _worn(_VEST, bodies, seen, unsure, least)
+    helmets, heads = _worn(_HELMET, bodies, seen, hints, least)
+    vests, _ = _worn(_VEST, bodies, seen, hints, least)
     occluded, upper_hidden = _hidden(bodies, 1.0), _hidden(bodies, UPPER)
     people = []
     for row in range(len(found)):
@@ -85,13 +84,13 @@ def persons(
 
 
 def _worn(
-    part: _Part, bodies: Floats, seen: Detections, unsure: Detections, least: Mapping[str, float]
+    part: _Part, bodies: Floats, seen: Detections, hints: Detections | None, least: Mapping[str, float]
 ) -> tuple[dict[int, Wear], dict[int, Box]]:
     """What each body wears, and the box of the stronger claim also where nothing is settled.
 
     Things that are on and things that are off are given out separately: two claims on one head are then weighed
-    against each other, instead of the second one going to the neighbour. What is unsure is given out by itself, so that
-    it takes nobody the place of what was seen.
+    against each other, instead of the second one going to the neighbour. Hints are given out by themselves, so that
+    they take nobody the place of what was seen, and only where somebody would be blamed.
     """
     worn, boxes = {}, {}
     on, off, misfit = part
@@ -101,9 +100,10 @@ def _worn(
     cost = misfit(bodies, parts.xyxy)
     claims_on = _claims(cost, parts, is_on, WearState.ON)
     claims_off = _claims(cost, parts, ~is_on, WearState.OFF)
-    hints = unsure.of(on)
-    all_of_them = np.ones(len(hints), dtype=np.bool_)
-    doubts = _claims(misfit(bodies, hints.xyxy), hints, all_of_them, WearState.ON) if claims_off else {}
+    doubts: dict[int, _Claim] = {}
+    if claims_off and hints is not None:
+        unsure = canonical(hints.of(on))
+        doubts = _claims(misfit(bodies, unsure.xyxy), unsure, unsure.confidence >= np.float32(DOUBT), WearState.ON)
     for row in claims_on.keys() | claims_off.keys():
         for_them, against = claims_on.get(row, _NO_CLAIM), claims_off.get(row, _NO_CLAIM)
         if _strength(for_them) > _strength(against):

@@ -32,7 +32,7 @@ from broker.dispatch.tables import AlarmState, Case, CaseState, Delivery, Event,
 log = logging.getLogger(__name__)
 
 _CASE, _DELIVERY = table_of(Case), table_of(Delivery)
-_Told = Case | CaseValues
+_AnyCase = Case | CaseValues
 _Row = dict[str, Any]
 
 TOGETHER_S = 1.0
@@ -42,7 +42,7 @@ LATE_LOOK_S = 3600.0
 """How far back a late digest looks for what came late."""
 
 
-def ask(session: Session, requests: Iterable[tuple[_Told, About, Iterable[str]]], now: float) -> None:
+def ask(session: Session, requests: Iterable[tuple[_AnyCase, About, Iterable[str]]], now: float) -> None:
     """Have these people told about these cases; who waits for the same message already is not asked for twice."""
     wanted = list(requests)
     of_these = (Delivery.case.in_({case.id for case, *_ in wanted}), Delivery.state == State.WAITING)
@@ -51,7 +51,7 @@ def ask(session: Session, requests: Iterable[tuple[_Told, About, Iterable[str]]]
 
 
 def _new(
-    requests: Iterable[tuple[_Told, About, Iterable[str]]], waiting: set[tuple[str, str, str]], now: float
+    requests: Iterable[tuple[_AnyCase, About, Iterable[str]]], waiting: set[tuple[str, str, str]], now: float
 ) -> list[_Row]:
     """Rows of what does not wait yet. waiting: case, about and person of what does; is added to."""
     rows = []
@@ -112,7 +112,7 @@ def rosters_of(session: Session, sites: Iterable[str]) -> dict[str, Roster]:
     return {site: known[site] for site in wanted}
 
 
-def _first(people: Roster, case: _Told, now: float) -> tuple[str, ...]:
+def _first(people: Roster, case: _AnyCase, now: float) -> tuple[str, ...]:
     """Who is told of a case first: those on duty, else the next in line. Raises JobError where there is no one."""
     found = people.in_line(now, case.rule).people
     if not found:

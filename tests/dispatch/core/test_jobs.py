@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from broker.dispatch import desk, jobs, ledger
 from broker.dispatch.cases import on_event
 from broker.dispatch.clock import ManualClock
-from broker.dispatch.database import IDLE_S, open_engine, reading, table_of, transaction
+from broker.dispatch.database import open_engine, reading, table_of, transaction
 from broker.dispatch.jobs import LEASE_S, MAX_ATTEMPTS, Again, JobError, JobValues, Retry, Together
 from broker.dispatch.tables import Job, Ledger
 from tests.dispatch.core.builders import NOW, event
@@ -298,13 +298,13 @@ def test_who_asks_again_meanwhile_is_not_waited_for_in_a_circle(postgres: Postgr
     engine.dispose()
 
 
-@pytest.mark.parametrize(("idle_s", "tries"), [(IDLE_S, 1), (0.0, 2)], ids=["idle", "just-used"])
+@pytest.mark.parametrize(("ping", "tries"), [(True, 1), (False, 2)])
 def test_connections_that_died_cost_a_try_at_most(
-    postgres: Postgres, migrated: str, clock: ManualClock, idle_s: float, tries: int
+    postgres: Postgres, migrated: str, clock: ManualClock, ping: bool, tries: int
 ) -> None:
-    """As after a restart of the database: those that were idle are replaced, the others cost one more try."""
+    """As after a restart of the database."""
     url = postgres.database(migrated)
-    engine, other = open_engine(url, clock=clock), open_engine(url)
+    engine, other = open_engine(url, ping=ping), open_engine(url)
     add(engine)
     kill = text(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -316,7 +316,6 @@ def test_connections_that_died_cost_a_try_at_most(
         if job.attempts == 1:
             with reading(other) as session:
                 session.execute(kill)
-            clock.advance(idle_s)
         with transaction(engine) as session:
             session.execute(text("SELECT 1"))
         done.append(job.attempts)

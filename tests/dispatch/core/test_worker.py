@@ -153,7 +153,7 @@ def test_two_workers_share_and_the_messages_of_one_that_left_are_not_lost(
 
 def test_while_the_database_is_away_nothing_is_acknowledged_and_nothing_lost(broker: Mosquitto, peer: Peer) -> None:
     with Postgres() as server:
-        engine = open_engine(server.database())
+        engine = open_engine(server.database(), ping=False)  # as a worker does
         migrate(engine)
         with working(engine, broker):
             peer.alarm()
