@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -114,7 +114,14 @@ class Installation:
         deadline = time.monotonic() + WAIT_S
         while self.log().count("Reloading config") == before:
             assert time.monotonic() < deadline, "the broker did not reload"
-            socket.create_connection((HOST, self.port), timeout=1).close()  # wakes its loop
+            # A connection wakes its loop. It says nothing, so that the broker is waited for here: many, one after the
+            # other, fill its queue while it is busy with reading, and the next one would not be let in.
+            with (
+                socket.create_connection((HOST, self.port), timeout=WAIT_S) as silent,
+                suppress(TimeoutError, ConnectionResetError),
+            ):
+                silent.settimeout(0.05)
+                silent.recv(1)
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
