@@ -17,7 +17,7 @@ from typing import Protocol
 
 from edge.beat import Beats
 from edge.clock import Clock, Stamp
-from edge.detect import Detector
+from edge.detect import Detector, LookError
 from edge.evidence.heads import DETECTION_FLOOR
 from edge.evidence.recorder import Recorder
 from edge.health import Pace
@@ -241,7 +241,13 @@ class Judge:
         if seen is None:
             self._settle(watched, watched.post.blind(frame.stamp, Reason.UNCERTAIN), None)
             return
-        looked, events = watched.post.judge(frame, seen)
+        try:
+            looked, events = watched.post.judge(frame, seen)
+        except LookError as error:
+            self._fail(frame, error)
+            self._settle(watched, watched.post.blind(frame.stamp, Reason.UNCERTAIN), None)
+            return
+        self._failed = 0
         hidden = self._recorder.judged(frame, looked.heads)
         self._settle(watched, events, looked)
         self._board.put(looked, hidden)
@@ -253,13 +259,16 @@ class Judge:
         try:
             found = seen.result()
         except RuntimeError as error:
-            self._failed += 1
-            if self._failed >= MAX_FAILED:
-                raise
-            log.error("camera %s: frame %d cannot be judged: %s", frame.camera, frame.seq, error)  # noqa: TRY400
+            self._fail(frame, error)
             return None
-        self._failed = 0
         return found
+
+    def _fail(self, frame: Frame, error: RuntimeError) -> None:
+        """Raises the error if it is the last of too many."""
+        self._failed += 1
+        if self._failed >= MAX_FAILED:
+            raise error
+        log.error("camera %s: frame %d cannot be judged: %s", frame.camera, frame.seq, error)
 
     def _tick(self, now: Stamp) -> None:
         for camera, watched in self.watched.items():

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import cv2
@@ -18,7 +19,10 @@ from edge.rules.night import NightState, night
 from edge.rules.rule import Circumstances, Place, Rule, resting
 from edge.site.model import Camera, RuleSettings, SiteFile
 from edge.track import Tracker, persons
-from edge.values import Box, Detections, Finding, Frame, Image, Instance, Reason, Rest, Scene, Verdict
+from edge.values import Box, Detections, Finding, Frame, Image, Instance, Reason, Rest, Scene, Verdict, Wear
+
+Look = Callable[[Image, Box], Wear]
+"""What is worn at a place in a frame; `edge.detect.CloserLook` is one."""
 
 TRACK_FLOOR = 0.05
 """What is less sure than this does not keep a track."""
@@ -58,7 +62,8 @@ def brightness(image: Image) -> float:
 class CameraLine:
     """Keeps what one camera's judging needs from frame to frame: its tracks, and when each rule looked last.
 
-    names: the classes that the model knows. least: see `persons`.
+    names: the classes that the model knows. least: see `persons`. closer: by the class that says that something is
+    worn, who is asked before somebody is blamed.
     """
 
     def __init__(
@@ -68,10 +73,13 @@ class CameraLine:
         names: tuple[str, ...],
         rules: Mapping[str, Rule],
         least: Mapping[str, float] = MappingProxyType({}),
+        *,
+        closer: Mapping[str, Look] = MappingProxyType({}),
     ) -> None:
         self.camera = camera
         self._site_file = site_file
         self._least = least
+        self._closer = closer
         self._tracker = Tracker(names, site_file.detector.confidence)
         self._places: list[tuple[Instance, Rule, Place, RuleSettings]] = [
             (Instance(camera.id, place.id, rule.id), rule, place, site_file.rule(rule.id))
@@ -90,12 +98,16 @@ class CameraLine:
         return tuple(i for i, *_ in self._places)
 
     def judge(self, frame: Frame, seen: Detections) -> Looked:
-        """Judge one frame by what the detector saw in it, down to `heads.DETECTION_FLOOR`."""
+        """Judge one frame by what the detector saw in it, down to `heads.DETECTION_FLOOR`.
+
+        Raises what a closer look raises; what the tracker has learned of the frame stays.
+        """
         trackable = seen.confidence >= np.float32(TRACK_FLOOR)
         tracked = self._tracker.update(seen[trackable], frame.stamp.mono)
         sure = tracked.confidence >= np.float32(self._site_file.detector.confidence)
         judged = tracked[sure]
-        people = persons(judged, frame.width, frame.height, self._least, tracked[~sure])
+        closely = {part: partial(look, frame.image) for part, look in self._closer.items()}
+        people = persons(judged, frame.width, frame.height, self._least, hints=tracked[~sure], closely=closely)
         scene = Scene(
             camera=self.camera.id,
             stamp=frame.stamp,

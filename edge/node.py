@@ -27,7 +27,7 @@ from edge.alarm.book import cleared
 from edge.alarm.terms import Terms, terms_of
 from edge.capture.reader import KEEP_FPS, CameraReader
 from edge.clock import Clock, Stamp, SystemClock
-from edge.detect import Detector, ModelError, find_model, load_detector
+from edge.detect import CloserLook, Detector, ModelError, find_model, load_closer, load_detector
 from edge.evidence.recorder import Recorder
 from edge.health import CORES, Machine, MachineWatch, Pace, cpu_temperature
 from edge.heat import Heat
@@ -111,6 +111,7 @@ class Node:
         clock: Clock,
         stop: threading.Event,
         detector: Detector,
+        closer: Mapping[str, CloserLook],
         executor: Executor,
         journal: Journal,
         recorder: Recorder,
@@ -124,6 +125,7 @@ class Node:
         self._clock = clock
         self._stop = stop
         self._detector = detector
+        self._closer = closer
         self._journal = journal
         self._recorder = recorder
         self._service = service
@@ -206,7 +208,8 @@ class Node:
         reader.start()
 
     def _line(self, site: SiteFile, camera: Camera) -> CameraLine:
-        return CameraLine(site, camera, self._detector.names, RULES, self._detector.manifest.least_confidence)
+        least = self._detector.manifest.least_confidence
+        return CameraLine(site, camera, self._detector.names, RULES, least, closer=self._closer)
 
     def _wake_uplink(self) -> None:
         if self.mqtt is not None:
@@ -615,8 +618,12 @@ def _assemble(
     except OSError as error:
         raise NodeError(f"node.data_dir: cannot use {data}: {error.strerror}; choose another folder") from error
     settings = site.detector
-    detector = load_detector(find_model(settings.model, path.parent), settings.runtime, settings.threads)
+    model = find_model(settings.model, path.parent)
+    detector = load_detector(model, settings.runtime, settings.threads)
     parts.callback(detector.close)
+    closer = load_closer(model, detector.runtime)
+    for look in closer.values():
+        parts.callback(look.close)
     executor = parts.enter_context(ThreadPoolExecutor(1, "detector"))
     uplinks = site.uplinks
     place = installation(data, path.parent)
@@ -631,7 +638,8 @@ def _assemble(
     parts.callback(signals.stop)
     node = Node(
         path=path, keeper=keeper, in_force=in_force, clock=clock, stop=stop,
-        detector=detector, executor=executor, journal=journal, recorder=recorder, service=service, signals=signals,
+        detector=detector, closer=closer, executor=executor, journal=journal, recorder=recorder, service=service,
+        signals=signals,
     )  # fmt: skip
     if place is not None:
         node.updater = Updater(

@@ -2,8 +2,8 @@
 
     banksman model card models/weights/site-v1 models/results/site-v1 models/CARD.md --run var/runs/a
 
-The folder of results has `eval.json` of `models.eval`, and, if they were compared, `runtimes.json` of
-`models.eval.runtimes`.
+The folder of results has `eval.json` of `models.eval`, if they were compared, `runtimes.json` of
+`models.eval.runtimes`, and `closer.json` of `models.closer` where the model looks closer.
 """
 
 from __future__ import annotations
@@ -26,9 +26,14 @@ _MAP50 = "metrics/mAP50(B)"  # as ultralytics heads the column
 
 
 def card(
-    manifest: Mapping[str, Any], told: Mapping[str, Any], runtimes: Mapping[str, Any] | None, recipe: str | None
+    manifest: Mapping[str, Any],
+    told: Mapping[str, Any],
+    runtimes: Mapping[str, Any] | None,
+    looks: Mapping[str, Any],
+    recipe: str | None,
 ) -> str:
-    """Markdown. told: of `models.eval`; runtimes: of `models.eval.runtimes`; recipe: see `recipe_of`.
+    """Markdown. told: of `models.eval`; runtimes: of `models.eval.runtimes`; looks: of `models.closer`, by part;
+    recipe: see `recipe_of`.
 
     Raises `DataError` where the numbers are of another model.
     """
@@ -63,6 +68,7 @@ def card(
             ((key, photos["light"][key]["photos"], photos["light"][key]["classes"]) for key in ("bright", "dark")),
         ),
         heads_table=_heads(photos["heads"]),
+        closer=_closer(manifest.get("closer", ()), looks),
         ece=text(photos["calibration"]["ece"]),
         faint=photos["calibration"]["from"],
         ece_classes=", ".join(f"{name} {text(error)}" for name, error in photos["calibration"]["classes"].items()),
@@ -123,6 +129,30 @@ def _heads(found: Mapping[str, Any] | None) -> str:
     return markdown(("labelled", *(f"seen as {column}" for column in columns)), rows)
 
 
+def _closer(networks: Sequence[Mapping[str, Any]], looks: Mapping[str, Any]) -> str:
+    """Raises `DataError` where a network has no numbers."""
+    if missing := [one["on"] for one in networks if one["on"] not in looks]:
+        raise DataError(f"closer.json has no numbers of {', '.join(missing)}; `banksman model closer` measures them")
+    if not networks:
+        return "None: blame is on the detector's word."
+    rows = [
+        [name, split, looks[one["on"]]["least"], found["labelled"], found["called_on"], found["called_off"],
+         found["labelled"] - found["called_on"] - found["called_off"]]
+        for one in networks
+        for split in ("val", "test")
+        for name, found in ((one[state], looks[one["on"]][split][state]) for state in ("on", "off"))
+    ]  # fmt: skip
+    trained = "; ".join(
+        f"{part}: {told['epochs']} epochs over {sum(told['trained_on'].values())} cut-outs ({told['trained_on']})"
+        for part, told in looks.items()
+    )
+    return (
+        markdown(("labelled", "split", "from", "boxes", "called on", "called off", "nothing said"), rows)
+        + "\n\n"
+        + trained
+    )
+
+
 def _events(events: Mapping[str, Any] | None) -> str:
     if not events:
         return "Not measured."
@@ -177,7 +207,7 @@ def _runtimes(told: Mapping[str, Any] | None) -> str:
 
 def main(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
-    results: Annotated[Path, typer.Argument(help="Folder with eval.json and, if compared, runtimes.json.")],
+    results: Annotated[Path, typer.Argument(help="Folder with eval.json; runtimes.json, closer.json.")],
     out: Annotated[Path, typer.Argument(help="The card.")],
     *,
     run: Annotated[list[Path] | None, typer.Option(help="Folder of a training run, the first one first.")] = None,
@@ -186,7 +216,11 @@ def main(
     told = _read(results / "eval.json")
     runtimes = results / "runtimes.json"
     recipe = "\n\n".join(recipe_of(one) for one in run or ())
-    made = card(read_manifest(model), told, _read(runtimes) if runtimes.is_file() else None, recipe or None)
+    looks = results / "closer.json"
+    made = card(
+        read_manifest(model), told, _read(runtimes) if runtimes.is_file() else None,
+        _read(looks) if looks.is_file() else {}, recipe or None,
+    )  # fmt: skip
     out.write_text(made, encoding="utf-8")
     typer.echo(f"wrote {out}")
 

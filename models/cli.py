@@ -15,6 +15,7 @@ from models.errors import CommandError
 COMMANDS = {
     "data": ("models.data.commands", "Labelled photos: build, report, review, import, export, pseudo-label."),
     "train": ("models.train", "Train a detector on a labelled set; the same command goes on where it was stopped."),
+    "closer": ("models.closer", "Train the network that looks closer before somebody is blamed; into a model folder."),
     "export": ("models.export", "Export trained weights to a model folder for the node."),
     "quantize": ("models.quantize", "Write a model folder in int8."),
     "calibration": ("models.calibration", "Write calibration photos for the Hailo compiler (models/HAILO.md)."),

@@ -27,7 +27,7 @@ import typer
 from models.errors import CommandError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 ABOUT = ("version", "source", "licence", "data", "metrics", "least_confidence")
 """What the weights themselves cannot tell; taken from `about`, which may be the manifest of an earlier export."""
@@ -71,8 +71,17 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="banksman-export-") as scratch:
         made = Path(scratch)
-        _to_onnx(model, size, made / _ONNX)
-        _to_ncnn(model, size, made)
+        pictures = _torch().zeros(1, 3, size, size)
+        to_onnx(
+            model,
+            pictures,
+            made / _ONNX,
+            output="anchors",
+            free={"images": {2: "height", 3: "width"}, "anchors": {2: "count"}},
+        )
+        # Two example shapes that differ in both sides keep both sides free.
+        smaller = _torch().zeros(1, 3, size // 2 // 32 * 32, size // 4 // 32 * 32 or 32)
+        to_ncnn(model, pictures, made, _NCNN, other=smaller)
         for file in (_ONNX, *_NCNN):
             shutil.copyfile(made / file, folder / file)
     files = {"onnx": (_ONNX,), "openvino": (_ONNX,), "ncnn": _NCNN}
@@ -143,20 +152,33 @@ def _load(weights: Path, *, nms_free: bool) -> tuple[nn.Module, dict[str, Any]]:
     }
 
 
-def _to_onnx(model: nn.Module, size: int, path: Path) -> None:
+def _torch() -> Any:
+    import torch  # noqa: PLC0415 - the help of the command is shown without it
+
+    return torch
+
+
+def to_onnx(
+    model: nn.Module,
+    pictures: Tensor,
+    path: Path,
+    *,
+    output: str = "answer",
+    free: Mapping[str, Mapping[int, str]] | None = None,
+) -> None:
+    """An ONNX file with one input, `images`, and one output. pictures: an example. free: axes whose size is not."""
     import onnx  # noqa: PLC0415
     import onnxslim  # noqa: PLC0415
-    import torch  # noqa: PLC0415
 
-    torch.onnx.export(
+    _torch().onnx.export(
         model,
-        (torch.zeros(1, 3, size, size),),
+        (pictures,),
         str(path),
         dynamo=False,
         opset_version=_OPSET,
         input_names=["images"],
-        output_names=["anchors"],
-        dynamic_axes={"images": {2: "height", 3: "width"}, "anchors": {2: "count"}},
+        output_names=[output],
+        dynamic_axes=free,
     )
     slim = onnxslim.slim(onnx.load(path))
     del slim.graph.value_info[:]  # shapes of every tensor in between: half a megabyte that nobody reads
@@ -164,16 +186,17 @@ def _to_onnx(model: nn.Module, size: int, path: Path) -> None:
     onnx.save(slim, path)
 
 
-def _to_ncnn(model: nn.Module, size: int, folder: Path) -> None:
-    """NCNN by pnnx. Two example shapes that differ in both sides keep both sides free.
+def to_ncnn(
+    model: nn.Module, pictures: Tensor, folder: Path, names: tuple[str, str], *, other: Tensor | None = None
+) -> None:
+    """NCNN by pnnx: two files of these names. other: a second example, which leaves free what differs in the two.
 
     Weights stay fp32: rounded to fp16 they move a confidence by 0.005 at most, but that is enough to let NMS choose the
     other of two boxes that are equally good (measured: one photo in 120, overlap 0.89 with what ultralytics chose).
     """
     import pnnx  # noqa: PLC0415
-    import torch  # noqa: PLC0415
 
-    param, weights = _NCNN
+    param, weights = names
     by_products = {
         "ptpath": "model.pnnx.pt",
         "ncnnpy": "model_ncnn.py",
@@ -184,8 +207,8 @@ def _to_ncnn(model: nn.Module, size: int, folder: Path) -> None:
     }
     pnnx.export(
         model,
-        inputs=torch.zeros(1, 3, size, size),
-        inputs2=torch.zeros(1, 3, size // 2 // 32 * 32, size // 4 // 32 * 32 or 32),
+        inputs=pictures,
+        inputs2=other,
         fp16=False,
         ncnnparam=str(folder / param),
         ncnnbin=str(folder / weights),

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,9 +55,13 @@ def quantise(folder: Path, photos: list[Photo], out: Path, *, count: int = PHOTO
     out.mkdir(parents=True, exist_ok=True)
     _quantise(folder / weights, out / _FILE, _Calibration(chosen, manifest))
     checksum = hashlib.sha256((out / _FILE).read_bytes()).hexdigest()
+    closer = [one | {"files": {"onnx": one["files"]["onnx"]}} for one in manifest.get("closer", ())]
+    for file in (file for one in closer for file in one["files"]["onnx"]):
+        shutil.copyfile(folder / file, out / file)  # as they are: they are small, and seldom asked
     manifest |= {
         "name": out.resolve().name,
         "files": {"onnx": {_FILE: checksum}},  # OpenVINO reads it too, but is no faster with it and loses more
+        "closer": closer,
         "source": f"{manifest['source']}; int8, calibrated on {len(chosen)} training photos",
         # Measured on the fp32 weights; nobody may take it for this one's.
         "metrics": {"caveat": f"int8 of {manifest['name']}; measure with `banksman model eval`"},

@@ -1,9 +1,9 @@
 """From a training run to the shipped weights, with all that is said of them measured anew.
 
     banksman model release var/runs/a/weights/best.pt var/labelled site-v1 --version 2 --source "YOLO26n, …" \\
-        --about models/weights/site-v1 --run var/runs/a --clips ../shared/data/clips
+        --about models/weights/site-v1 --run var/runs/a --clips ../shared/data/clips --closer helmet
 
-In `models/`: `checkpoints/NAME.pt`, `weights/NAME`, `weights/NAME-int8`, `results/NAME`, `CARD.md`. In 15 minutes.
+In `models/`: `checkpoints/NAME.pt`, `weights/NAME`, `weights/NAME-int8`, `results/NAME`, `CARD.md`. In half an hour.
 """
 
 from __future__ import annotations
@@ -59,11 +59,13 @@ def release(
     runs: Sequence[Path] = (),
     threads: int = 2,
     every: int = 1,
+    closer: Sequence[str] = (),
 ) -> Path:
     """Write everything under `home`; returns the card's path.
 
     about: see `models.export.ABOUT`; its metrics are made here. before, runs, clips: see `models.eval`, `models.card`.
-    every: only each so many-th test photo, to try it out. Raises `DataError` and `ExportError`.
+    every: only each so many-th test photo, to try it out. closer: the parts that a network of its own looks at once
+    more, trained here (`models.closer`). Raises `DataError` and `ExportError`.
     """
     weights, small, results = home / "weights" / name, home / "weights" / f"{name}-int8", home / "results" / name
     photos = read_set(labelled)
@@ -72,6 +74,9 @@ def release(
     recipe = "\n\n".join(recipe_of(run) for run in runs)
     shipped = checkpoint(trained, home / "checkpoints" / f"{name}.pt")
     export(shipped, weights, about=about)
+    from models.closer import train  # noqa: PLC0415 - brings torch
+
+    looks = {part: train(labelled, shipped, weights, part) for part in closer}
     quantise(weights, photos, small)
     report = evaluate(
         weights, labelled, labelled.parent / "report", clips=clips, before=before, threads=threads, every=every
@@ -83,8 +88,9 @@ def release(
     results.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(report.with_name(JSON), results / JSON)
     _write(results / "runtimes.json", runtimes, indent=1)
+    _write(results / "closer.json", looks, indent=1)
     out = home / "CARD.md"
-    out.write_text(card(manifest, told, runtimes, recipe or None), encoding="utf-8")
+    out.write_text(card(manifest, told, runtimes, looks, recipe or None), encoding="utf-8")
     return out
 
 
@@ -114,11 +120,13 @@ def main(
     clips: Annotated[Path | None, typer.Option(help="Folder of the clips with known truth.")] = None,
     before: Annotated[list[Path] | None, typer.Option(help="Another model whose alarms stand beside.")] = None,
     run: Annotated[list[Path] | None, typer.Option(help="Folder of a training run, the first one first.")] = None,
+    closer: Annotated[list[str] | None, typer.Option(help="What is looked at once more: helmet.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of the network.")] = 2,
 ) -> None:
     """Ship what was trained: checkpoint, export, int8, evaluation, comparison of runtimes, card."""
     told = read_manifest(about) | {"source": source, "version": version}
     out = release(
-        trained, labelled, name, about=told, clips=clips, before=before or (), runs=run or (), threads=threads
-    )
+        trained, labelled, name, about=told, clips=clips, before=before or (), runs=run or (), threads=threads,
+        closer=closer or (),
+    )  # fmt: skip
     typer.echo(f"wrote {out}")

@@ -16,6 +16,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # no way out of the folder
 Side = Annotated[int, Field(ge=32, le=2048)]
 RuntimeName = Literal["onnx", "ncnn", "openvino", "ultralytics"]
+Files = Annotated[dict[RuntimeName, Annotated[dict[FileName, Sha256], Field(min_length=1)]], Field(min_length=1)]
+"""By runtime the files of one network, in the order in which the runtime wants them."""
 
 
 class _Part(BaseModel):
@@ -65,6 +67,23 @@ class Output(_Part):
         return strides
 
 
+class Closer(_Part):
+    """A small network that looks at one cut-out: is something worn there? (`edge.detect.closer`)
+
+    on, off: the detector's classes that it decides between.
+    side: of its square input, pixels, RGB, 0..1. reach: side of the square that is cut out of a frame around a box, in
+    the box's longer side. least: probability below which it decides nothing; chosen on validation photos, by alarms.
+    It gives three logits: off, on, neither of them.
+    """
+
+    on: str
+    off: str
+    side: Side
+    reach: Annotated[float, Field(ge=1, le=4)]
+    least: Annotated[float, Field(ge=0.5, lt=1)]
+    files: Files
+
+
 class DataSource(_Part):
     """Photos that the weights were trained on."""
 
@@ -91,13 +110,15 @@ class Manifest(_Part):
     input: InputSize
     preprocessing: Preprocessing
     output: Output
-    files: Annotated[dict[RuntimeName, Annotated[dict[FileName, Sha256], Field(min_length=1)]], Field(min_length=1)]
+    files: Files
     source: str
     licence: str
     data: tuple[DataSource, ...] = ()
     metrics: Metrics = Metrics()
     least_confidence: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
     """By class: below it a part of somebody's clothes decides nothing. Chosen on validation photos, by alarms."""
+    closer: tuple[Closer, ...] = ()
+    """What is looked at once more before somebody is blamed."""
 
     @field_validator("classes")
     @classmethod
@@ -111,6 +132,18 @@ class Manifest(_Part):
     def _least_of_classes(self) -> Self:
         if unknown := sorted(self.least_confidence.keys() - set(self.classes)):
             raise ValueError(f"least_confidence: no class of this model: {', '.join(unknown)}")
+        return self
+
+    @model_validator(mode="after")
+    def _closer_looks_fit(self) -> Self:
+        named = [name for one in self.closer for name in (one.on, one.off)]
+        if unknown := sorted(set(named) - set(self.classes)):
+            raise ValueError(f"closer: no class of this model: {', '.join(unknown)}")
+        if len(set(named)) < len(named):
+            raise ValueError("closer: each class may be looked at by one network only, and on and off must differ")
+        for one in self.closer:
+            if missing := sorted(self.files.keys() - one.files.keys() - {"ultralytics"}):
+                raise ValueError(f"closer: {one.on}: no files for runtime {', '.join(missing)}, which `files` has")
         return self
 
     @model_validator(mode="after")
@@ -141,10 +174,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 def verified_files(folder: Path, manifest: Manifest, runtime: RuntimeName) -> tuple[Path, ...]:
     """The weights of one runtime in the manifest's order, present and with the right sha256. Raises `ModelError`."""
-    listed = manifest.files.get(runtime)
+    return verified(folder, manifest.files, runtime)
+
+
+def verified(folder: Path, files: Files, runtime: RuntimeName) -> tuple[Path, ...]:
+    """Those of one network; as `verified_files`."""
+    listed = files.get(runtime)
     if listed is None:
         raise ModelError(
-            f"{folder / FILE}: no weights for runtime {runtime!r}; this model has {', '.join(sorted(manifest.files))}"
+            f"{folder / FILE}: no weights for runtime {runtime!r}; this model has {', '.join(sorted(files))}"
         )
     paths = tuple(folder / name for name in listed)
     for path, wanted in zip(paths, listed.values(), strict=True):

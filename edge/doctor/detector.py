@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.detect import RUNTIMES, ModelError, find_model, read_manifest
-from edge.detect.manifest import Manifest, RuntimeName, verified_files
+from edge.detect.manifest import Manifest, RuntimeName, verified, verified_files
 from edge.detect.parity import compare, total
 from edge.detect.runtimes import default_runtime
 from edge.doctor.result import Result, fields_of, found
@@ -56,6 +56,8 @@ def examine_model(settings: DetectorSettings, base: Path) -> tuple[list[Result],
     for runtime in manifest.files:
         try:
             verified_files(folder, manifest, runtime)
+            for closer in manifest.closer:
+                verified(folder, closer.files, runtime)
         except ModelError as error:
             damaged.append(found("model", "damaged", runtime, error=error))
     sound = found("model", "ok", manifest.name, version=manifest.version, classes=len(manifest.classes))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.detect import ModelError, load_detector
+from edge.detect import ModelError, load_closer, load_detector
 from edge.detect.manifest import RuntimeName
 from edge.detect.speed import measure
 from edge.values import Detections, Image
@@ -86,6 +86,7 @@ def _attempt(folder: str, runtime: str, threads: str, pictures: str, measure_s: 
         images: list[Image] = [stored[name] for name in stored.files]
     try:
         detector = load_detector(Path(folder), runtime, int(threads))
+        load_closer(Path(folder), detector.runtime)
     except ModelError as error:
         return {
             "trouble": "absent" if isinstance(error.__cause__, ModuleNotFoundError) else "broken",

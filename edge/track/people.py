@@ -23,6 +23,9 @@ DOUBT = 0.1
 """Least confidence of a helmet or a vest that speaks against blaming somebody for having none. For both numbers see
 docs/decisions.md, *What is half seen speaks for people*."""
 
+Closely = Mapping[str, Callable[[Box], Wear]]
+"""By the class that says that something is worn: what a closer look at a place in the frame makes of it."""
+
 UPPER = 1 / 3
 """The upper part of a person, of whose hiding `Person.upper_hidden` tells."""
 
@@ -47,7 +50,9 @@ def persons(
     width: int,
     height: int,
     least: Mapping[str, float] = MappingProxyType({}),
+    *,
     hints: Detections | None = None,
+    closely: Closely = MappingProxyType({}),
 ) -> tuple[Person, ...]:
     """The persons in a frame of width x height pixels, by rising track id, with what each of them wears.
 
@@ -57,13 +62,14 @@ def persons(
     least: by class, a confidence below which a part decides nothing; it still contests what speaks against it.
     hints: what is too unsure to count as seen. A helmet or a vest among it, from `DOUBT` on, contests that there is
     none.
+    closely: asked where somebody would be blamed beyond these doubts; what it says, goes.
     """
     seen = canonical(detections)
     found = seen.of("person")
     found = found[np.argsort(found.track_id, kind="stable")]
     bodies = found.xyxy
-    helmets, heads = _worn(_HELMET, bodies, seen, hints, least)
-    vests, _ = _worn(_VEST, bodies, seen, hints, least)
+    helmets, heads = _worn(_HELMET, bodies, seen, hints=hints, least=least, look=closely.get(_HELMET.on))
+    vests, _ = _worn(_VEST, bodies, seen, hints=hints, least=least, look=closely.get(_VEST.on))
     occluded, upper_hidden = _hidden(bodies, 1.0), _hidden(bodies, UPPER)
     people = []
     for row in range(len(found)):
@@ -84,7 +90,13 @@ def persons(
 
 
 def _worn(
-    part: _Part, bodies: Floats, seen: Detections, hints: Detections | None, least: Mapping[str, float]
+    part: _Part,
+    bodies: Floats,
+    seen: Detections,
+    *,
+    hints: Detections | None,
+    least: Mapping[str, float],
+    look: Callable[[Box], Wear] | None,
 ) -> tuple[dict[int, Wear], dict[int, Box]]:
     """What each body wears, and the box of the stronger claim also where nothing is settled.
 
@@ -110,10 +122,12 @@ def _worn(
             stronger, weaker = for_them, against
         else:
             stronger, weaker = against, max(for_them, doubts.get(row, _NO_CLAIM), key=_strength)
-        if stronger[1].box is not None:
-            boxes[row] = stronger[1].box
-        if stronger[0] >= MARGIN * weaker[0] and stronger[1].confidence >= enough[stronger[1].state]:
-            worn[row] = stronger[1]
+        wear = stronger[1]
+        if wear.box is not None:
+            boxes[row] = wear.box
+        if stronger[0] >= MARGIN * weaker[0] and wear.confidence >= enough[wear.state]:
+            blamed = wear.box if wear.state is WearState.OFF else None
+            worn[row] = wear if look is None or blamed is None else look(blamed)
     return worn, boxes
 
 

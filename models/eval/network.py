@@ -106,7 +106,8 @@ def resized(folder: Path, image_size: int, out: Path) -> Path:
         "metrics": {"caveat": "at another input size than it was exported for"},
     }
     out.mkdir(parents=True)
-    for name in {name for files in manifest["files"].values() for name in files}:
+    networks = (manifest, *manifest.get("closer", ()))
+    for name in {name for network in networks for files in network["files"].values() for name in files}:
         (out / name).symlink_to((folder / name).resolve())
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return out

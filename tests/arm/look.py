@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 import edge
-from edge.detect import find_model, load_detector
+from edge.detect import find_model, load_closer, load_detector
 from edge.site.model import SHIPPED_MODEL
 
 FLOOR = 0.1  # what the node asks for
@@ -36,8 +36,10 @@ def modules() -> list[str]:
 
 
 def seen(runtime: str, pictures: list[str]) -> dict[str, object]:
-    detector = load_detector(find_model(Path(SHIPPED_MODEL), Path()), runtime, 1)
-    found = []
+    model = find_model(Path(SHIPPED_MODEL), Path())
+    detector = load_detector(model, runtime, 1)
+    looks = load_closer(model, detector.runtime)
+    found, closer = [], []
     for picture in pictures:
         image = cv2.imread(picture)
         assert image is not None, picture
@@ -45,7 +47,10 @@ def seen(runtime: str, pictures: list[str]) -> dict[str, object]:
         found.append(
             {"xyxy": look.xyxy.tolist(), "confidence": look.confidence.tolist(), "class_id": look.class_id.tolist()}
         )
-    return {"runtime": detector.runtime, "names": detector.names, "looks": found}
+        height, width = image.shape[:2]
+        place = (width * 0.4, height * 0.3, width * 0.5, height * 0.5)
+        closer.append({part: look.chances(np.asarray(image, np.uint8), place).tolist() for part, look in looks.items()})
+    return {"runtime": detector.runtime, "names": detector.names, "looks": found, "closer": closer}
 
 
 def main() -> None:

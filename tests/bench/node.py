@@ -39,7 +39,7 @@ from ruamel.yaml import YAML
 from broker.embedded import EmbeddedBroker, free_port
 from broker.messages import AlarmMessage
 from edge.clock import ManualClock, Stamp
-from edge.detect import Detector, load_detector, read_manifest
+from edge.detect import Detector, load_closer, load_detector, read_manifest
 from edge.detect.letterbox import Letterbox
 from edge.detect.manifest import RuntimeName, verified_files
 from edge.detect.runtimes import import_runtime
@@ -178,7 +178,14 @@ def pipeline(frames: Sequence[Image], detector: Detector) -> tuple[float, int]:
             clock=clock, told=lambda: None,
         )  # fmt: skip
         post = Post(
-            CameraLine(site, site.cameras[0], detector.names, RULES, detector.manifest.least_confidence),
+            CameraLine(
+                site,
+                site.cameras[0],
+                detector.names,
+                RULES,
+                detector.manifest.least_confidence,
+                closer=load_closer(SHIPPED, detector.runtime),
+            ),
             all_terms(site),
         )
         judge.watched["gate"] = Watched(Memory(frames, 15.0, recorder, judge.wake), post, 0.2, replay=True)

@@ -50,6 +50,9 @@ def test_the_shipped_model_runs(runtime: str) -> None:
 def test_the_int8_model_blames_as_soon_as_the_other() -> None:
     int8, whole = (read_manifest(SHIPPED.with_name(name)) for name in (f"{NAME}-int8", NAME))
     assert (int8.version, int8.classes, int8.least_confidence) == (whole.version, whole.classes, whole.least_confidence)
+    assert [(one.on, one.least, one.files["onnx"]) for one in int8.closer] == [
+        (one.on, one.least, one.files["onnx"]) for one in whole.closer
+    ]
 
 
 @pytest.mark.parametrize(("runtime", "file"), [("onnx", ONNX), ("openvino", ONNX), ("ncnn", PARAM), ("ncnn", BIN)])

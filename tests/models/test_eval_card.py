@@ -23,7 +23,10 @@ MODELS = Path(__file__).resolve().parents[2] / "models"
 
 def results(name: str) -> list[dict[str, object]]:
     folder = MODELS / "results" / name
-    return [json.loads((folder / file).read_text(encoding="utf-8")) for file in ("eval.json", "runtimes.json")]
+    return [
+        json.loads((folder / file).read_text(encoding="utf-8"))
+        for file in ("eval.json", "runtimes.json", "closer.json")
+    ]
 
 
 def test_the_card_is_what_the_results_say() -> None:
@@ -31,10 +34,10 @@ def test_the_card_is_what_the_results_say() -> None:
     text = (MODELS / "CARD.md").read_text(encoding="utf-8")
     match = re.match(r"# Model card: ([\w-]+)\n", text)
     assert match
-    told, runtimes = results(match[1])
+    told, runtimes, looks = results(match[1])
     recipe = re.search(r"(?ms)^## Recipe\n\n(.*?)\n\n## ", text)
     assert recipe  # of a run whose folder is not kept here; all else is made again
-    assert card(read_manifest(MODELS / "weights" / match[1]), told, runtimes, recipe[1]) == text
+    assert card(read_manifest(MODELS / "weights" / match[1]), told, runtimes, looks, recipe[1]) == text
 
 
 def test_the_template_has_no_numbers_of_its_own() -> None:
@@ -43,14 +46,16 @@ def test_the_template_has_no_numbers_of_its_own() -> None:
 
 
 def test_a_card_of_another_model_is_refused() -> None:
-    told, runtimes = results(NAME)
+    told, runtimes, looks = results(NAME)
     with pytest.raises(DataError, match=f"the numbers are of '{NAME}', the model is 'other'"):
-        card(read_manifest(SHIPPED) | {"name": "other"}, told, runtimes, None)
+        card(read_manifest(SHIPPED) | {"name": "other"}, told, runtimes, looks, None)
+    with pytest.raises(DataError, match="no numbers of helmet"):
+        card(read_manifest(SHIPPED), told, runtimes, {}, None)
 
 
 def test_without_comparison_or_events_it_says_so() -> None:
-    told, _ = results(NAME)
-    text = card(read_manifest(SHIPPED), told | {"events": None}, None, "trained")
+    told, _, looks = results(NAME)
+    text = card(read_manifest(SHIPPED), told | {"events": None}, None, looks, "trained")
     assert "Not measured." in text
     assert "Not compared." in text
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.detect import load_detector, read_manifest
+from edge.detect import load_closer, load_detector, read_manifest
 from edge.detect.parity import compare, total
 from models.data import DataError, Photo
 from models.quantize import drawn, kept_exact, quantise
@@ -60,6 +60,7 @@ def test_it_is_small_and_says_what_it_is(int8: Path) -> None:
     manifest, exact = read_manifest(int8), read_manifest(SHIPPED)
     assert manifest.name == "tiny-int8"
     assert set(manifest.files) == {"onnx"}
+    assert load_closer(int8, "onnx").keys() == {one.on for one in exact.closer}
     (file,) = manifest.files["onnx"]
     assert (int8 / file).stat().st_size < 0.4 * (SHIPPED / "model.onnx").stat().st_size
     assert manifest.metrics.map50 == {}  # those of fp32 are not its own

@@ -17,6 +17,7 @@ import pytest
 
 from edge import judge as judging
 from edge.clock import ManualClock, Stamp
+from edge.detect import LookError
 from edge.evidence.recorder import Recorder
 from edge.health import Pace
 from edge.journal.journal import Journal
@@ -27,7 +28,19 @@ from edge.node import all_terms
 from edge.post import Post
 from edge.rules import RULES
 from edge.site.model import Evidence, JournalSettings
-from edge.values import Box, CameraCause, CameraState, CameraStatus, Detections, Frame, Image, Reason, Verdict
+from edge.values import (
+    Box,
+    CameraCause,
+    CameraState,
+    CameraStatus,
+    Detections,
+    Frame,
+    Image,
+    Reason,
+    Verdict,
+    Wear,
+    WearState,
+)
 from tests.evidence.builders import HIDDEN, SHARP, sharpness
 from tests.node.builders import MODEL, NOON, H, Sight, W, detections, site_file, worker
 
@@ -78,6 +91,8 @@ class Eyes:
         self.fails = False
         self.looks = 0
         self.during: Callable[[], object] = lambda: None
+        self.closer_says = WearState.OFF
+        self.closer_fails = False
 
     def detect(self, image: Image, floor: float) -> Detections:
         del image, floor
@@ -86,6 +101,13 @@ class Eyes:
         if self.fails:
             raise RuntimeError("runtime 'onnx' gave numbers that are not finite")
         return detections(*self.people)
+
+    def closer(self, image: Image, box: Box) -> Wear:
+        """What the closer look says of anybody; it is asked with the frame as the camera gave it."""
+        assert image.shape == (H, W, 3)
+        if self.closer_fails:
+            raise LookError("the closer look at 'helmet' gives [nan, 0.0, 0.0], not 3 finite numbers")
+        return Wear(self.closer_says, 0.95, box)
 
 
 class Looks(Executor):
@@ -135,7 +157,8 @@ class Bench:
     def camera(self, name: str = "gate", fps: float = 5.0, *, replay: bool = False) -> Camera:
         site = site_file()
         camera = Camera(name, self.clock)
-        line = CameraLine(site, site.cameras[0].model_copy(update={"id": name}), MODEL, RULES)
+        closer = {"helmet": self.eyes.closer}
+        line = CameraLine(site, site.cameras[0].model_copy(update={"id": name}), MODEL, RULES, closer=closer)
         self.judge.watched[name] = Watched(camera, Post(line, all_terms(site)), 1 / fps, replay)
         return camera
 
@@ -263,6 +286,29 @@ def test_a_detector_that_fails_for_good_ends_the_program(bench: Bench) -> None:
     with pytest.raises(RuntimeError, match="not finite"):
         bench.play(60.0, gate)
     assert bench.eyes.looks == MAX_FAILED
+
+
+def test_nobody_is_blamed_who_is_seen_to_wear_it_when_looked_at_closer(bench: Bench) -> None:
+    gate = bench.camera()
+    bench.eyes.people, bench.eyes.closer_says = [BARE], WearState.ON
+    bench.play(3.0, gate)
+    assert bench.verdict("helmet") == (Verdict.OK, Reason.SEEN)
+
+
+def test_a_closer_look_that_fails_leaves_the_frame_unjudged_and_too_many_end_the_program(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = bench.camera()
+    bench.eyes.people, bench.eyes.closer_fails = [BARE], True
+    bench.play(2.0, gate)
+    assert bench.verdict("helmet") == (Verdict.UNKNOWN, Reason.UNCERTAIN)
+    assert "camera gate: frame 1 cannot be judged: the closer look at 'helmet' gives" in caplog.text
+    bench.eyes.closer_fails = False
+    bench.play(2.0, gate)
+    assert bench.verdict("helmet") == (Verdict.VIOLATION, Reason.BARE)
+    bench.eyes.closer_fails = True
+    with pytest.raises(LookError, match="not 3 finite"):
+        bench.play(60.0, gate)
 
 
 @pytest.mark.parametrize("rates", [(5.0, 5.0), (2.0, 30.0), (30.0, 30.0)])

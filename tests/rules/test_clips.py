@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge.clock import ManualClock
-from edge.detect import Detector, load_detector
+from edge.detect import Detector, load_closer, load_detector
 from edge.line import TRACK_FLOOR
 from edge.rules import RULES, Place
 from edge.track import Tracker, persons
@@ -34,7 +35,7 @@ def detector() -> Iterator[Detector]:
 
 def scenes(clip: Path, detector: Detector) -> Iterator[Scene]:
     """The looks of a clip, `LOOKS_A_SECOND` of them."""
-    clock, tracker = ManualClock(), Tracker(detector.names)
+    clock, tracker, closer = ManualClock(), Tracker(detector.names), load_closer(SHIPPED, detector.runtime)
     with av.open(str(clip)) as video:
         rate = video.streams.video[0].average_rate
         assert rate is not None
@@ -46,7 +47,8 @@ def scenes(clip: Path, detector: Detector) -> Iterator[Scene]:
             seen = tracker.update(detector.detect(image, TRACK_FLOOR), stamp.mono)
             sure = seen.confidence >= CONFIDENCE
             judged = seen[sure]
-            people = persons(judged, width, height, hints=seen[~sure])
+            closely = {part: partial(look, image) for part, look in closer.items()}
+            people = persons(judged, width, height, hints=seen[~sure], closely=closely)
             yield Scene("gate", stamp, width, height, judged, people, brightness=float(image.mean()) / 255)
 
 

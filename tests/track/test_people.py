@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge.track import Tracker, persons
 from edge.track.people import MARGIN
-from edge.values import NO_TRACK, UNSEEN, Box, Detections, Person, WearState
+from edge.values import NO_TRACK, UNSEEN, Box, Detections, Person, Wear, WearState
 from tests.track.builders import HEIGHT, NAMES, WIDTH, Row, any_detections, at, hat, seen, upright, vest
 
 ON, OFF = WearState.ON, WearState.OFF
@@ -152,6 +152,33 @@ def test_what_is_half_seen_speaks_against_blame(seen_too: list[Row], hints: list
     (one,) = persons(tracked, WIDTH, HEIGHT, hints=seen(*hints))
     assert one.helmet.state is state
     assert one.helmet.box is None or one.helmet.box == pytest.approx(hat(BODY))
+
+
+HELMET, BARE = ("helmet", hat(BODY), 0.6), ("no_helmet", hat(BODY), 0.6)
+
+
+@pytest.mark.parametrize(
+    ("seen_too", "asked", "states"),
+    [
+        ([BARE], True, (OFF, ON, WearState.UNSEEN)),  # whatever it says, goes
+        ([BARE, ("helmet", hat(BODY), 0.5)], False, 3 * (WearState.UNSEEN,)),  # who is in doubt is not blamed anyway
+        ([HELMET], False, (ON, ON, ON)),  # nobody is blamed: the detector's word is enough
+        ([("no_helmet", at(BODY, 0.8, 0.5, 35), 0.6)], False, 3 * (WearState.UNSEEN,)),  # no head of theirs
+        ([], False, 3 * (WearState.UNSEEN,)),
+    ],
+)
+def test_before_blame_somebody_looks_closer(seen_too: list[Row], asked: bool, states: tuple[WearState, ...]) -> None:
+    tracked = Tracker(NAMES).update(seen(("person", BODY, 0.9), *seen_too), 0.0)
+    for answer, state in zip((OFF, ON, WearState.UNSEEN), states, strict=True):
+        places: list[Box] = []
+
+        def look(box: Box, answer: WearState = answer, places: list[Box] = places) -> Wear:
+            places.append(box)
+            return UNSEEN if answer is WearState.UNSEEN else Wear(answer, 0.97, box)
+
+        (one,) = persons(tracked, WIDTH, HEIGHT, closely={"helmet": look})
+        assert one.helmet.state is state
+        assert places == ([pytest.approx(hat(BODY))] if asked else [])
 
 
 def test_two_claims_on_one_head_leave_the_neighbour_alone() -> None:
