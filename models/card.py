@@ -143,7 +143,8 @@ def _closer(networks: Sequence[Mapping[str, Any]], looks: Mapping[str, Any]) -> 
         for name, found in ((one[state], looks[one["on"]][split][state]) for state in ("on", "off"))
     ]  # fmt: skip
     trained = "; ".join(
-        f"{part}: {told['epochs']} epochs over {sum(told['trained_on'].values())} cut-outs ({told['trained_on']})"
+        f"Trained for {part}: {told['epochs']} epochs over cut-outs of training photos, "
+        + ", ".join(f"{count} {answer}" for answer, count in told["trained_on"].items())
         for part, told in looks.items()
     )
     return (
