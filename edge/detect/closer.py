@@ -72,10 +72,9 @@ class CloserLook:
         except RuntimeError as error:
             raise LookError(f"the closer look at {self._closer.on!r} fails: {error}") from error
         logits = raw.reshape(-1)
-        if logits.shape != (len(ANSWERS),) or not np.isfinite(logits).all():
-            raise LookError(
-                f"the closer look at {self._closer.on!r} gives {logits.tolist()}, not {len(ANSWERS)} finite numbers"
-            )
+        if len(logits) != len(ANSWERS) or not np.isfinite(logits).all():
+            gives = logits.tolist() if len(logits) == len(ANSWERS) else f"{len(logits)} numbers"
+            raise LookError(f"the closer look at {self._closer.on!r} gives {gives}, not {len(ANSWERS)} finite numbers")
         power = np.exp(logits - logits.max())
         return np.asarray(power / power.sum(), np.float32)
 

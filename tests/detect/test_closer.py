@@ -146,8 +146,8 @@ class Broken:
     ("answer", "text"),
     [
         (RuntimeError("out of memory"), "'helmet' fails: out of memory"),
-        (np.array([1, 2], np.float32), r"gives \[1.0, 2.0\], not 3 finite"),
-        (np.array([1, np.nan, 2], np.float32), "not 3 finite"),
+        (np.array([1, 2], np.float32), "gives 2 numbers, not 3 finite"),
+        (np.array([1, np.nan, 2], np.float32), r"gives \[1.0, nan, 2.0\], not 3 finite"),
     ],
 )
 def test_no_answer_is_an_error_and_nobody_is_blamed(answer: Floats | RuntimeError, text: str) -> None:
@@ -186,7 +186,7 @@ ONNX = next(iter(FILES["onnx"]))
         (None, {ONNX: b"other"}, f"{ONNX}: wrong checksum"),
         (
             lambda m: m["closer"][0]["files"].update(onnx=m["files"]["onnx"]), {},
-            "the closer look at 'helmet' gives .*does manifest.json name the right files",
+            "the closer look at 'helmet' gives [0-9]+ numbers.*does manifest.json name the right files",
         ),
     ],
 )  # fmt: skip
