@@ -17,7 +17,7 @@ from typing import Protocol
 
 from edge.beat import Beats
 from edge.clock import Clock, Stamp
-from edge.detect import Detector, LookError
+from edge.detect import Detector
 from edge.evidence.heads import DETECTION_FLOOR
 from edge.evidence.recorder import Recorder
 from edge.health import Pace
@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 MAX_FAILED = 20
-"""Frames in a row that the detector may fail on; then the program ends, so that a fresh one is started."""
+"""Frames in a row that the detector may fail on, and closer looks that may fail in a row; then the program ends, so
+that a fresh one is started."""
 STANDS_STILL_S = 20.0
 """The loop comes round four times a second, a slow look takes one: neither is alive after so long."""
 _IDLE_S = 0.25  # longest wait: a camera that goes blind wakes nobody
@@ -127,7 +128,7 @@ class Judge:
         self._asked: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._news = threading.Event()
         self._under_way: _Look | None = None
-        self._failed = 0
+        self._failed = self._failed_closer = 0
         self._stepped = clock.now()
         self.watched: dict[str, Watched] = {}
 
@@ -241,13 +242,8 @@ class Judge:
         if seen is None:
             self._settle(watched, watched.post.blind(frame.stamp, Reason.UNCERTAIN), None)
             return
-        try:
-            looked, events = watched.post.judge(frame, seen)
-        except LookError as error:
-            self._fail(frame, error)
-            self._settle(watched, watched.post.blind(frame.stamp, Reason.UNCERTAIN), None)
-            return
-        self._failed = 0
+        looked, events = watched.post.judge(frame, seen)
+        self._count(looked)
         hidden = self._recorder.judged(frame, looked.heads)
         self._settle(watched, events, looked)
         self._board.put(looked, hidden)
@@ -259,16 +255,24 @@ class Judge:
         try:
             found = seen.result()
         except RuntimeError as error:
-            self._fail(frame, error)
+            self._failed += 1
+            if self._failed >= MAX_FAILED:
+                raise
+            log.error("camera %s: frame %d cannot be judged: %s", frame.camera, frame.seq, error)  # noqa: TRY400
             return None
+        self._failed = 0
         return found
 
-    def _fail(self, frame: Frame, error: RuntimeError) -> None:
-        """Raises the error if it is the last of too many."""
-        self._failed += 1
-        if self._failed >= MAX_FAILED:
-            raise error
-        log.error("camera %s: frame %d cannot be judged: %s", frame.camera, frame.seq, error)
+    def _count(self, looked: Looked) -> None:
+        """Closer looks that failed one after the other, however many frames lie between them. Raises the last of too
+        many: where nobody can be blamed any more, all looks well."""
+        for error in looked.closer:
+            self._failed_closer = 0 if error is None else self._failed_closer + 1
+            if error is None:
+                continue
+            if self._failed_closer >= MAX_FAILED:
+                raise error
+            log.error("camera %s: frame %d: %s", looked.frame.camera, looked.frame.seq, error)
 
     def _tick(self, now: Stamp) -> None:
         for camera, watched in self.watched.items():

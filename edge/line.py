@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 
 from edge.clock import Stamp
+from edge.detect import LookError
 from edge.evidence.heads import HeadRegion, heads_of
 from edge.rules.night import NightState, night
 from edge.rules.rule import Circumstances, Place, Rule, resting
 from edge.site.model import Camera, RuleSettings, SiteFile
 from edge.track import Tracker, persons
-from edge.values import Box, Detections, Finding, Frame, Image, Instance, Reason, Rest, Scene, Verdict, Wear
+from edge.values import UNSEEN, Box, Detections, Finding, Frame, Image, Instance, Reason, Rest, Scene, Verdict, Wear
 
 Look = Callable[[Image, Box], Wear]
 """What is worn at a place in a frame; `edge.detect.CloserLook` is one."""
@@ -41,6 +42,7 @@ class Looked:
     findings: tuple[Finding, ...]
     heads: tuple[HeadRegion, ...]
     ended: tuple[Instance, ...]  # rule instances that have just stopped to apply
+    closer: tuple[LookError | None, ...] = ()  # a closer look each that was taken: why it came to nothing
 
     def violators(self, instance: Instance) -> tuple[Box, ...]:
         """Where in the picture a rule instance is broken."""
@@ -57,6 +59,16 @@ def brightness(image: Image) -> float:
     """Mean luma of a frame, 0..1, from a small copy of it (ITU-R BT.601 weights)."""
     b, g, r, _ = cv2.mean(cv2.resize(image, _SMALL, interpolation=cv2.INTER_NEAREST))
     return (0.114 * b + 0.587 * g + 0.299 * r) / 255.0
+
+
+def _look_closer(look: Look, image: Image, outcomes: list[LookError | None], box: Box) -> Wear:
+    try:
+        wear = look(image, box)
+    except LookError as error:
+        outcomes.append(error)
+        return UNSEEN
+    outcomes.append(None)
+    return wear
 
 
 class CameraLine:
@@ -100,13 +112,14 @@ class CameraLine:
     def judge(self, frame: Frame, seen: Detections) -> Looked:
         """Judge one frame by what the detector saw in it, down to `heads.DETECTION_FLOOR`.
 
-        Raises what a closer look raises; what the tracker has learned of the frame stays.
+        Where a closer look fails, nothing is claimed of that person, and `Looked.closer` tells.
         """
         trackable = seen.confidence >= np.float32(TRACK_FLOOR)
         tracked = self._tracker.update(seen[trackable], frame.stamp.mono)
         sure = tracked.confidence >= np.float32(self._site_file.detector.confidence)
         judged = tracked[sure]
-        closely = {part: partial(look, frame.image) for part, look in self._closer.items()}
+        closer: list[LookError | None] = []
+        closely = {part: partial(_look_closer, look, frame.image, closer) for part, look in self._closer.items()}
         people = persons(judged, frame.width, frame.height, self._least, hints=tracked[~sure], closely=closely)
         scene = Scene(
             camera=self.camera.id,
@@ -120,7 +133,7 @@ class CameraLine:
         )
         findings, ended = self._apply_rules(scene)
         heads = heads_of(tracked.joined(seen[~trackable]), people, frame.width, frame.height)
-        return Looked(frame, scene, findings, heads, ended)
+        return Looked(frame, scene, findings, heads, ended, tuple(closer))
 
     def go_on_from(self, before: CameraLine) -> None:
         """Take over what the line of the last site file remembers, so that everybody keeps their track."""

@@ -130,9 +130,13 @@ def _heads(found: Mapping[str, Any] | None) -> str:
 
 
 def _closer(networks: Sequence[Mapping[str, Any]], looks: Mapping[str, Any]) -> str:
-    """Raises `DataError` where a network has no numbers."""
-    if missing := [one["on"] for one in networks if one["on"] not in looks]:
-        raise DataError(f"closer.json has no numbers of {', '.join(missing)}; `banksman model closer` measures them")
+    """Raises `DataError` where a network has no numbers, or those of another."""
+    for one in networks:
+        told = looks.get(one["on"])
+        if told is None or told["network"] not in one["files"]["onnx"].values() or told["least"] != one["least"]:
+            raise DataError(
+                f"closer.json has no numbers of this network for {one['on']}; `banksman model closer` measures"
+            )
     if not networks:
         return "None: blame is on the detector's word."
     rows = [
@@ -145,7 +149,7 @@ def _closer(networks: Sequence[Mapping[str, Any]], looks: Mapping[str, Any]) -> 
     trained = "; ".join(
         f"Trained for {part}: {told['epochs']} epochs over cut-outs of training photos, "
         + ", ".join(f"{count} {answer}" for answer, count in told["trained_on"].items())
-        for part, told in looks.items()
+        for part, told in ((one["on"], looks[one["on"]]) for one in networks)
     )
     return (
         markdown(("labelled", "split", "from", "boxes", "called on", "called off", "nothing said"), rows)

@@ -3,8 +3,8 @@
     banksman model closer var/labelled models/checkpoints/site-v1.pt models/weights/site-v1 helmet
 
 It is the first layers of a trained detector, the mean of what they see, and three numbers: what is labelled as off, as
-on, and what is neither. In the model folder: `closer-helmet.*` and an entry of the manifest. Some twelve minutes
-on two cores.
+on, and what is neither. In the model folder: `closer-helmet.*` and an entry of the manifest. Some ten minutes on
+two cores.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from models.data.labels import CLASS_ID, Boxes, DataError, Floats, Photo
 from models.data.labelset import in_split, read_set
 from models.data.pictures import Pixels, pixels_of
 from models.errors import CommandError
+from models.eval.network import read_manifest
 from models.export import to_ncnn, to_onnx
 
 LAYERS = 7
@@ -307,6 +308,13 @@ def measured(found: Floats, answers: NDArray[np.int64], least: float) -> dict[st
     }
 
 
+def known(name: str) -> Part:
+    """Raises `CloserError`."""
+    if name not in PARTS:
+        raise CloserError(f"{name!r}: unknown; there are {', '.join(PARTS)}")
+    return PARTS[name]
+
+
 def train(
     labelled: Path,
     detector: Path,
@@ -324,9 +332,8 @@ def train(
     name: of `PARTS`. detector: the `.pt` whose first layers are taken. hard: share of cut-outs made hard.
     Raises `CloserError` and `DataError`.
     """
-    part = PARTS.get(name)
-    if part is None:
-        raise CloserError(f"{name!r}: unknown; there are {', '.join(PARTS)}")
+    part = known(name)
+    _check(folder, part)
     photos = read_set(labelled)
     network = Network(_layers(detector))
     cuts = cut_outs(in_split(photos, "train"), part, np.random.default_rng(seed))
@@ -338,8 +345,14 @@ def train(
         held = cut_outs(in_split(photos, split), part, None)
         told[split] = measured(chances(network, held), held.answers, least)
         progress(f"{split}: {json.dumps(told[split])}")
-    enter(network, part, folder, least=least)
-    return told
+    return told | {"network": enter(network, part, folder, least=least)}
+
+
+def _check(folder: Path, part: Part) -> None:
+    """Before anything takes long: is the folder a model's that knows the part? Raises `DataError`, `CloserError`."""
+    classes = read_manifest(folder)["classes"]
+    if missing := sorted({part.on, part.off} - set(classes)):
+        raise CloserError(f"{folder}: its detector does not know {', '.join(missing)}, only {', '.join(classes)}")
 
 
 def _layers(weights: Path) -> nn.Module:
@@ -352,8 +365,9 @@ def _layers(weights: Path) -> nn.Module:
     return network
 
 
-def enter(network: nn.Module, part: Part, folder: Path, *, least: float) -> None:
-    """Export into a model folder, and name it in the manifest, instead of an earlier one of the same part."""
+def enter(network: nn.Module, part: Part, folder: Path, *, least: float) -> str:
+    """Export into a model folder, and name it in the manifest, instead of an earlier one of the same part; returns the
+    sha256 of the ONNX file."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     stem = f"closer-{part.on}"
@@ -379,6 +393,7 @@ def enter(network: nn.Module, part: Part, folder: Path, *, least: float) -> None
     others = [one for one in manifest.get("closer", ()) if one["on"] != part.on]
     manifest["closer"] = sorted([*others, entry], key=lambda one: str(one["on"]))
     path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return hashlib.sha256((folder / names["onnx"][0]).read_bytes()).hexdigest()
 
 
 def main(

@@ -67,15 +67,19 @@ def release(
     every: only each so many-th test photo, to try it out. closer: the parts that a network of its own looks at once
     more, trained here (`models.closer`). Raises `DataError` and `ExportError`.
     """
+    from models.closer import known, train  # noqa: PLC0415 - brings torch
+
+    for part in closer:
+        known(part)
     weights, small, results = home / "weights" / name, home / "weights" / f"{name}-int8", home / "results" / name
     photos = read_set(labelled)
     if not in_split(photos, "test"):
         raise DataError(f"{labelled}: no photo is in the test split, so nothing can be said of the weights")
+    if forgotten := sorted({one["on"] for one in about.get("closer", ())} - set(closer)):
+        raise DataError(f"the model before looks closer at {', '.join(forgotten)}; train that too (--closer)")
     recipe = "\n\n".join(recipe_of(run) for run in runs)
     shipped = checkpoint(trained, home / "checkpoints" / f"{name}.pt")
     export(shipped, weights, about=about)
-    from models.closer import train  # noqa: PLC0415 - brings torch
-
     looks = {part: train(labelled, shipped, weights, part) for part in closer}
     quantise(weights, photos, small)
     report = evaluate(

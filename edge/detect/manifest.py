@@ -79,7 +79,7 @@ class Closer(_Part):
     on: str
     off: str
     side: Side
-    reach: Annotated[float, Field(ge=1, le=4)]
+    reach: Annotated[float, Field(ge=1, le=2.5)]
     least: Annotated[float, Field(ge=0.5, lt=1)]
     files: Files
 

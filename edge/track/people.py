@@ -62,7 +62,7 @@ def persons(
     least: by class, a confidence below which a part decides nothing; it still contests what speaks against it.
     hints: what is too unsure to count as seen. A helmet or a vest among it, from `DOUBT` on, contests that there is
     none.
-    closely: asked where somebody would be blamed beyond these doubts; what it says, goes.
+    closely: asked where somebody would be blamed beyond these doubts; unless it says the same, nothing is claimed.
     """
     seen = canonical(detections)
     found = seen.of("person")
@@ -127,7 +127,9 @@ def _worn(
             boxes[row] = wear.box
         if stronger[0] >= MARGIN * weaker[0] and wear.confidence >= enough[wear.state]:
             blamed = wear.box if wear.state is WearState.OFF else None
-            worn[row] = wear if look is None or blamed is None else look(blamed)
+            # Where the two contradict each other, neither is believed.
+            if look is None or blamed is None or look(blamed).state is WearState.OFF:
+                worn[row] = wear
     return worn, boxes
 
 

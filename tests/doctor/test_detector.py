@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ def flip(content: bytes) -> bytes:
 DAMAGE: dict[str, tuple[Callable[[ModelFolder], object], list[str]]] = {
     "a bit of the weights": (lambda m: m.change("model.ncnn.bin", flip, checksum=False), ["ncnn damaged"]),
     "a file is gone": (lambda m: (m.path / "model.onnx").unlink(), ["onnx damaged", "openvino damaged"]),
+    "a closer look is damaged": (
+        lambda m: m.change("closer-helmet.onnx", flip, checksum=False),
+        ["onnx damaged", "openvino damaged"],
+    ),
     "no manifest": (lambda m: (m.path / "manifest.json").unlink(), ["unusable"]),
     "half a manifest": (lambda m: (m.path / "manifest.json").write_text('{"format": 1'), ["unusable"]),
     "another manifest": (lambda m: m.write_manifest(format=2), ["unusable"]),
@@ -68,6 +73,14 @@ def test_damage_is_named(model: ModelFolder, case: str) -> None:
     results, folder = examine_model(detector(model.path), model.path.parent)
     assert [c.removeprefix(f"{model.path} ") for c in codes(results)] == wanted
     assert (folder is None) == (wanted == ["unusable"])
+
+
+def test_weights_for_developers_look_closer_at_nothing(model: ModelFolder) -> None:
+    (model.path / "model.pt").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    model.write_manifest(files=model.manifest["files"] | {"ultralytics": {"model.pt": digest}})
+    results, _ = examine_model(detector(model.path), model.path.parent)
+    assert [result.code for result in results] == ["ok"]
 
 
 def test_no_such_model(tmp_path: Path) -> None:

@@ -96,11 +96,19 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path) -> None:
 
     write_set(heads(tmp_path / "from", "val", 2, 0), tmp_path / "set")
     with pytest.raises(CloserError, match="'boots': unknown; there are helmet"):
-        train(tmp_path / "set", CHECKPOINT, tmp_path, "boots")
-    with pytest.raises(CloserError, match="no such file"):
-        train(tmp_path / "set", tmp_path / "none.pt", tmp_path, "helmet")
-    with pytest.raises(DataError, match="no photo has a helmet or a no_helmet"):
+        train(tmp_path / "set", CHECKPOINT, SHIPPED, "boots")
+    with pytest.raises(DataError, match=r"manifest\.json: cannot be read"):
         train(tmp_path / "set", CHECKPOINT, tmp_path, "helmet")
+    other = shutil.copytree(SHIPPED, tmp_path / "other")
+    told = json.loads((other / "manifest.json").read_text(encoding="utf-8"))
+    told["classes"][told["classes"].index("no_helmet")] = "cap"
+    (other / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(CloserError, match="its detector does not know no_helmet, only person, helmet, cap"):
+        train(tmp_path / "set", CHECKPOINT, other, "helmet")
+    with pytest.raises(CloserError, match="no such file"):
+        train(tmp_path / "set", tmp_path / "none.pt", SHIPPED, "helmet")
+    with pytest.raises(DataError, match="no photo has a helmet or a no_helmet"):
+        train(tmp_path / "set", CHECKPOINT, SHIPPED, "helmet")
 
 
 corners = st.floats(-200, 400, allow_nan=False)

@@ -49,8 +49,14 @@ def test_a_card_of_another_model_is_refused() -> None:
     told, runtimes, looks = results(NAME)
     with pytest.raises(DataError, match=f"the numbers are of '{NAME}', the model is 'other'"):
         card(read_manifest(SHIPPED) | {"name": "other"}, told, runtimes, looks, None)
-    with pytest.raises(DataError, match="no numbers of helmet"):
-        card(read_manifest(SHIPPED), told, runtimes, {}, None)
+
+
+@pytest.mark.parametrize("change", [{"network": 64 * "0"}, {"least": 0.6}, None])
+def test_numbers_of_another_closer_look_are_refused(change: dict[str, object] | None) -> None:
+    told, runtimes, looks = results(NAME)
+    other = {} if change is None else {"helmet": {**looks["helmet"], **change}}  # type: ignore[dict-item]
+    with pytest.raises(DataError, match="no numbers of this network for helmet"):
+        card(read_manifest(SHIPPED), told, runtimes, other, None)
 
 
 def test_without_comparison_or_events_it_says_so() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.detect import load_closer
 from models.data import DataError, write_set
 from models.eval.network import open_network, read_manifest
 from models.export import ABOUT
@@ -44,14 +45,25 @@ def labelled(folder: Path, *splits: str) -> Path:
 
 @pytest.mark.timeout(300)
 def test_what_was_trained_is_shipped_with_numbers_of_its_own(tmp_path: Path) -> None:
+    from models.closer import CloserError  # noqa: PLC0415 - brings torch
+
     about = read_manifest(SHIPPED) | {"source": "a trial", "version": "7"}
     home = tmp_path / "models"
-    out = release(CHECKPOINT, labelled(tmp_path, "train", "val", "test"), "trial", about=about, home=home, threads=1)
+    photos = labelled(tmp_path, "train", "val", "test")
+    with pytest.raises(DataError, match="the model before looks closer at helmet; train that too"):
+        release(CHECKPOINT, photos, "trial", about=about, home=home)
+    with pytest.raises(CloserError, match="'boots': unknown; there are helmet"):
+        release(CHECKPOINT, photos, "trial", about=about, home=home, closer=["helmet", "boots"])
+    assert not home.exists()
+    out = release(CHECKPOINT, photos, "trial", about=about, home=home, threads=1, closer=["helmet"])
     card = out.read_text(encoding="utf-8")
     assert "# Model card: trial" in card
     assert "a trial. Version 7" in card
     assert "onnx int8" in card
     manifest = read_manifest(home / "weights" / "trial")
+    assert "Trained for helmet: 8 epochs" in card
+    for weights in ("trial", "trial-int8"):
+        assert load_closer(home / "weights" / weights, "onnx").keys() == {"helmet"}
     assert {key: manifest[key] for key in ABOUT if key != "metrics"} == {k: about[k] for k in ABOUT if k != "metrics"}
     told = json.loads((home / "results" / "trial" / "eval.json").read_text(encoding="utf-8"))
     assert set(manifest["metrics"]["map50"]) == {"person", "helmet"}  # what the test photos show

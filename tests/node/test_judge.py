@@ -288,27 +288,41 @@ def test_a_detector_that_fails_for_good_ends_the_program(bench: Bench) -> None:
     assert bench.eyes.looks == MAX_FAILED
 
 
-def test_nobody_is_blamed_who_is_seen_to_wear_it_when_looked_at_closer(bench: Bench) -> None:
+@pytest.mark.parametrize("says", [WearState.ON, WearState.UNSEEN])
+def test_nobody_is_blamed_whom_the_closer_look_does_not_blame(bench: Bench, says: WearState) -> None:
     gate = bench.camera()
-    bench.eyes.people, bench.eyes.closer_says = [BARE], WearState.ON
+    bench.eyes.people, bench.eyes.closer_says = [BARE], says
     bench.play(3.0, gate)
-    assert bench.verdict("helmet") == (Verdict.OK, Reason.SEEN)
+    assert bench.told() == []
+    assert bench.verdict("helmet") == (Verdict.UNKNOWN, Reason.UNCERTAIN)
 
 
-def test_a_closer_look_that_fails_leaves_the_frame_unjudged_and_too_many_end_the_program(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_closer_look_that_fails_leaves_one_person_unjudged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     gate = bench.camera()
-    bench.eyes.people, bench.eyes.closer_fails = [BARE], True
+    bench.eyes.people, bench.eyes.closer_fails = [BARE, worker(900.0)], True
     bench.play(2.0, gate)
     assert bench.verdict("helmet") == (Verdict.UNKNOWN, Reason.UNCERTAIN)
-    assert "camera gate: frame 1 cannot be judged: the closer look at 'helmet' gives" in caplog.text
+    assert bench.verdict("hi_vis") == (Verdict.OK, Reason.SEEN)  # what needs no closer look is judged
+    assert "camera gate: frame 1: the closer look at 'helmet' gives" in caplog.text
     bench.eyes.closer_fails = False
     bench.play(2.0, gate)
     assert bench.verdict("helmet") == (Verdict.VIOLATION, Reason.BARE)
+
+
+def test_closer_looks_that_fail_for_good_end_the_program_whatever_lies_between_them(bench: Bench) -> None:
+    gate, yard = bench.camera(), bench.camera("yard")
     bench.eyes.closer_fails = True
+
+    def somebody_now_and_then(times: int) -> None:
+        for _ in range(times):
+            bench.eyes.people = [BARE]
+            bench.play(0.2, gate)
+            bench.eyes.people = []
+            bench.play(1.0, gate, yard)
+
+    somebody_now_and_then(MAX_FAILED - 1)
     with pytest.raises(LookError, match="not 3 finite"):
-        bench.play(60.0, gate)
+        somebody_now_and_then(1)
 
 
 @pytest.mark.parametrize("rates", [(5.0, 5.0), (2.0, 30.0), (30.0, 30.0)])

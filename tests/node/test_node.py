@@ -20,7 +20,7 @@ from edge.node import InForce, Node, NodeError, Outcome, open_node, run_site
 from edge.rules import RULES
 from edge.site.keep import SiteFileKeeper
 from edge.site.model import Zone
-from edge.values import WHOLE_PICTURE, CameraCause, CameraState, Image, LinkState
+from edge.values import UNSEEN, WHOLE_PICTURE, Box, CameraCause, CameraState, Image, LinkState, Wear
 from tests.influx import TOKEN, Influx
 from tests.node.builders import RIGHT, WHOLE
 from tests.waiting import until
@@ -124,6 +124,32 @@ def test_people_without_helmets_in_the_street_raise_an_alarm_with_a_picture(disk
         assert (health.journal, [c.state for c in health.cameras]) == ("ok", ["live"])
         wait_for(lambda: run.node.compliance(1))
         assert run.end() is Outcome.STOPPED
+
+
+class Undecided:
+    """A closer look that is never sure."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, ...]] = []
+        self.closed = False
+
+    def __call__(self, image: Image, box: Box) -> Wear:
+        del box
+        self.asked.append(image.shape)
+        return UNSEEN
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_nobody_is_blamed_before_the_model_has_looked_closer(disk: SiteOnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = Undecided()
+    monkeypatch.setattr("edge.node.load_closer", lambda _folder, _runtime: {"helmet": look})
+    with running(disk) as run:
+        wait_for(lambda: len(look.asked) > 20)
+        assert not [alarm for alarm in run.node.alarms(10) if alarm.instance.rule == "helmet"]
+    assert set(look.asked) == {(720, 1280, 3)}
+    assert look.closed
 
 
 def test_its_points_reach_influxdb(disk: SiteOnDisk, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ HELMET, BARE = ("helmet", hat(BODY), 0.6), ("no_helmet", hat(BODY), 0.6)
 @pytest.mark.parametrize(
     ("seen_too", "asked", "states"),
     [
-        ([BARE], True, (OFF, ON, WearState.UNSEEN)),  # whatever it says, goes
+        ([BARE], True, (OFF, WearState.UNSEEN, WearState.UNSEEN)),  # both must say so
         ([BARE, ("helmet", hat(BODY), 0.5)], False, 3 * (WearState.UNSEEN,)),  # who is in doubt is not blamed anyway
         ([HELMET], False, (ON, ON, ON)),  # nobody is blamed: the detector's word is enough
         ([("no_helmet", at(BODY, 0.8, 0.5, 35), 0.6)], False, 3 * (WearState.UNSEEN,)),  # no head of theirs
