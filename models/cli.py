@@ -1,6 +1,6 @@
 """`banksman model …`: each command's module, and with it torch where that needs it, is imported when it runs.
 
-So the list of commands, and the help of all but `train`, appear where torch is not installed.
+So the list of commands, and the help of all but `train` and `closer`, appear where torch is not installed.
 """
 
 from __future__ import annotations

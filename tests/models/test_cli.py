@@ -38,7 +38,9 @@ def test_the_list_of_commands() -> None:
         assert f" {name} " in done.stdout
 
 
-@pytest.mark.parametrize("command", [[name] for name in COMMANDS if name != "train"] + [["data", "pseudo"]])
+@pytest.mark.parametrize(
+    "command", [[name] for name in COMMANDS if name not in {"train", "closer"}] + [["data", "pseudo"]]
+)
 def test_help_needs_no_train_extra(command: list[str]) -> None:
     done = without_train_extra("model", *command, "--help")
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 from collections import Counter
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from edge.rules import RULES as NODE_RULES
 from edge.site.load import check
 from models.data import DataError
+from models.data.merge import merge
 from models.eval.events import RULES, Outcome, Played, play, poisson_upper, site_file, summed, table, wilson
 from models.eval.scenes import FPS, LOOKS, TRUTH, Scene, corrected, of_clips, of_photos, pan, told, write_pictures
 from tests.conftest import need
@@ -88,9 +88,8 @@ def test_pans_know_what_the_eye_corrected(tmp_path: Path) -> None:
 
 def test_corrections_are_of_held_out_photos_and_judged_rules(shared: Path) -> None:
     seen = json.loads(TRUTH.read_text(encoding="utf-8"))["photos"]
-    table = csv.DictReader((shared / "data/images.tsv").open(encoding="utf-8"), delimiter="\t")
-    held_out = {row["name"] for row in table if row["split"] == "test"}
-    assert seen.keys() <= held_out
+    photos = merge(shared / "data")  # also validation photos are held out: of training
+    assert seen.keys() <= {photo.name for photo in photos if photo.split in {"val", "test"}}
     assert {rule for one in seen.values() for rule in one} <= {"helmet", "hi_vis"}
 
 
