@@ -20,9 +20,9 @@ from edge.rules.night import NightState, night
 from edge.rules.rule import Circumstances, Place, Rule, resting
 from edge.site.model import Camera, RuleSettings, SiteFile
 from edge.track import Tracker, persons
-from edge.values import UNSEEN, Box, Detections, Finding, Frame, Image, Instance, Reason, Rest, Scene, Verdict, Wear
+from edge.values import Box, Detections, Finding, Frame, Image, Instance, Reason, Rest, Scene, Verdict, WearState
 
-Look = Callable[[Image, Box], Wear]
+Look = Callable[[Image, Box], WearState]
 """What is worn at a place in a frame; `edge.detect.CloserLook` is one."""
 
 TRACK_FLOOR = 0.05
@@ -61,14 +61,14 @@ def brightness(image: Image) -> float:
     return (0.114 * b + 0.587 * g + 0.299 * r) / 255.0
 
 
-def _look_closer(look: Look, image: Image, outcomes: list[LookError | None], box: Box) -> Wear:
+def _look_closer(look: Look, image: Image, outcomes: list[LookError | None], box: Box) -> WearState:
     try:
-        wear = look(image, box)
+        state = look(image, box)
     except LookError as error:
         outcomes.append(error)
-        return UNSEEN
+        return WearState.UNSEEN
     outcomes.append(None)
-    return wear
+    return state
 
 
 class CameraLine:

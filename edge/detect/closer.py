@@ -15,7 +15,7 @@ import numpy as np
 from edge.detect.errors import LookError, ModelError
 from edge.detect.manifest import FILE, Closer, RuntimeName, read_manifest, verified
 from edge.detect.runtimes import Session, import_runtime
-from edge.values import UNSEEN, Box, Floats, Image, Wear, WearState
+from edge.values import Box, Floats, Image, WearState
 
 ANSWERS = (WearState.OFF, WearState.ON, WearState.UNSEEN)
 """What the network's logits stand for, in this order; the last: neither is to be seen here."""
@@ -36,17 +36,19 @@ def cut(image: Image, box: Box, side: int, reach: float) -> Image:
     size = max(round(2 * half), 2)
     height, width = image.shape[:2]
     seen = image[max(top, 0) : max(min(top + size, height), 0), max(left, 0) : max(min(left + size, width), 0)]
-    square = np.full((size, size, 3), GREY, np.uint8)
-    if seen.size:
+    if seen.shape[:2] != (size, size):
         y, x = max(-top, 0), max(-left, 0)
-        square[y : y + seen.shape[0], x : x + seen.shape[1]] = seen
+        square = np.full((size, size, 3), GREY, np.uint8)
+        if seen.size:
+            square[y : y + seen.shape[0], x : x + seen.shape[1]] = seen
+        seen = square
     how = cv2.INTER_AREA if size > side else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(square, (side, side), interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(seen, (side, side), interpolation=how), np.uint8)
 
 
 def blob_of(square: Image) -> Floats:
     """The network's input (1, 3, side, side) of a cut-out: RGB, 0..1."""
-    return cv2.dnn.blobFromImage(square, 1 / 255, swapRB=True)  # type: ignore[return-value]
+    return np.asarray(cv2.dnn.blobFromImage(square, 1 / 255, swapRB=True), np.float32)
 
 
 class CloserLook:
@@ -56,14 +58,11 @@ class CloserLook:
         self._closer = closer
         self._session = session
 
-    def __call__(self, image: Image, box: Box) -> Wear:
-        """What is worn where the box is; UNSEEN below the manifest's `least`. Raises `LookError`."""
+    def __call__(self, image: Image, box: Box) -> WearState:
+        """Whether it is worn where the box is; UNSEEN below the manifest's `least`. Raises `LookError`."""
         chance = self.chances(image, box)
         answer = int(np.argmax(chance))
-        sure = float(chance[answer])
-        if ANSWERS[answer] is WearState.UNSEEN or sure < self._closer.least:
-            return UNSEEN
-        return Wear(ANSWERS[answer], sure, box)
+        return ANSWERS[answer] if chance[answer] >= self._closer.least else WearState.UNSEEN
 
     def chances(self, image: Image, box: Box) -> Floats:
         """Probabilities of `ANSWERS`. Raises `LookError`: the runtime fails, or gives something else."""

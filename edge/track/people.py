@@ -23,7 +23,7 @@ DOUBT = 0.1
 """Least confidence of a helmet or a vest that speaks against blaming somebody for having none. For both numbers see
 docs/decisions.md, *What is half seen speaks for people*."""
 
-Closely = Mapping[str, Callable[[Box], Wear]]
+Closely = Mapping[str, Callable[[Box], WearState]]
 """By the class that says that something is worn: what a closer look at a place in the frame makes of it."""
 
 UPPER = 1 / 3
@@ -96,7 +96,7 @@ def _worn(
     *,
     hints: Detections | None,
     least: Mapping[str, float],
-    look: Callable[[Box], Wear] | None,
+    look: Callable[[Box], WearState] | None,
 ) -> tuple[dict[int, Wear], dict[int, Box]]:
     """What each body wears, and the box of the stronger claim also where nothing is settled.
 
@@ -128,7 +128,7 @@ def _worn(
         if stronger[0] >= MARGIN * weaker[0] and wear.confidence >= enough[wear.state]:
             blamed = wear.box if wear.state is WearState.OFF else None
             # Where the two contradict each other, neither is believed.
-            if look is None or blamed is None or look(blamed).state is WearState.OFF:
+            if look is None or blamed is None or look(blamed) is WearState.OFF:
                 worn[row] = wear
     return worn, boxes
 

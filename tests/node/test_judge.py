@@ -38,7 +38,6 @@ from edge.values import (
     Image,
     Reason,
     Verdict,
-    Wear,
     WearState,
 )
 from tests.evidence.builders import HIDDEN, SHARP, sharpness
@@ -102,12 +101,13 @@ class Eyes:
             raise RuntimeError("runtime 'onnx' gave numbers that are not finite")
         return detections(*self.people)
 
-    def closer(self, image: Image, box: Box) -> Wear:
+    def closer(self, image: Image, box: Box) -> WearState:
         """What the closer look says of anybody; it is asked with the frame as the camera gave it."""
+        del box
         assert image.shape == (H, W, 3)
         if self.closer_fails:
             raise LookError("the closer look at 'helmet' gives [nan, 0.0, 0.0], not 3 finite numbers")
-        return Wear(self.closer_says, 0.95, box)
+        return self.closer_says
 
 
 class Looks(Executor):

@@ -20,7 +20,7 @@ from edge.node import InForce, Node, NodeError, Outcome, open_node, run_site
 from edge.rules import RULES
 from edge.site.keep import SiteFileKeeper
 from edge.site.model import Zone
-from edge.values import UNSEEN, WHOLE_PICTURE, Box, CameraCause, CameraState, Image, LinkState, Wear
+from edge.values import WHOLE_PICTURE, Box, CameraCause, CameraState, Image, LinkState, WearState
 from tests.influx import TOKEN, Influx
 from tests.node.builders import RIGHT, WHOLE
 from tests.waiting import until
@@ -133,10 +133,10 @@ class Undecided:
         self.asked: list[tuple[int, ...]] = []
         self.closed = False
 
-    def __call__(self, image: Image, box: Box) -> Wear:
+    def __call__(self, image: Image, box: Box) -> WearState:
         del box
         self.asked.append(image.shape)
-        return UNSEEN
+        return WearState.UNSEEN
 
     def close(self) -> None:
         self.closed = True

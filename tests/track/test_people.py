@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge.track import Tracker, persons
 from edge.track.people import MARGIN
-from edge.values import NO_TRACK, UNSEEN, Box, Detections, Person, Wear, WearState
+from edge.values import NO_TRACK, UNSEEN, Box, Detections, Person, WearState
 from tests.track.builders import HEIGHT, NAMES, WIDTH, Row, any_detections, at, hat, seen, upright, vest
 
 ON, OFF = WearState.ON, WearState.OFF
@@ -172,9 +172,9 @@ def test_before_blame_somebody_looks_closer(seen_too: list[Row], asked: bool, st
     for answer, state in zip((OFF, ON, WearState.UNSEEN), states, strict=True):
         places: list[Box] = []
 
-        def look(box: Box, answer: WearState = answer, places: list[Box] = places) -> Wear:
+        def look(box: Box, answer: WearState = answer, places: list[Box] = places) -> WearState:
             places.append(box)
-            return UNSEEN if answer is WearState.UNSEEN else Wear(answer, 0.97, box)
+            return answer
 
         (one,) = persons(tracked, WIDTH, HEIGHT, closely={"helmet": look})
         assert one.helmet.state is state
