@@ -178,7 +178,8 @@ def test_demo_says_that_its_source_was_lost_and_came_back(unused_port: int) -> N
         source = f"http://127.0.0.1:{wire.port}/live"
         with started("demo", "--source", source, "--port", str(unused_port), "--lang", "en") as (_, lines):
             url = lines.wait(r"http://127\.0\.0\.1:\d+/$", 30.0).group()
-            wait_for(lambda: 'data-state="live"' in page_at(url), 30.0)
+            # A rate is shown from the second picture on; before, nobody can tell that pictures stopped to come.
+            wait_for(lambda: re.search(r'data-state="live".*?data-fps>[^<]*[1-9]', page_at(url), re.DOTALL), 30.0)
             wire.freeze()
             lines.wait(r"Camera Street · No picture comes · No answer · Check the camera's power", 20.0)
             wire.thaw()

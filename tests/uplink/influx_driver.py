@@ -27,7 +27,10 @@ def main(path: str, token_file: str, url: str, wall: str) -> None:
     settings = Settings(url=url, bucket="banksman", token_file=Path(token_file))
     writer = InfluxWriter(settings, "north-yard", "gate-03", journal, clock)
     while True:
-        print(clock.wall, journal.alarm(event(clock.now())).id, flush=True)
+        accepted = journal.alarm(event(clock.now())).id
+        # In one piece: `print` hands over word by word where output is unbuffered, and a kill may come between two.
+        sys.stdout.write(f"{clock.wall} {accepted}\n")
+        sys.stdout.flush()
         journal.tallies(tally(int(clock.wall) // 60 * 60, 25, 5, i) for i in INSTANCES)
         journal.reading("node", clock.now(), {"fps": 5.0})
         journal.flush()

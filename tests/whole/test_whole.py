@@ -84,7 +84,8 @@ def the_picture(plant: Plant, page: Page) -> bytes:
 
     until(shown, f"a picture\n{plant.pages.log()}", PATIENCE_S)
     picture = page.locator(".picture img")
-    page.wait_for_function("document.querySelector('.picture img').naturalWidth > 0")
+    # Not `wait_for_function`: from its second try on it evaluates a string, which the page's own policy forbids.
+    until(lambda: picture.evaluate("image => image.naturalWidth"), "the picture is drawn", PATIENCE_S)
     box = picture.bounding_box()
     assert box is not None
     assert 200 < box["width"] <= 360

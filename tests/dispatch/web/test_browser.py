@@ -18,6 +18,7 @@ from broker.dispatch.text import LANGUAGES
 from broker.dispatch.web.auth import Sessions
 from tests.browser import FAINT_TEXTS
 from tests.dispatch.web.builders import PASSWORD, START, Bench, clip, jpeg
+from tests.waiting import until
 
 SIZES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True},
@@ -187,9 +188,8 @@ def test_a_big_photo_is_shrunk_before_it_goes_over_a_poor_network(visit: Visit, 
     page.get_by_label("What was done?").fill("fixed")
     chosen = page.get_by_label("Photo")
     chosen.set_input_files({"name": "big.jpg", "mimeType": "image/jpeg", "buffer": noise.getvalue()})
-    page.wait_for_function(
-        "(least) => document.querySelector('[type=file]').files[0].size < least", arg=len(noise.getvalue()) // 2
-    )
+    most = len(noise.getvalue()) // 2
+    until(lambda: chosen.evaluate("input => input.files[0].size") < most, "the browser makes it smaller")
     page.get_by_role("button", name="Done").click()
     expect(page.locator(".media img")).to_be_visible()
     with reading(bench.engine) as db:
