@@ -23,9 +23,10 @@ from broker.dispatch.clock import Clock
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.enrol.office import Office
 from broker.dispatch.evidence import Store
+from broker.dispatch.inbox import Inbound
 from broker.dispatch.intake import Alarm, Report, read
 from broker.dispatch.jobs import Handler
-from broker.dispatch.link import Inbound, Link
+from broker.dispatch.link import Link
 from broker.dispatch.runner import IDLE_S, TROUBLE_S, Periodic, Runner
 from broker.dispatch.settings import Settings
 from broker.dispatch.tables import LedgerDay
@@ -107,8 +108,8 @@ class Worker:
         self._link = link
         self._clock = clock
         own = {
-            "publish": Periodic(0.25, lambda _: publish.publish(engine, link)),
-            "silence": Periodic(5.0, lambda now: watch.silence(engine, now, self._heard_since())),
+            "publish": Periodic(0.25, lambda _: publish.publish(engine, link), self._listens),
+            "silence": Periodic(5.0, lambda now: watch.silence(engine, now, self._heard_since()), self._listens),
             "refused": Periodic(3600.0, lambda _: intake.trim(engine)),
         }
         self._runner = Runner(engine, clock, handlers, {**periodic, **own}, self._reconcile)
@@ -153,6 +154,9 @@ class Worker:
                     if not self._link.send(NodeTopics(site, node).ack, ack):
                         metrics.ACK_FAILED.inc()
             return
+
+    def _listens(self) -> bool:
+        return self._link.listening_since is not None
 
     def _heard_since(self) -> float | None:
         """Since when what nodes say has been stored as it came; None: it does not come."""
