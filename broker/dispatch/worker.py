@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Engine
@@ -165,39 +165,34 @@ class Worker:
 
     def _store(self, batch: Sequence[intake.Received]) -> Mapping[tuple[str, str], list[str]]:
         """Gives the ids of the events that are stored now, by node."""
-        alarms: list[Alarm] = []
-        reports: list[Report] = []
+        arrivals: list[Alarm | Report] = []
         refused: list[tuple[intake.Received, str, str]] = []
         for received in batch:
             try:
-                arrival = read(received)
+                arrivals.append(read(received))
             except MessageError as error:
                 refused.append((received, error.code, error.detail))
-                continue
-            if isinstance(arrival, Alarm):
-                alarms.append(arrival)
-            else:
-                reports.append(arrival)
         now = self._clock.now()
         metrics.BATCH.observe(len(batch))
-        if alarms:
-            outcome = intake.store(self._engine, alarms, intake.take, now)
-            refused += [(a.received, intake.NOT_STORED, "see the log") for a in outcome.refused]
-            if outcome.refused:
-                alarms = [a for a in alarms if a not in outcome.refused]
-            metrics.EVENTS.labels("stored").inc(outcome.stored)
-            metrics.EVENTS.labels("stale").inc(outcome.stale)
-            metrics.EVENTS.labels("duplicate").inc(outcome.duplicate)
-        if reports:
-            outcome = intake.store(self._engine, reports, watch.take, now)
-            refused += [(r.received, intake.NOT_STORED, "see the log") for r in outcome.refused]
+        stored: list[Alarm] = []
+        for alarms, reports in _runs(arrivals):
+            if alarms:
+                outcome = intake.store(self._engine, alarms, intake.take, now)
+                refused += [(a.received, intake.NOT_STORED, "see the log") for a in outcome.refused]
+                stored += [a for a in alarms if a not in outcome.refused] if outcome.refused else alarms
+                metrics.EVENTS.labels("stored").inc(outcome.stored)
+                metrics.EVENTS.labels("stale").inc(outcome.stale)
+                metrics.EVENTS.labels("duplicate").inc(outcome.duplicate)
+            if reports:
+                outcome = intake.store(self._engine, reports, watch.take, now)
+                refused += [(r.received, intake.NOT_STORED, "see the log") for r in outcome.refused]
         if refused:
             with transaction(self._engine) as session:
                 for received, code, detail in refused:
                     intake.refuse(session, received, code, detail)
         done = self._clock.now()
         acks: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for alarm in alarms:
+        for alarm in stored:
             acks[alarm.event.site, alarm.event.node].append(alarm.event.id)
             metrics.STORE_SECONDS.observe(done - alarm.event.received_at)
         return acks
@@ -213,3 +208,23 @@ class Worker:
             log.warning("case topics are not reconciled yet: %s", error)
         else:
             self._reconciled = connection
+
+
+def _runs(arrivals: Iterable[Alarm | Report]) -> Iterator[tuple[list[Alarm], list[Report]]]:
+    """To be stored one after the other, of each the alarms first. Cut where an alarm follows the last will of its node:
+    a will makes unverified what its node had said before it, and nothing that came after.
+    """
+    alarms: list[Alarm] = []
+    reports: list[Report] = []
+    wills: set[tuple[str, str]] = set()
+    for one in arrivals:
+        if isinstance(one, Report):
+            reports.append(one)
+            if one.is_will:
+                wills.add((one.site, one.node))
+            continue
+        if (one.event.site, one.event.node) in wills:
+            yield alarms, reports
+            alarms, reports, wills = [], [], set()
+        alarms.append(one)
+    yield alarms, reports

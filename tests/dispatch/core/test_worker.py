@@ -25,7 +25,7 @@ from broker.dispatch.settings import Mqtt
 from broker.dispatch.tables import Case, Event, Job, Node, Refused
 from broker.dispatch.worker import Worker
 from broker.embedded import free_port
-from broker.messages import Health, NodeTopics, case_topic
+from broker.messages import Health, NodeTopics, Status, case_topic
 from tests.dispatch.core.builders import NODE, NOW, message
 from tests.servers import Mosquitto, Postgres, Wire
 from tests.waiting import until
@@ -229,6 +229,40 @@ def test_health_takes_no_room_from_alarms_while_the_database_is_away(tmp_path: P
             until(lambda: {n.id for n in rows(engine, Node)} == set(nodes))
             assert figure("queue_messages") == 0
             assert figure("queue_overflown_total") == overflown, "there was room for all that was under way"
+        engine.dispose()
+
+
+def test_a_last_will_says_nothing_of_an_alarm_that_came_after_it(
+    broker: Mosquitto, peer: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even where both are stored together, as after an outage."""
+    alive = Status(state="online", since=NOW, version="1", model="site-v1", site_file_hash="", clock_ok=True)
+    will = alive.model_copy(update={"state": "offline", "since": None})
+    with Postgres() as server:
+        engine = open_engine(server.database(), ping=False)
+        migrate(engine)
+        with working(engine, broker):
+            peer.flood(alarms([1, 2]))
+            until(lambda: sorted(peer.acked) == ["e1", "e2"])
+            server.kill()
+            peer.flood(alarms([3]))
+            until(lambda: "does not store" in caplog.text)
+            again = message(id="e4", alarm="a1", place="p1", seq=2, event="updated", subjects=2)
+            peer.flood(
+                [
+                    (NODE.status, will.to_payload()),
+                    (NODE.status, alive.to_payload()),
+                    (NODE.alarm(again.rule), again.to_payload()),
+                ]
+            )
+            server.start()
+            until(lambda: sorted(peer.acked) == ["e1", "e2", "e3", "e4"])
+            until(lambda: len(rows(engine, Case)) == 4, "one of them that the node was silent")
+            assert {c.place: c.unverified for c in rows(engine, Case) if c.rule == "helmet"} == {
+                "p1": False,
+                "p2": True,
+                "p3": True,
+            }
         engine.dispose()
 
 
