@@ -63,6 +63,10 @@ class _Line:
     def up(self) -> bool:
         return self.since is not None and not self.over.is_set()
 
+    def release(self) -> None:
+        """It ended. Its callbacks know it, and so would keep paho's sockets open until somebody looks for circles."""
+        self.client.on_connect = self.client.on_disconnect = self.client.on_message = None
+
 
 class Link:
     """start: in the background, again and again. Everything else from any thread; `receive` from one."""
@@ -181,6 +185,7 @@ class Link:
         while not self._stopping.is_set():
             line = self._line
             self._hold(line)
+            line.release()
             pause = PAUSE_S[0] if line.number else min(2 * pause, longest)
             self._stopping.wait(pause)
             self._line = self._new_line()

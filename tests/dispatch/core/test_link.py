@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +33,10 @@ def line(port: int, name: str) -> Iterator[Link]:
 
 def up(link: Link, connection: int) -> Callable[[], bool]:
     return lambda: link.connection == connection and link.listening_since is not None
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture
@@ -69,6 +74,22 @@ def test_a_state_that_was_under_way_as_the_line_broke_does_not_come_after_a_newe
         until(up(first, 2))
         assert first.retain({OTHER: b"new"}) == {OTHER}
         assert second.retained_cases() == {ONE: b"new", OTHER: b"new"}
+
+
+def test_lines_that_broke_leave_no_file_open(broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", (0.01, 0.01))
+    gc.collect()
+    gc.disable()
+    try:
+        with Wire(broker.port) as wire, line(wire.port, "dispatch-1") as link:
+            until(up(link, 1))
+            before = open_files()
+            for connection in range(2, 12):
+                wire.cut()
+                until(up(link, connection))
+            until(lambda: open_files() <= before + 4, "one pair of sockets may be on its way out")
+    finally:
+        gc.enable()
 
 
 def test_a_line_that_breaks_ends_the_wait_for_what_was_under_way(broker: Mosquitto) -> None:
