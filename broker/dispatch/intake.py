@@ -67,6 +67,11 @@ class Report:
     node: str
     message: Status | Health
 
+    @property
+    def is_will(self) -> bool:
+        """It died; a node that stops by itself says since when."""
+        return isinstance(self.message, Status) and self.message.state == "offline" and self.message.since is None
+
 
 def read(received: Received) -> Alarm | Report:
     """What a message says. Raises MessageError, and nothing else, whatever came."""

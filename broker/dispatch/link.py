@@ -1,20 +1,19 @@
 """The worker's line to the broker: MQTT 5, a session that survives both ends, acknowledgements only on demand.
 
-Messages wait in a bounded queue: the broker holds back what is not acknowledged, and anything beyond is left to be sent
-again by its node. A message of an earlier connection is let go: the broker brings it again under another number, and
-acknowledging the old number could hit a message that nobody has stored.
+What comes waits in a bounded inbox (`inbox.py`): the broker holds back what is not acknowledged.
+
+A connection that ended is thrown away, with paho's client. What was not acknowledged on it the broker brings again
+under another number, and acknowledging the old number could hit a message that nobody has stored. What was not
+confirmed on it must not go out on the next: a retained state would by then come after a newer one of another worker.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from uuid6 import uuid7
 
 from broker.dispatch import metrics
 from broker.dispatch.clock import Clock
+from broker.dispatch.inbox import RECEIVE_MAXIMUM, Inbound, Inbox
 from broker.dispatch.intake import Received
 from broker.dispatch.settings import Mqtt
 from broker.messages import CONTENT_TYPE, MAX_PACKET, PREFIX, case_topic
@@ -37,10 +37,9 @@ log = logging.getLogger(__name__)
 SESSION_EXPIRY_S: Final = 300
 """A worker that is away for longer is not coming back; Mosquitto gives a session its share even while it is away."""
 KEEPALIVE_S: Final = 15
-RECEIVE_MAXIMUM: Final = 1000
-"""Messages that the broker may have under way to this worker; its own limit counts, too (`inflight` of broker.toml)."""
-QUEUE: Final = 4 * RECEIVE_MAXIMUM
 CONFIRM_S: Final = 10.0
+PAUSE_S: Final = (1.0, 30.0)
+"""From one try to connect to the next, doubled each time up to the second."""
 MAX_UNSENT: Final = 20_000
 CASES: Final = f"{PREFIX}/+/-/case/+"
 
@@ -49,25 +48,35 @@ class LinkError(Exception):
     """The line cannot be made as the settings say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
-    """A message, and how it is acknowledged."""
+class _Line:
+    """One connection, from before it is made to its end. number, since: 0 and None until the broker agreed."""
 
-    received: Received
-    mid: int
-    qos: int
-    connection: int
+    def __init__(self, client: paho.Client) -> None:
+        self.client = client
+        self.number = 0
+        self.since: float | None = None
+        self.over = threading.Event()
+        """It ended, or is to be left."""
+        self.ended = threading.Event()
+
+    @property
+    def up(self) -> bool:
+        return self.since is not None and not self.over.is_set()
+
+    def release(self) -> None:
+        """It ended. Its callbacks know it, and so would keep paho's sockets open until somebody looks for circles."""
+        self.client.on_connect = self.client.on_disconnect = self.client.on_message = None
 
 
 class Link:
-    """start: in the background, again and again. Everything else from any thread."""
+    """start: in the background, again and again. Everything else from any thread; `receive` from one."""
 
-    def __init__(self, settings: Mqtt, clock: Clock) -> None:
+    def __init__(self, settings: Mqtt, clock: Clock, inbox: Inbox | None = None) -> None:
         self._settings = settings
         self._clock = clock
-        self._inbox: queue.Queue[Inbound] = queue.Queue(QUEUE)
+        self._inbox = inbox or Inbox()
+        self._tls = _context(settings) if settings.tls else None
         self._connection = 0
-        self._since: float | None = None
         self._trouble = ""
         self._retaining = threading.Lock()
         self._confirmed = threading.Condition()
@@ -77,43 +86,18 @@ class Link:
         self._marked = threading.Event()
         self._mark = case_topic("dispatch", str(uuid7()))
         """A case of nobody: a message to oneself, which comes behind what the broker had retained before it."""
-        self._client = client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=settings.client_id,
-            protocol=MQTTProtocolVersion.MQTTv5,
-            manual_ack=True,
-        )
-        client.max_inflight_messages_set(RECEIVE_MAXIMUM)
-        client.max_queued_messages_set(MAX_UNSENT)
-        client.reconnect_delay_set(min_delay=1, max_delay=30)
-        client.on_connect = self._on_connect
-        client.on_connect_fail = lambda *_: self._troubled(f"cannot be reached: {sys.exception()}")
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.on_publish = self._on_publish
-        client.on_subscribe = self._on_subscribe
-        client.on_socket_open = _no_delay
-        if settings.username is not None:
-            password = settings.password.get_secret_value() if settings.password is not None else None
-            client.username_pw_set(settings.username, password)
-        if settings.tls:
-            client.tls_set_context(_context(settings))
+        self._stopping = threading.Event()
+        self._line = self._new_line()
+        self._thread = threading.Thread(target=self._keep, name="link", daemon=True)
 
     def start(self) -> None:
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = SESSION_EXPIRY_S
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        properties.MaximumPacketSize = MAX_PACKET
-        # clean_start False from the first connect on: else Mosquitto does not keep the session over its own restart.
-        self._client.connect_async(
-            self._settings.host, self._settings.port, KEEPALIVE_S, clean_start=False, properties=properties
-        )
-        self._client.loop_start()
+        self._thread.start()
 
     def stop(self) -> None:
         """What is not acknowledged comes again, here or to another worker."""
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._stopping.set()
+        self._leave(self._line)
+        self._thread.join()
 
     @property
     def connection(self) -> int:
@@ -123,65 +107,136 @@ class Link:
     @property
     def listening_since(self) -> float | None:
         """Unix s; None while it is not connected."""
-        return self._since
+        line = self._line
+        return line.since if line.up else None
 
     def receive(self, most: int, timeout: float) -> list[Inbound]:
-        """What has come, at most `most`; waits for the first at most `timeout` seconds."""
-        batch: list[Inbound] = []
-        try:
-            batch.append(self._inbox.get(timeout=timeout))
-            while len(batch) < most:
-                batch.append(self._inbox.get_nowait())
-        except queue.Empty:
-            pass
-        metrics.QUEUE.set(self._inbox.qsize())
-        return [one for one in batch if one.connection == self._connection]
+        """What has come, at most `most`; waits for the first at most `timeout` seconds.
+
+        What an earlier call gave has been acknowledged by now, or is not going to be.
+        """
+        line = self._line
+        if line.up and self._inbox.spilled and not self._inbox.owed:
+            self._leave(line)  # only now: what could be stored is acknowledged, and so does not come again
+        return self._inbox.take(most, timeout)
 
     def acknowledge(self, batch: list[Inbound]) -> None:
         """To the broker: it may forget them."""
+        line = self._line
         for one in batch:
-            if one.connection == self._connection:
-                self._client.ack(one.mid, one.qos)
+            if one.qos and one.connection == line.number and line.up:
+                line.client.ack(one.mid, one.qos)
 
     def send(self, topic: str, payload: bytes) -> bool:
-        """Publish, to be sent as soon as there is a connection. False: too much waits already."""
-        sent = self._client.publish(topic, payload, qos=1, properties=_content())
+        """Publish. False: there is no connection, or too much waits already."""
+        line = self._line
+        if not line.up:
+            return False
+        sent = line.client.publish(topic, payload, qos=1, properties=_content())
         return sent.rc is not MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
 
     def retain(self, messages: Mapping[str, bytes]) -> set[str]:
-        """See `publish.Sender`."""
+        """See `publish.Sender`. What is not confirmed in time will not come later: the connection is left."""
         with self._retaining:  # publishing, and reconciling in another thread
             return self._retain(messages)
 
     def _retain(self, messages: Mapping[str, bytes]) -> set[str]:
+        line = self._line
+        if not line.up:
+            return set()
         with self._confirmed:
             answers: dict[int, bool] = {}
             self._answers = answers
         # Not under the lock: paho holds one of its own when it calls `_on_publish`, and takes it in `publish`.
-        sent = {
-            topic: self._client.publish(topic, payload, qos=1, retain=True, properties=_content()).mid
+        published = {
+            topic: line.client.publish(topic, payload, qos=1, retain=True, properties=_content())
             for topic, payload in messages.items()
         }
+        sent = {t: info.mid for t, info in published.items() if info.rc is not MQTTErrorCode.MQTT_ERR_QUEUE_SIZE}
         with self._confirmed:
             self._unconfirmed = set(sent.values()) - answers.keys()
-            self._confirmed.wait_for(lambda: not self._unconfirmed, CONFIRM_S)
+            in_time = self._confirmed.wait_for(lambda: not self._unconfirmed or line.over.is_set(), CONFIRM_S)
             self._answers = None
+        if not in_time:
+            log.error("the broker confirms nothing for %g s; connecting anew", CONFIRM_S)
+            self._leave(line)
         return {topic for topic, mid in sent.items() if answers.get(mid)}
 
     def retained_cases(self, timeout: float = CONFIRM_S) -> dict[str, bytes]:
         """Case topics as the broker holds them. Raises TimeoutError where it does not tell them all in time."""
+        client = self._line.client
         self._marked.clear()
         found: dict[str, bytes] = {}
         self._retained = found
         try:
-            self._client.subscribe(CASES, qos=0)
-            self._client.publish(self._mark, b"", qos=0)
+            client.subscribe(CASES, qos=0)
+            client.publish(self._mark, b"", qos=0)
             if not self._marked.wait(timeout):
                 raise TimeoutError("the broker does not tell which cases it holds")
             return found
         finally:
             self._retained = None
-            self._client.unsubscribe(CASES)
+            client.unsubscribe(CASES)
+
+    # -- one connection after the other ------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        pause, longest = PAUSE_S
+        while not self._stopping.is_set():
+            line = self._line
+            self._hold(line)
+            line.release()
+            pause = PAUSE_S[0] if line.number else min(2 * pause, longest)
+            self._stopping.wait(pause)
+            self._line = self._new_line()
+
+    def _hold(self, line: _Line) -> None:
+        """Connect; until the connection ended."""
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = MAX_PACKET
+        where = (self._settings.host, self._settings.port, KEEPALIVE_S)
+        try:
+            # clean_start False from the first connect on: else Mosquitto does not keep the session over its restart.
+            line.client.connect(*where, clean_start=False, properties=properties)
+        except (OSError, UnicodeError) as error:
+            self._troubled(f"cannot be reached: {error}")
+            return
+        line.client.loop_start()
+        line.over.wait()
+        line.client.disconnect()
+        line.ended.wait()  # paho's thread ends with it
+
+    def _leave(self, line: _Line) -> None:
+        line.over.set()
+        with self._confirmed:
+            self._confirmed.notify_all()
+
+    def _new_line(self) -> _Line:
+        settings = self._settings
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=True,
+            reconnect_on_failure=False,
+        )
+        line = _Line(client)
+        client.max_inflight_messages_set(RECEIVE_MAXIMUM)
+        client.max_queued_messages_set(MAX_UNSENT)
+        client.on_connect = lambda _c, _d, _f, reason, _p: self._on_connect(line, reason)
+        client.on_disconnect = lambda _c, _d, _f, reason, _p: self._on_disconnect(line, reason)
+        client.on_message = lambda _c, _d, message: self._on_message(line, message)
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_socket_open = _no_delay
+        if settings.username is not None:
+            password = settings.password.get_secret_value() if settings.password is not None else None
+            client.username_pw_set(settings.username, password)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        return line
 
     # -- paho's thread -----------------------------------------------------------------------------------------------
 
@@ -190,13 +245,15 @@ class Link:
             log.warning("broker %s:%d: %s", self._settings.host, self._settings.port, why)
         self._trouble = why
 
-    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:
+    def _on_connect(self, line: _Line, reason: ReasonCode) -> None:
         if reason.is_failure:
             self._troubled(f"it said: {reason}")
             return
         self._trouble = ""
+        self._inbox.forget_owed()
         self._connection += 1
-        self._since = self._clock.now()
+        line.number = self._connection
+        line.since = self._clock.now()
         metrics.CONNECTED.set(1)
         log.info("connected to the broker %s:%d", self._settings.host, self._settings.port)
         share = f"$share/{self._settings.share_group.get_secret_value()}/{PREFIX}/+/+"
@@ -204,20 +261,23 @@ class Link:
         # expires, and half of all nodes would seem silent. Nothing retained: that may be old.
         health = SubscribeOptions(qos=0, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
         shared = SubscribeOptions(qos=1)
-        client.subscribe([(f"{share}/alarm/+", shared), (f"{share}/status", shared), (f"{PREFIX}/+/+/health", health)])
+        line.client.subscribe(
+            [(f"{share}/alarm/+", shared), (f"{share}/status", shared), (f"{PREFIX}/+/+/health", health)]
+        )
 
-    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:
-        self._since = None
+    def _on_disconnect(self, line: _Line, reason: ReasonCode) -> None:
         metrics.CONNECTED.set(0)
         if reason.is_failure:  # else it was asked for
             self._troubled(f"connection lost: {reason}")
+        line.ended.set()
+        self._leave(line)
 
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Any) -> None:
         for reason in reasons:
             if reason.is_failure:
                 log.error("the broker does not let dispatch subscribe: %s", reason)
 
-    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(self, line: _Line, message: paho.MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:
@@ -230,10 +290,15 @@ class Link:
                 self._retained[topic] = bytes(message.payload)
             return
         received = Received(topic, bytes(message.payload), self._clock.now())
-        try:
-            self._inbox.put_nowait(Inbound(received, message.mid, message.qos, self._connection))
-        except queue.Full:
-            metrics.OVERFLOWN.inc()  # not acknowledged: its node sends it again
+        spilled = self._inbox.spilled
+        if self._inbox.put(Inbound(received, message.mid, message.qos, line.number)):
+            return
+        if message.qos == 0:
+            metrics.DROPPED.inc()
+            return
+        metrics.OVERFLOWN.inc()
+        if not spilled:
+            log.error("the broker has more under way to this worker than it may; it will bring the rest once more")
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _props: Any) -> None:
         if reason.is_failure:
@@ -243,7 +308,7 @@ class Link:
                 self._answers[mid] = not reason.is_failure
                 self._unconfirmed.discard(mid)
                 if not self._unconfirmed:
-                    self._confirmed.notify()
+                    self._confirmed.notify_all()
 
 
 def _no_delay(_client: Any, _data: Any, sock: Any) -> None:

@@ -12,7 +12,11 @@ REFUSED = Counter("dispatch_refused", "Messages that could not be read or stored
 STORE_SECONDS = Histogram("dispatch_store_seconds", "From receipt of an event to its commit.", buckets=_SECONDS)
 BATCH = Histogram("dispatch_batch_messages", "Messages in a transaction.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500))
 QUEUE = Gauge("dispatch_queue_messages", "Received messages that wait to be stored.")
-OVERFLOWN = Counter("dispatch_queue_overflown", "Messages that found the queue full; their nodes send them again.")
+OVERFLOWN = Counter(
+    "dispatch_queue_overflown",
+    "QoS 1 messages that found the queue full; the worker connects anew, and the broker brings them again.",
+)
+DROPPED = Counter("dispatch_queue_dropped", "QoS 0 messages that found the queue full.")
 CONNECTED = Gauge("dispatch_broker_connected", "1 while this worker is connected to the broker.")
 ACK_FAILED = Counter("dispatch_acks_unsent", "Acks to nodes that the broker did not take; the node sends again.")
 JOBS = Counter("dispatch_jobs", "Jobs by kind and outcome: done, retried, given_up.", ["kind", "outcome"])

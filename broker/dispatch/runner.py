@@ -31,15 +31,20 @@ PERIODIC_LEASE_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """Something that one worker of all does again and again. every_s: after the end of the last time."""
+    """Something that one worker of all does again and again. every_s: after the end of the last time.
+
+    able: whether this worker could do it now; one that could not leaves the turn to another.
+    """
 
     every_s: float
     work: Callable[[float], object]
+    able: Callable[[], bool] = lambda: True
 
 
 @dataclass(slots=True)
 class _Queue:
     """Due jobs of some kinds, for threads that look for them one after the other: together as often as one would.
+    able: by kind, where it is asked.
 
     Where fewer were due than are taken at once, the next waits first for what comes meanwhile: together they cost less.
     What waits for a slow server does not hold up the rest: another thread takes that.
@@ -51,6 +56,7 @@ class _Queue:
     handlers: Mapping[str, Handler]
     limit: int
     lease_s: float
+    able: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
     looking: threading.Lock = field(default_factory=threading.Lock)
     more: bool = True
 
@@ -64,7 +70,8 @@ class _Queue:
             if self.stop.is_set():
                 return []
             self.more = False  # also where looking fails
-            claimed = claim(self.engine, self.handlers, self.clock.now(), self.limit, self.lease_s)
+            kinds = [kind for kind in self.handlers if kind not in self.able or self.able[kind]()]
+            claimed = claim(self.engine, kinds, self.clock.now(), self.limit, self.lease_s)
             self.more = len(claimed) == self.limit
             return claimed
 
@@ -96,7 +103,8 @@ class Runner:
                 add(session, kind, "-", self._clock.now(), {})
         again_and_again = {kind: again(kind, what, self._clock) for kind, what in self._periodic.items()}
         jobs = _Queue(self._engine, self._clock, stop, self._handlers, JOBS_AT_ONCE, LEASE_S)
-        periodic = _Queue(self._engine, self._clock, stop, again_and_again, 1, PERIODIC_LEASE_S)
+        able = {kind: what.able for kind, what in self._periodic.items()}
+        periodic = _Queue(self._engine, self._clock, stop, again_and_again, 1, PERIODIC_LEASE_S, able)
         works = [partial(self._work, jobs)] * JOB_THREADS if self._handlers else []
         works += [partial(self._work, periodic, self._first), partial(self._work, periodic)]
         self._threads = [threading.Thread(target=w, name=f"jobs-{n}", daemon=True) for n, w in enumerate(works)]

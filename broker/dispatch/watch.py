@@ -70,9 +70,9 @@ def take(session: Session, reports: Sequence[Report], now: float) -> Outcome:
             case Status(state="online") as status:
                 node.online = True
                 node.version = status.version
-            case Status() as status:
+            case Status():
                 node.online = False
-                if status.since is None and not node.silent:  # the will; a node that stops by itself may be back soon
+                if report.is_will and not node.silent:  # a node that stops by itself may be back soon
                     _fell_silent(session, pages, node, "last_will", now)
         if node.online and node.silent:
             node.silent = False

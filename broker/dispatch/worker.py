@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Engine
@@ -23,9 +23,10 @@ from broker.dispatch.clock import Clock
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.enrol.office import Office
 from broker.dispatch.evidence import Store
+from broker.dispatch.inbox import Inbound
 from broker.dispatch.intake import Alarm, Report, read
 from broker.dispatch.jobs import Handler
-from broker.dispatch.link import Inbound, Link
+from broker.dispatch.link import Link
 from broker.dispatch.runner import IDLE_S, TROUBLE_S, Periodic, Runner
 from broker.dispatch.settings import Settings
 from broker.dispatch.tables import LedgerDay
@@ -107,8 +108,8 @@ class Worker:
         self._link = link
         self._clock = clock
         own = {
-            "publish": Periodic(0.25, lambda _: publish.publish(engine, link)),
-            "silence": Periodic(5.0, lambda now: watch.silence(engine, now, self._heard_since())),
+            "publish": Periodic(0.25, lambda _: publish.publish(engine, link), self._listens),
+            "silence": Periodic(5.0, lambda now: watch.silence(engine, now, self._heard_since()), self._listens),
             "refused": Periodic(3600.0, lambda _: intake.trim(engine)),
         }
         self._runner = Runner(engine, clock, handlers, {**periodic, **own}, self._reconcile)
@@ -154,6 +155,9 @@ class Worker:
                         metrics.ACK_FAILED.inc()
             return
 
+    def _listens(self) -> bool:
+        return self._link.listening_since is not None
+
     def _heard_since(self) -> float | None:
         """Since when what nodes say has been stored as it came; None: it does not come."""
         since = self._link.listening_since
@@ -161,39 +165,34 @@ class Worker:
 
     def _store(self, batch: Sequence[intake.Received]) -> Mapping[tuple[str, str], list[str]]:
         """Gives the ids of the events that are stored now, by node."""
-        alarms: list[Alarm] = []
-        reports: list[Report] = []
+        arrivals: list[Alarm | Report] = []
         refused: list[tuple[intake.Received, str, str]] = []
         for received in batch:
             try:
-                arrival = read(received)
+                arrivals.append(read(received))
             except MessageError as error:
                 refused.append((received, error.code, error.detail))
-                continue
-            if isinstance(arrival, Alarm):
-                alarms.append(arrival)
-            else:
-                reports.append(arrival)
         now = self._clock.now()
         metrics.BATCH.observe(len(batch))
-        if alarms:
-            outcome = intake.store(self._engine, alarms, intake.take, now)
-            refused += [(a.received, intake.NOT_STORED, "see the log") for a in outcome.refused]
-            if outcome.refused:
-                alarms = [a for a in alarms if a not in outcome.refused]
-            metrics.EVENTS.labels("stored").inc(outcome.stored)
-            metrics.EVENTS.labels("stale").inc(outcome.stale)
-            metrics.EVENTS.labels("duplicate").inc(outcome.duplicate)
-        if reports:
-            outcome = intake.store(self._engine, reports, watch.take, now)
-            refused += [(r.received, intake.NOT_STORED, "see the log") for r in outcome.refused]
+        stored: list[Alarm] = []
+        for alarms, reports in _runs(arrivals):
+            if alarms:
+                outcome = intake.store(self._engine, alarms, intake.take, now)
+                refused += [(a.received, intake.NOT_STORED, "see the log") for a in outcome.refused]
+                stored += [a for a in alarms if a not in outcome.refused] if outcome.refused else alarms
+                metrics.EVENTS.labels("stored").inc(outcome.stored)
+                metrics.EVENTS.labels("stale").inc(outcome.stale)
+                metrics.EVENTS.labels("duplicate").inc(outcome.duplicate)
+            if reports:
+                outcome = intake.store(self._engine, reports, watch.take, now)
+                refused += [(r.received, intake.NOT_STORED, "see the log") for r in outcome.refused]
         if refused:
             with transaction(self._engine) as session:
                 for received, code, detail in refused:
                     intake.refuse(session, received, code, detail)
         done = self._clock.now()
         acks: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for alarm in alarms:
+        for alarm in stored:
             acks[alarm.event.site, alarm.event.node].append(alarm.event.id)
             metrics.STORE_SECONDS.observe(done - alarm.event.received_at)
         return acks
@@ -209,3 +208,23 @@ class Worker:
             log.warning("case topics are not reconciled yet: %s", error)
         else:
             self._reconciled = connection
+
+
+def _runs(arrivals: Iterable[Alarm | Report]) -> Iterator[tuple[list[Alarm], list[Report]]]:
+    """To be stored one after the other, of each the alarms first. Cut where an alarm follows the last will of its node:
+    a will makes unverified what its node had said before it, and nothing that came after.
+    """
+    alarms: list[Alarm] = []
+    reports: list[Report] = []
+    wills: set[tuple[str, str]] = set()
+    for one in arrivals:
+        if isinstance(one, Report):
+            reports.append(one)
+            if one.is_will:
+                wills.add((one.site, one.node))
+            continue
+        if (one.event.site, one.event.node) in wills:
+            yield alarms, reports
+            alarms, reports, wills = [], [], set()
+        alarms.append(one)
+    yield alarms, reports

@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from broker.dispatch.clock import SystemClock
-from broker.dispatch.link import Inbound, Link, LinkError
+from broker.dispatch.inbox import Inbound
+from broker.dispatch.link import Link, LinkError
 from broker.dispatch.settings import Mqtt
 from broker.messages import Ack, case_topic
 from broker.pki.authority import Pki
