@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import models
-from models.card import card, recipe_of
+from models.card import RECIPE, card_of, recipe_of
 from models.data.labels import DataError
 from models.data.labelset import in_split, read_set
 from models.eval.command import JSON, evaluate
@@ -27,6 +27,7 @@ from models.export import export
 from models.quantize import quantise
 
 HOME = Path(models.__path__[0])
+LEAST_RECALL = 0.5
 _TASK = "detect"
 
 
@@ -87,14 +88,17 @@ def release(
     )
     told = json.loads(report.with_name(JSON).read_text(encoding="utf-8"))
     runtimes = compared(weights, in_split(photos, "test")[::every], pt=shipped, int8=small, threads=threads)
-    manifest = read_manifest(weights) | {"metrics": metrics(told)}
+    manifest = read_manifest(weights) | {"metrics": metrics(told), "overlooked": overlooked(told)}
     _write(weights / "manifest.json", manifest, indent=2)
+    _write(small / "manifest.json", read_manifest(small) | {"overlooked": manifest["overlooked"]}, indent=2)
     results.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(report.with_name(JSON), results / JSON)
     _write(results / "runtimes.json", runtimes, indent=1)
     _write(results / "closer.json", looks, indent=1)
+    if recipe:
+        (results / RECIPE).write_text(f"{recipe}\n", encoding="utf-8")
     out = home / "CARD.md"
-    out.write_text(card(manifest, told, runtimes, looks, recipe or None), encoding="utf-8")
+    out.write_text(card_of(weights, results), encoding="utf-8")
     return out
 
 
@@ -107,6 +111,15 @@ def metrics(told: dict[str, Any]) -> dict[str, Any]:
         "map50": {kind: round(one["ap50"], 3) for kind, one in classes.items() if one["ap50"] is not None},
         "caveat": "Photos of a few public sets; single classes have few boxes, see the intervals in the model card.",
     }
+
+
+def overlooked(told: Mapping[str, Any]) -> list[str]:
+    """Classes of which more than half are missed at the confidence that a node judges by, out of `eval.json`.
+
+    That such a model sees none of them says nothing: it would call most barriers missing that stand there.
+    """
+    classes = told["photos"]["classes"]
+    return [name for name, one in classes.items() if one["recall"] is not None and one["recall"] < LEAST_RECALL]
 
 
 def _write(path: Path, told: Any, *, indent: int) -> None:
