@@ -18,7 +18,7 @@ import typer
 
 import models
 from models.card import RECIPE, card_of, recipe_of
-from models.data.labels import DataError
+from models.data.labels import CLASSES, DataError
 from models.data.labelset import in_split, read_set
 from models.eval.command import JSON, evaluate
 from models.eval.network import read_manifest
@@ -126,6 +126,20 @@ def _write(path: Path, told: Any, *, indent: int) -> None:
     path.write_text(json.dumps(told, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _least(words: Sequence[str]) -> dict[str, float]:
+    """Raises `DataError` naming the word that is wrong."""
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise DataError(f"--least {word}: class=confidence, for example no_vest=0.4") from None
+        if name not in CLASSES or not 0 < found[name] < 1:
+            raise DataError(f"--least {word}: one of {', '.join(CLASSES)}, and a confidence between 0 and 1")
+    return found
+
+
 def main(
     trained: Annotated[Path, typer.Argument(help="What training wrote: weights/best.pt of a run.")],
     labelled: Annotated[Path, typer.Argument(help="Folder of the labelled set.", metavar="SET")],
@@ -138,10 +152,12 @@ def main(
     before: Annotated[list[Path] | None, typer.Option(help="Another model whose alarms stand beside.")] = None,
     run: Annotated[list[Path] | None, typer.Option(help="Folder of a training run, the first one first.")] = None,
     closer: Annotated[list[str] | None, typer.Option(help="What is looked at once more: helmet.")] = None,
+    least: Annotated[list[str] | None, typer.Option(help="class=confidence below which it decides nothing.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of the network.")] = 2,
 ) -> None:
     """Ship what was trained: checkpoint, export, int8, evaluation, comparison of runtimes, card."""
-    told = read_manifest(about) | {"source": source, "version": version}
+    # Not that of the model before: it was chosen for other weights.
+    told = read_manifest(about) | {"source": source, "version": version, "least_confidence": _least(least or ())}
     out = release(
         trained, labelled, name, about=told, clips=clips, before=before or (), runs=run or (), threads=threads,
         closer=closer or (),
