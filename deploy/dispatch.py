@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import subprocess
@@ -154,6 +155,33 @@ def verify(
     if problems:
         raise typer.Exit(1)
     typer.echo(sound)
+
+
+@app.command(name="false-alarms")
+def false_alarms(
+    file: File,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where pictures and marks.json are written; empty.")],
+    site: Annotated[str, typer.Option(help="Only of this site.")] = "",
+    since: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only marked since this day, UTC.")
+    ] = None,
+) -> None:
+    """Take the pictures of false alarms out of the store, for `banksman model harvest`.
+
+    They are not deleted with the rest after a site's retention any more: delete the folder once it was used.
+    """
+    from broker.dispatch.mistakes import MARKS, MistakesError, mistakes, take_out  # noqa: PLC0415
+
+    with _told():
+        settings = load(file)
+        start = since.replace(tzinfo=dt.UTC).timestamp() if since else 0.0
+        try:
+            with reading(_engine(settings)) as session:
+                count = take_out(mistakes(session, Store(settings.evidence), site=site or None, since=start), out)
+        except MistakesError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
+    typer.echo(f"{count} pictures and {MARKS} are in {out}; they are outside of the sites' retention there")
 
 
 def _engine(settings: Settings) -> Engine:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -87,11 +87,13 @@ class CameraLine:
         least: Mapping[str, float] = MappingProxyType({}),
         *,
         closer: Mapping[str, Look] = MappingProxyType({}),
+        overlooked: Collection[str] = (),
     ) -> None:
         self.camera = camera
         self._site_file = site_file
         self._least = least
         self._closer = closer
+        self._overlooked = frozenset(overlooked)
         self._tracker = Tracker(names, site_file.detector.confidence)
         self._places: list[tuple[Instance, Rule, Place, RuleSettings]] = [
             (Instance(camera.id, place.id, rule.id), rule, place, site_file.rule(rule.id))
@@ -130,6 +132,7 @@ class CameraLine:
             persons=people,
             lamps=frame.lamps,
             brightness=brightness(frame.image),
+            overlooked=self._overlooked,
         )
         findings, ended = self._apply_rules(scene)
         heads = heads_of(tracked.joined(seen[~trackable]), people, frame.width, frame.height)

@@ -208,8 +208,11 @@ class Node:
         reader.start()
 
     def _line(self, site: SiteFile, camera: Camera) -> CameraLine:
-        least = self._detector.manifest.least_confidence
-        return CameraLine(site, camera, self._detector.names, RULES, least, closer=self._closer)
+        model = self._detector.manifest
+        return CameraLine(
+            site, camera, self._detector.names, RULES, model.least_confidence,
+            closer=self._closer, overlooked=model.overlooked,
+        )  # fmt: skip
 
     def _wake_uplink(self) -> None:
         if self.mqtt is not None:

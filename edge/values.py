@@ -187,6 +187,7 @@ class Reason(StrEnum):
     CAMERA_MOVED = "camera_moved"
     NO_CALIBRATION = "no_calibration"
     NO_CLASS = "no_class"  # the model has no such class
+    OVERLOOKED = "overlooked"  # the model has the class, but misses it so often that seeing none proves nothing
     NO_CLOCK = "no_clock"  # day or night cannot be told
     TOO_FEW_LOOKS = "too_few_looks"
     NODE_HOT = "node_hot"  # the node is too hot, and leaves this camera out
@@ -254,6 +255,7 @@ class Scene:
 
     detections: tracked detections above the judging threshold.
     brightness: mean luma of the frame, 0..1.
+    overlooked: classes that the model misses too often for their absence to prove anything.
     """
 
     camera: str
@@ -264,6 +266,7 @@ class Scene:
     persons: tuple[Person, ...] = ()
     lamps: tuple[LampSamples, ...] = ()
     brightness: float = 0.5
+    overlooked: frozenset[str] = frozenset()
 
     def can_see(self, *classes: str) -> bool:
         """Whether the model knows all these classes."""

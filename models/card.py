@@ -1,9 +1,10 @@
 """The model card, out of what was measured: no number in it is typed by hand.
 
-    banksman model card models/weights/site-v1 models/results/site-v1 models/CARD.md --run var/runs/a
+    banksman model card models/weights/site-v1 models/results/site-v1 models/CARD.md
 
-The folder of results has `eval.json` of `models.eval`, if they were compared, `runtimes.json` of
-`models.eval.runtimes`, and `closer.json` of `models.closer` where the model looks closer.
+The folder of results has `eval.json` of `models.eval`; if they were compared, `runtimes.json` of
+`models.eval.runtimes`; `closer.json` of `models.closer` where the model looks closer; and
+`recipe.md`, which `--run` writes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +24,7 @@ from models.eval.network import read_manifest
 from models.eval.page import text
 
 TEMPLATE = Path(__file__).with_name("card.template.md")
+RECIPE = "recipe.md"
 _MAP50 = "metrics/mAP50(B)"  # as ultralytics heads the column
 
 
@@ -31,14 +34,17 @@ def card(
     runtimes: Mapping[str, Any] | None,
     looks: Mapping[str, Any],
     recipe: str | None,
+    *,
+    beside: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> str:
     """Markdown. told: of `models.eval`; runtimes: of `models.eval.runtimes`; looks: of `models.closer`, by part;
-    recipe: see `recipe_of`.
+    recipe: see `recipe_of`; beside: by name what `models.eval` says of other models on the same photos.
 
-    Raises `DataError` where the numbers are of another model.
+    Raises `DataError` where the numbers are of another model, of other weights or of other photos.
     """
     if told["model"] != manifest["name"]:
         raise DataError(f"the numbers are of {told['model']!r}, the model is {manifest['name']!r}; evaluate it first")
+    _same_weights(manifest, told, runtimes)
     photos = told["photos"]
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=manifest["name"],
@@ -50,6 +56,8 @@ def card(
         height=manifest["input"]["height"],
         classes=", ".join(manifest["classes"]),
         unknown=", ".join(photos["unknown_classes"]) or "none of ours",
+        overlooked=", ".join(manifest.get("overlooked", ())) or "none",
+        beside=_beside(told, beside),
         image_size=told["image_size"],
         photos=photos["photos"],
         dark=photos["light"]["threshold"],
@@ -78,6 +86,34 @@ def card(
     )
 
 
+def card_of(model: Path, results: Path) -> str:
+    """The card out of a folder of results; beside it stand the other models that were played, where their results lie
+    next to these. Raises `DataError`."""
+    told = _read(results / "eval.json")
+    runtimes, looks, recipe = (results / name for name in ("runtimes.json", "closer.json", RECIPE))
+    others = [name for name in told.get("events") or {} if name != told["model"]]
+    beside = {name: results.parent / name / "eval.json" for name in others}
+    return card(
+        read_manifest(model),
+        told,
+        _read(runtimes) if runtimes.is_file() else None,
+        _read(looks) if looks.is_file() else {},
+        recipe.read_text(encoding="utf-8").strip() if recipe.is_file() else None,
+        beside={name: _read(path) for name, path in beside.items() if path.is_file()},
+    )
+
+
+def _same_weights(manifest: Mapping[str, Any], told: Mapping[str, Any], runtimes: Mapping[str, Any] | None) -> None:
+    if told.get("version") != manifest["version"]:
+        raise DataError(
+            f"the numbers are of version {told.get('version')}, not {manifest['version']}; evaluate it first"
+        )
+    measured = {told["runtime"]: told} | dict((runtimes or {}).get("runtimes", {}))
+    for runtime, one in measured.items():
+        if runtime in manifest["files"] and one.get("weights") != manifest["files"][runtime]:
+            raise DataError(f"the numbers of {runtime} are of other weights than the manifest names; measure these")
+
+
 def recipe_of(run: Path) -> str:
     """What was chosen and the curve of a training run, as `models.train` leaves them. Raises `DataError`."""
     try:
@@ -104,6 +140,24 @@ def _classes(photos: Mapping[str, Any]) -> str:
         title = f"**mean of {', '.join(mean['classes'])}**"
         rows.append([title, None, None, None, mean["ap50"], mean["ap50_interval"], mean["ap50_95"], None, None])
     return markdown(("class", "boxes", "on photos", "groups", "mAP50", "95 %", "mAP50-95", "precision", "recall"), rows)
+
+
+def _beside(told: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> str:
+    """mAP50 by class, a column a model."""
+    columns = {**others, told["model"]: told}
+    if any(
+        (one["split"], one["photos"]["photos"]) != (told["split"], told["photos"]["photos"]) for one in others.values()
+    ):
+        raise DataError("the models that stand beside it were measured on other photos; evaluate them anew")
+    if not others:
+        return "No other model was measured on these photos."
+    rows: list[list[object]] = [
+        [name, *(one["photos"]["classes"].get(name, {}).get("ap50") for one in columns.values())]
+        for name in told["photos"]["classes"]
+    ]
+    means = [f"**mean of {', '.join(told['photos']['means']['ppe']['classes'])}**"]
+    means += [text(one["photos"]["means"].get("ppe", {}).get("ap50")) for one in columns.values()]
+    return markdown(("class", *columns), [*rows, means])
 
 
 def _by(head: Sequence[str], rows: Iterable[Sequence[Any]], key: str = "ap50") -> str:
@@ -212,21 +266,17 @@ def _runtimes(told: Mapping[str, Any] | None) -> str:
 
 def main(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
-    results: Annotated[Path, typer.Argument(help="Folder with eval.json; runtimes.json, closer.json.")],
+    results: Annotated[Path, typer.Argument(help="Folder with eval.json; runtimes.json, closer.json, recipe.md.")],
     out: Annotated[Path, typer.Argument(help="The card.")],
     *,
-    run: Annotated[list[Path] | None, typer.Option(help="Folder of a training run, the first one first.")] = None,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a training run, the first one first; kept as recipe.md.")
+    ] = None,
 ) -> None:
     """Write the model card."""
-    told = _read(results / "eval.json")
-    runtimes = results / "runtimes.json"
-    recipe = "\n\n".join(recipe_of(one) for one in run or ())
-    looks = results / "closer.json"
-    made = card(
-        read_manifest(model), told, _read(runtimes) if runtimes.is_file() else None,
-        _read(looks) if looks.is_file() else {}, recipe or None,
-    )  # fmt: skip
-    out.write_text(made, encoding="utf-8")
+    if run:
+        (results / RECIPE).write_text("\n\n".join(map(recipe_of, run)) + "\n", encoding="utf-8")
+    out.write_text(card_of(model, results), encoding="utf-8")
     typer.echo(f"wrote {out}")
 
 

@@ -1,15 +1,19 @@
 """Pictures of alarms that people called false become a queue of labels to be looked over, ready for the next training.
 
-    banksman model harvest evidence/ marks.json models/weights/site-v1 var/queue
+    banksman dispatch false-alarms dispatch.yaml mistakes            # on the site server
+    banksman model harvest mistakes mistakes/marks.json models/weights/site-v1 var/queue
 
 marks.json: a list of `{"sha256": …, "rule": …, "reason": …}`; or a CSV with these columns. sha256 is the name of the
-picture in the folder, as a node names its evidence. The result:
+picture in the folder, as dispatch takes it out and as a node names its evidence. The result:
 
     set/          a YOLO data set: pictures, and labels by the model, to be put right in any tool that reads YOLO
     queue.tsv     what became of each mark: picture, rule, reason, what the model saw, what was left out and why
     review.jpg    the pictures with their labels; what the false alarm accused is crossed out, and is no label
 
-When the labels are right: `banksman model data import var/queue/set OUT --source NAME --complete helmet,no_helmet,…`.
+When the labels are right, for the next training:
+
+    banksman model data import var/queue/set var/more --source yard --complete helmet,no_helmet,…
+    banksman model data join var/next var/labelled var/more
 
 Faces were hidden by the node. A picture on which a head is as sharp as an unhidden one is refused all the same:
 training data are kept for long and handed on. That check sees what the model sees, and heads of at least `LEAST_HEAD`
@@ -113,11 +117,16 @@ def harvest(evidence: Path, marks: Sequence[Mark], look: Callable[[Pixels, float
     """Write the queue; see the module. evidence: folder with `<sha256>.jpg` anywhere below.
 
     look: of the model that labels first (`Network.look`). Raises `DataError`: the folder `out` is not empty, a picture
-    is not the one that its name says.
+    is not the one that its name says, of no mark there is a picture.
     """
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: is not empty; choose another folder, or remove what is there")
     found = {path.stem: path for path in sorted(evidence.rglob("*.jpg"))}
+    if marks and not any(mark.sha256 in found for mark in marks):
+        raise DataError(
+            f"{evidence}: has none of the {len(marks)} pictures, as <sha256>.jpg; `banksman dispatch false-alarms` "
+            "writes pictures and marks together"
+        )
     images, labels = out / "set" / "images", out / "set" / "labels"
     for folder in (images, labels):
         folder.mkdir(parents=True)

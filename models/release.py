@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import models
-from models.card import card, recipe_of
-from models.data.labels import DataError
+from models.card import RECIPE, card_of, recipe_of
+from models.data.labels import CLASSES, DataError
 from models.data.labelset import in_split, read_set
 from models.eval.command import JSON, evaluate
 from models.eval.network import read_manifest
@@ -27,6 +27,7 @@ from models.export import export
 from models.quantize import quantise
 
 HOME = Path(models.__path__[0])
+LEAST_RECALL = 0.5
 _TASK = "detect"
 
 
@@ -87,14 +88,17 @@ def release(
     )
     told = json.loads(report.with_name(JSON).read_text(encoding="utf-8"))
     runtimes = compared(weights, in_split(photos, "test")[::every], pt=shipped, int8=small, threads=threads)
-    manifest = read_manifest(weights) | {"metrics": metrics(told)}
+    manifest = read_manifest(weights) | {"metrics": metrics(told), "overlooked": overlooked(told)}
     _write(weights / "manifest.json", manifest, indent=2)
+    _write(small / "manifest.json", read_manifest(small) | {"overlooked": manifest["overlooked"]}, indent=2)
     results.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(report.with_name(JSON), results / JSON)
     _write(results / "runtimes.json", runtimes, indent=1)
     _write(results / "closer.json", looks, indent=1)
+    if recipe:
+        (results / RECIPE).write_text(f"{recipe}\n", encoding="utf-8")
     out = home / "CARD.md"
-    out.write_text(card(manifest, told, runtimes, looks, recipe or None), encoding="utf-8")
+    out.write_text(card_of(weights, results), encoding="utf-8")
     return out
 
 
@@ -109,8 +113,31 @@ def metrics(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def overlooked(told: Mapping[str, Any]) -> list[str]:
+    """Classes of which more than half are missed at the confidence that a node judges by, out of `eval.json`.
+
+    That such a model sees none of them says nothing: it would call most barriers missing that stand there.
+    """
+    classes = told["photos"]["classes"]
+    return [name for name, one in classes.items() if one["recall"] is not None and one["recall"] < LEAST_RECALL]
+
+
 def _write(path: Path, told: Any, *, indent: int) -> None:
     path.write_text(json.dumps(told, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _least(words: Sequence[str]) -> dict[str, float]:
+    """Raises `DataError` naming the word that is wrong."""
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise DataError(f"--least {word}: class=confidence, for example no_vest=0.4") from None
+        if name not in CLASSES or not 0 < found[name] < 1:
+            raise DataError(f"--least {word}: one of {', '.join(CLASSES)}, and a confidence between 0 and 1")
+    return found
 
 
 def main(
@@ -125,10 +152,12 @@ def main(
     before: Annotated[list[Path] | None, typer.Option(help="Another model whose alarms stand beside.")] = None,
     run: Annotated[list[Path] | None, typer.Option(help="Folder of a training run, the first one first.")] = None,
     closer: Annotated[list[str] | None, typer.Option(help="What is looked at once more: helmet.")] = None,
+    least: Annotated[list[str] | None, typer.Option(help="class=confidence below which it decides nothing.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of the network.")] = 2,
 ) -> None:
     """Ship what was trained: checkpoint, export, int8, evaluation, comparison of runtimes, card."""
-    told = read_manifest(about) | {"source": source, "version": version}
+    # Not that of the model before: it was chosen for other weights.
+    told = read_manifest(about) | {"source": source, "version": version, "least_confidence": _least(least or ())}
     out = release(
         trained, labelled, name, about=told, clips=clips, before=before or (), runs=run or (), threads=threads,
         closer=closer or (),

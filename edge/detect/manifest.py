@@ -117,6 +117,8 @@ class Manifest(_Part):
     metrics: Metrics = Metrics()
     least_confidence: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
     """By class: below it a part of somebody's clothes decides nothing. Chosen on validation photos, by alarms."""
+    overlooked: tuple[str, ...] = ()
+    """Classes of which it misses most: that it sees none proves nothing. From the recall on held-out photos."""
     closer: tuple[Closer, ...] = ()
     """What is looked at once more before somebody is blamed."""
 
@@ -129,9 +131,11 @@ class Manifest(_Part):
         return classes
 
     @model_validator(mode="after")
-    def _least_of_classes(self) -> Self:
+    def _told_of_its_classes(self) -> Self:
         if unknown := sorted(self.least_confidence.keys() - set(self.classes)):
             raise ValueError(f"least_confidence: no class of this model: {', '.join(unknown)}")
+        if unknown := sorted(set(self.overlooked) - set(self.classes)):
+            raise ValueError(f"overlooked: no class of this model: {', '.join(unknown)}")
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from edge.detect.parity import compare, total
 from edge.detect.runtimes import default_runtime
 from edge.doctor.result import Result, fields_of, found
 from edge.doctor.trial import MEASURE_S, TRIAL_S, Trial, attempt, store
+from edge.site.model import BarrierFixture, SiteFile
 from edge.site.model import Detector as DetectorSettings
 from edge.values import Image
 
@@ -62,6 +63,20 @@ def examine_model(settings: DetectorSettings, base: Path) -> tuple[list[Result],
             damaged.append(found("model", "damaged", runtime, error=error))
     sound = found("model", "ok", manifest.name, version=manifest.version, classes=len(manifest.classes))
     return damaged or [sound], folder
+
+
+def examine_fixtures(folder: Path, site: SiteFile) -> Iterator[Result]:
+    """A finding for each declared barrier of which this model can never say that it is missing."""
+    manifest = read_manifest(folder)
+    for camera in site.cameras:
+        for fixture in camera.fixtures:
+            if not isinstance(fixture, BarrierFixture):
+                continue
+            about = f"{camera.id}/{fixture.id}"
+            if lacking := [name for name in fixture.classes if name not in manifest.classes]:
+                yield found("model", "lacks", about, classes=", ".join(lacking))
+            elif missed := [name for name in fixture.classes if name in manifest.overlooked]:
+                yield found("model", "overlooks", about, classes=", ".join(missed))
 
 
 def examine_detector(

@@ -11,7 +11,7 @@ from edge.doctor.bounded import within
 from edge.doctor.broker import examine_broker
 from edge.doctor.camera import examine_camera
 from edge.doctor.certificate import examine_certificates
-from edge.doctor.detector import examine_detector, examine_model
+from edge.doctor.detector import examine_detector, examine_fixtures, examine_model
 from edge.doctor.evidence import examine_evidence
 from edge.doctor.influx import examine_influx
 from edge.doctor.machine import examine_clock, examine_disk, examine_heat, examine_memory, examine_power
@@ -156,6 +156,8 @@ class _Examination:
 
     def _examine_model(self, settings: Detector) -> list[Result]:
         results, self._model = examine_model(settings, self._base)
+        if self._model is not None and self._site is not None:
+            results += examine_fixtures(self._model, self._site)
         return results
 
 

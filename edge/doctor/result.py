@@ -104,6 +104,8 @@ FINDINGS: dict[str, dict[str, tuple[Grade, str]]] = {
         "unusable": (Grade.BAD, "error"),
         "damaged": (Grade.BAD, "error"),
         "weights": (Grade.SKIP, ""),
+        "lacks": (Grade.WARN, "classes"),
+        "overlooks": (Grade.WARN, "classes"),
     },
     "detector": {
         # of one runtime

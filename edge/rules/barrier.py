@@ -128,11 +128,13 @@ def _look(scene: Scene, place: Place, _: Circumstances) -> tuple[Judgement, ...]
     )
     verdict = verdict_on(line, fixture.cover, fixture.max_gap)
     if verdict is Verdict.OK:
-        # What covers the line was seen: neither darkness nor a class that the model lacks can take that back.
+        # What covers the line was seen: neither darkness nor a model that knows too little can take that back.
         sure = float(barriers.confidence.max(initial=0.0))
         return (Judgement(fixture.id, verdict, Reason.SEEN, sure, _around(line, scene)),)
     if not scene.can_see(*fixture.classes):
         return (Judgement(fixture.id, Verdict.UNKNOWN, Reason.NO_CLASS),)
+    if scene.overlooked.intersection(fixture.classes):
+        return (Judgement(fixture.id, Verdict.UNKNOWN, Reason.OVERLOOKED),)
     if scene.brightness < TOO_DARK:
         return (Judgement(fixture.id, Verdict.UNKNOWN, Reason.TOO_DARK),)
     if verdict is Verdict.UNKNOWN:

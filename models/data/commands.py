@@ -1,4 +1,4 @@
-"""`banksman model data`: build, report, review, import, export, pseudo-label."""
+"""`banksman model data`: build, report, review, import, join, export, pseudo-label."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import track
 
 from models.data import interchange
 from models.data.labels import CLASSES, DataError
-from models.data.labelset import read_set, write_set
+from models.data.labelset import TABLE, joined, read_set, write_set
 from models.data.merge import SEED, VAL_SHARE, merge
 from models.data.pseudo import HALF_SURE, SURE, add_pseudo_labels, load_teacher
 from models.data.report import count, table
@@ -97,11 +97,25 @@ def bring(
     if any(len(pair) != 2 for pair in pairs):
         raise DataError(f"--rename: {rename}: each must be theirs=ours")
     renames = dict(pairs)
+    if (what / TABLE).is_file():
+        typer.echo(f"{what} is a labelled set and says all this itself: --source, --complete, --rename are not used")
     if what.is_dir():
         photos = interchange.import_yolo(what, source=source, complete=named, renames=renames)
     else:
         photos = interchange.import_coco(what, pictures or what.parent, source=source, complete=named, renames=renames)
     write_set(photos, out, copy=True)
+    show(out)
+
+
+@app.command()
+def join(
+    out: Annotated[Path, typer.Argument(help="Where the joined set is written.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of labelled sets.", metavar="SET...")],
+    *,
+    copy: Annotated[bool, typer.Option(help="Put the photos themselves there, not links.")] = False,
+) -> None:
+    """Make one set out of several, for the next training."""
+    write_set(joined(*map(read_set, folders)), out, copy=copy)
     show(out)
 
 

@@ -7,6 +7,7 @@ a labelled set (`photos.tsv`), a COCO export has it in each image's entry, under
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,18 +70,19 @@ def import_coco(
         numbers = _numbers([category["name"] for category in categories], renames or {}, str(listing))
         place = {category["id"]: index for index, category in enumerate(categories)}
         rows: dict[int, list[tuple[int, bool, list[float]]]] = {image["id"]: [] for image in told["images"]}
+        named = [(image, Path(image["file_name"]), (image["width"], image["height"])) for image in told["images"]]
         for mark in told["annotations"]:
             rows[mark["image_id"]].append((place[mark["category_id"]], bool(mark.get("iscrowd")), mark["bbox"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{listing}: not COCO with images, annotations and categories ({error!r})") from error
     photos = []
-    for image in told["images"]:
-        path = pictures / image["file_name"]
+    for image, name, said in named:
+        path = pictures / name
         if not path.is_file():
             raise DataError(f"{path}: no such file, though {listing} names it")
         width, height = size_of(path)
-        if (width, height) != (image["width"], image["height"]):
-            raise DataError(f"{path}: is {width}x{height}, but {listing} says {image['width']}x{image['height']}")
+        if (width, height) != said:
+            raise DataError(f"{path}: is {width}x{height}, but {listing} says {said[0]}x{said[1]}")
         boxes, ignore = (
             _translated(_of_ltwh([r for r in rows[image["id"]] if r[1] is crowd], width, height), numbers)
             for crowd in (False, True)
@@ -100,7 +102,7 @@ def export_yolo(photos: Sequence[Photo], folder: Path) -> Path:
 
 
 def export_coco(photos: Sequence[Photo], listing: Path) -> Path:
-    """COCO JSON; file names are absolute paths, ignore boxes have `iscrowd` 1."""
+    """COCO JSON; file names are relative to its folder, ignore boxes have `iscrowd` 1."""
     images: list[dict[str, Any]] = []
     marks: list[dict[str, Any]] = []
     for number, photo in enumerate(photos, 1):
@@ -108,7 +110,7 @@ def export_coco(photos: Sequence[Photo], listing: Path) -> Path:
         images.append(
             {
                 "id": number,
-                "file_name": str(photo.path.absolute()),
+                "file_name": os.path.relpath(photo.path.absolute(), listing.parent.absolute()),
                 "width": width,
                 "height": height,
                 "banksman": {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -101,6 +102,24 @@ def _boxes(path: Path, *, needed: bool = True) -> Boxes:
             raise DataError(f"{path}: no such file; a photo without objects has an empty one")
         return Boxes()
     return parse(path.read_text(encoding="utf-8"), str(path), len(CLASSES))
+
+
+def joined(*sets: Sequence[Photo]) -> list[Photo]:
+    """Several sets as one; each photo stays in its split. Raises `DataError` where two have photos of one name.
+
+    Groups of one name are one group: near-duplicates in different sets are not looked for.
+    """
+    photos = [photo for one in sets for photo in one]
+    twice = [name for name, count in Counter(photo.name for photo in photos).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{len(twice)} photos are in two of the sets, the first is {twice[0]}; import with another source"
+        )
+    splits: dict[str, str] = {}
+    for photo in photos:
+        if splits.setdefault(photo.group, photo.split) != photo.split:
+            raise DataError(f"group {photo.group} is in the splits {splits[photo.group]} and {photo.split}")
+    return photos
 
 
 def sources_of(photo: Photo) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from models.data import frames, street
-from models.data.labels import CLASS_ID, Boxes, Photo
+from models.data.labels import CLASS_ID, Boxes, DataError, Photo
 from models.data.labelset import sources_of
 from models.data.sources import SOURCES, read_index, read_photos
 
@@ -29,7 +29,8 @@ def merge(folder: Path, pictures: Path | None = None, *, val_share: float = VAL_
     for entry in entries:
         if entry.twin:
             photos[entry.twin] = join(photos[entry.twin], photos.pop(entry.name))
-    merged, labels = split(list(photos.values()), val_share=val_share, seed=seed), street.read()
+    labels = street.read()
+    merged = split(list(photos.values()), val_share=val_share, seed=seed, kept=frozenset(labels))
     if pictures is not None:
         splits = {photo.group: photo.split for photo in merged}
         merged += frames.extract(folder, filter(frames.is_frame, labels), pictures, splits)
@@ -48,14 +49,15 @@ def join(photo: Photo, twin: Photo) -> Photo:
     )
 
 
-def split(photos: Sequence[Photo], *, val_share: float, seed: int) -> list[Photo]:
+def split(photos: Sequence[Photo], *, val_share: float, seed: int, kept: frozenset[str] = frozenset()) -> list[Photo]:
     """Move about `val_share` of the training photos of each source, whole groups, to `val`.
 
     Same photos and seed, same split, in whatever order they come. Groups with a photo of a source of ready-made mosaics
-    stay in training: tiles of one photo are in many of those.
+    stay in training: tiles of one photo are in many of those. So do groups with a photo of `kept`, even if they are
+    drawn: they were labelled to be learned from. Raises `DataError` for a share that is none.
     """
     if not 0 <= val_share < 1:
-        raise ValueError(f"val_share is {val_share}; a share from 0 to below 1")
+        raise DataError(f"val_share is {val_share}; a share from 0 to below 1")
     groups: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
         if photo.split == "train":
@@ -74,5 +76,6 @@ def split(photos: Sequence[Photo], *, val_share: float, seed: int) -> list[Photo
                 break
             chosen.add(name)
             wanted -= len(groups[name])
+    chosen -= {photo.group for photo in photos if photo.name in kept}
     moved = [replace(p, split="val") if p.split == "train" and p.group in chosen else p for p in photos]
     return sorted(moved, key=lambda photo: photo.name)

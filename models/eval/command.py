@@ -15,7 +15,7 @@ from models.data.labels import DataError, Photo
 from models.data.labelset import in_split, read_set
 from models.eval.events import PANS, play, scenes_of, table
 from models.eval.misses import worst
-from models.eval.network import Runtime, open_network, resized
+from models.eval.network import Runtime, open_network, read_manifest, resized
 from models.eval.page import page
 from models.eval.scores import RESAMPLES, look_at, scores
 
@@ -62,6 +62,8 @@ def evaluate(
             "model": network.name,
             "runtime": "ultralytics" if model.suffix == ".pt" else runtime,
             "image_size": network.image_size,
+            "version": None if model.suffix == ".pt" else read_manifest(model)["version"],
+            "weights": network.weights,
             "split": split,
             "about": (
                 f"Measured on the {split} split with every {_nth(every)} photo. A class counts only on photos that are "

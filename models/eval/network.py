@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -49,13 +49,20 @@ class Network:
     """Weights, loaded. Not for two threads at once.
 
     name: of the model. knows: its classes, as far as they are ours. eye: its parts, None where ultralytics has them.
-    image_size: longer side of its input, pixels.
+    image_size: longer side of its input, pixels. weights: sha256 of each of its files, so that numbers tell whose they
+    are.
     """
 
     def __init__(
-        self, name: str, classes: list[str], look: Callable[[Pixels, float], tuple[Floats, Floats]], image_size: int
+        self,
+        name: str,
+        classes: list[str],
+        look: Callable[[Pixels, float], tuple[Floats, Floats]],
+        image_size: int,
+        weights: Mapping[str, str],
     ) -> None:
         self.name = name
+        self.weights = dict(weights)
         self.image_size = image_size
         self.eye = look if isinstance(look, Eye) else None
         self.knows = frozenset(classes) & frozenset(CLASS_ID)
@@ -86,7 +93,8 @@ def open_network(path: Path, runtime: Runtime = "onnx", threads: int = 2, image_
     if runtime == "ultralytics":
         return _ultralytics(files[0], manifest["name"], threads, max(manifest["input"].values()))
     run = {"onnx": _onnx, "openvino": _openvino, "ncnn": _ncnn}[runtime](files, threads)
-    return Network(manifest["name"], manifest["classes"], Eye(manifest, run), max(manifest["input"].values()))
+    size = max(manifest["input"].values())
+    return Network(manifest["name"], manifest["classes"], Eye(manifest, run), size, manifest["files"][runtime])
 
 
 def resized(folder: Path, image_size: int, out: Path) -> Path:
@@ -274,4 +282,5 @@ def _ultralytics(weights: Path, name: str, threads: int, image_size: int | None)
         rows = result.boxes.data.numpy().astype(np.float64)
         return rows[:, [0, 1, 2, 3, 5]], rows[:, 4]
 
-    return Network(name, [str(yolo.names[n]) for n in range(len(yolo.names))], look, size)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return Network(name, [str(yolo.names[n]) for n in range(len(yolo.names))], look, size, {weights.name: digest})

@@ -104,6 +104,7 @@ def compared(
         sizes["pt"] = round(pt.stat().st_size / 1e6, 2)
     for title, network in networks.items():
         told[title]["mb"] = sizes[title]
+        told[title]["weights"] = network.weights
         looked = look_at(track(photos, f"{title} looks at photos"), network)
         told[title]["map50"] = {name: round(v, 4) for name, v in means(looked, network.knows).items()}
     base = told["pt" if pt else REFERENCE]["map50"]["mean"]

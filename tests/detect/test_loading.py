@@ -50,6 +50,7 @@ def test_the_shipped_model_runs(runtime: str) -> None:
 def test_the_int8_model_blames_as_soon_as_the_other() -> None:
     int8, whole = (read_manifest(SHIPPED.with_name(name)) for name in (f"{NAME}-int8", NAME))
     assert (int8.version, int8.classes, int8.least_confidence) == (whole.version, whole.classes, whole.least_confidence)
+    assert int8.overlooked == whole.overlooked
     assert [(one.on, one.least, one.files["onnx"]) for one in int8.closer] == [
         (one.on, one.least, one.files["onnx"]) for one in whole.closer
     ]
@@ -133,6 +134,7 @@ def without(key: str) -> Change:
         pytest.param(
             lambda m: m.update(least_confidence={"boots": 0.5}), "least_confidence: .*boots", id="least of no class"
         ),
+        pytest.param(lambda m: m.update(overlooked=["boots"]), "overlooked: .*boots", id="overlooked class of none"),
         pytest.param(setting("classes", to=[]), "classes: .*at least 1", id="no classes"),
         pytest.param(without("classes"), "classes: Field required", id="classes missing"),
         pytest.param(setting("colour", to="BGR"), "colour: Extra inputs", id="unknown key"),

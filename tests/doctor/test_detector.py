@@ -11,13 +11,15 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.doctor.detector import examine_detector, examine_model
+from edge.doctor.detector import examine_detector, examine_fixtures, examine_model
 from edge.doctor.result import Result
 from edge.doctor.trial import Trial, attempt, store
-from edge.site.model import Detector
+from edge.site.model import Detector, SiteFile
 from edge.values import Image
-from tests.detect.shipped import NAME
+from tests.detect.shipped import NAME, SHIPPED
 from tests.doctor.builders import ModelFolder
+
+PLACE = {"id": "north-yard", "latitude": 39.91, "longitude": 116.4}
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +75,23 @@ def test_damage_is_named(model: ModelFolder, case: str) -> None:
     results, folder = examine_model(detector(model.path), model.path.parent)
     assert [c.removeprefix(f"{model.path} ") for c in codes(results)] == wanted
     assert (folder is None) == (wanted == ["unusable"])
+
+
+@pytest.mark.parametrize(
+    ("classes", "finding"),
+    [
+        (["barrier"], ["gate/fence overlooks"]),  # the shipped model misses most of them
+        (["barrier", "cone"], ["gate/fence overlooks"]),
+        (["cone"], []),
+        (["barrier", "sandbag"], ["gate/fence lacks"]),
+    ],
+)
+def test_a_barrier_whose_loss_nobody_would_be_told_of_is_named(classes: list[str], finding: list[str]) -> None:
+    fence = {"kind": "barrier", "id": "fence", "line": [[0.1, 0.7], [0.9, 0.7]], "classes": classes}
+    lamp = {"kind": "warning_light", "id": "lamp", "polygon": [[0.1, 0.1], [0.2, 0.1], [0.2, 0.2]]}
+    camera = {"id": "gate", "source": {"type": "usb"}, "fixtures": [fence, lamp]}
+    site = SiteFile.model_validate({"site": PLACE, "node": {"id": "n"}, "cameras": [camera]})
+    assert codes(list(examine_fixtures(SHIPPED, site))) == finding
 
 
 def test_weights_for_developers_look_closer_at_nothing(model: ModelFolder) -> None:

@@ -19,6 +19,7 @@ from models.data import CLASSES, Boxes, DataError, Photo, merge, read_set, write
 from models.data.frames import extract, is_frame
 from models.data.heads import HAT_BOTTOM, HAT_TOP, HEAD_HEIGHT, hats, whole_heads
 from models.data.labels import overlap, parse, render
+from models.data.labelset import joined
 from models.data.merge import split
 from models.data.pictures import pixels_of
 from models.data.pseudo import add_pseudo_labels, taught
@@ -314,6 +315,22 @@ def test_val_is_whole_groups_of_train_in_any_order(photos: list[Photo], share: f
     assert split(photos, val_share=share, seed=seed) == done
 
 
+def test_what_was_labelled_to_be_learned_from_stays_in_training_whatever_is_drawn() -> None:
+    photos = [photo(Path(f"rf100_cs_{n}.webp"), source="rf100_cs", group=f"g{n // 2}") for n in range(40)]
+    drawn = {one.name for one in split(photos, val_share=0.3, seed=1) if one.split == "val"}
+    kept = min(drawn)
+    done = {one.name: one.split for one in split(photos, val_share=0.3, seed=1, kept=frozenset({kept}))}
+    (group,) = {one.group for one in photos if one.name == kept}
+    stayed = {one.name for one in photos if one.group == group}
+    assert {name for name, where in done.items() if where == "val"} == drawn - stayed
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 1.5])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(DataError, match="val_share is"):
+        split([], val_share=share, seed=0)
+
+
 def test_val_has_its_share_of_each_source() -> None:
     photos = [
         photo(Path(f"{source}_{number}.webp"), source=source)
@@ -377,6 +394,36 @@ def test_two_photos_of_one_name_are_refused(tmp_path: Path) -> None:
     one = photo(picture(tmp_path / "a" / "x.png"))
     with pytest.raises(DataError, match="1 photos have a name"):
         write_set([one, photo(picture(tmp_path / "b" / "x.png"))], tmp_path / "set")
+
+
+# Several sets
+
+
+def test_sets_are_joined_for_the_next_training(tmp_path: Path) -> None:
+    first = [photo(picture(tmp_path / "from" / f"{name}.png"), split=name) for name in ("train", "val", "test")]
+    more = [photo(picture(tmp_path / "more" / "yard_1.png"), [("cone", 0.5, 0.5, 0.2, 0.2)], source="yard")]
+    for photos, folder in ((first, "a"), (more, "b")):
+        write_set(photos, tmp_path / folder)
+    done = model("data", "join", tmp_path / "out", tmp_path / "a", tmp_path / "b")
+    assert done.returncode == 0, done.stderr
+    found = {one.name: (one.split, one.source, len(one.boxes)) for one in read_set(tmp_path / "out")}
+    assert found["yard_1"] == ("train", "yard", 1)
+    assert {name: where for name, (where, _, _) in found.items() if name != "yard_1"} == {
+        "train": "train", "val": "val", "test": "test"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "split_", "group", "says"),
+    [
+        ("a", "train", "g2", "1 photos are in two of the sets, the first is a"),
+        ("b", "val", "g", "group g is in the splits"),
+    ],
+)
+def test_sets_that_do_not_go_together_are_refused(name: str, split_: str, group: str, says: str) -> None:
+    one, other = photo(Path("a.png"), group="g"), photo(Path(f"{name}.png"), split=split_, group=group)
+    with pytest.raises(DataError, match=says):
+        joined([one], [other])
 
 
 # Report and review

@@ -106,6 +106,15 @@ def foreign_coco(root: Path) -> tuple[Path, dict[str, list[dict[str, object]]]]:
     return root / "marks.json", told
 
 
+def test_a_coco_export_can_be_handed_on(tmp_path: Path) -> None:
+    one = photo(picture(tmp_path / "here" / "images" / "a.png"), [("cone", 0.5, 0.5, 0.2, 0.2)])
+    export_coco([one], tmp_path / "here" / "coco" / "marks.json")
+    (tmp_path / "here").rename(tmp_path / "there")
+    listing = tmp_path / "there" / "coco" / "marks.json"
+    (again,) = import_coco(listing, listing.parent, source="unused", complete=frozenset())
+    assert (again.name, again.path.resolve()) == ("a", tmp_path / "there" / "images" / "a.png")
+
+
 def test_foreign_coco(tmp_path: Path) -> None:
     listing, told = foreign_coco(tmp_path)
     listing.write_text(json.dumps(told), encoding="utf-8")
@@ -119,6 +128,8 @@ def test_foreign_coco(tmp_path: Path) -> None:
     [
         (lambda coco: coco.pop("categories"), "not COCO"),
         (lambda coco: coco["annotations"][0].update(image_id=8), "not COCO"),
+        (lambda coco: coco["images"][0].pop("file_name"), "not COCO"),
+        (lambda coco: coco["images"][0].pop("height"), "not COCO"),
         (lambda coco: coco["images"][0].update(width=99), "is 100x50, but"),
         (lambda coco: coco["images"][0].update(file_name="b.png"), "no such file"),
     ],

@@ -107,6 +107,14 @@ def test_what_is_left_out_and_why(tmp_path: Path) -> None:
     assert kept == {first[:16], other[:16]}
 
 
+def test_a_folder_with_none_of_the_pictures_is_the_wrong_folder(tmp_path: Path) -> None:
+    stored(tmp_path / "evidence", scene(1))
+    marks = [Mark("0" * 64, "helmet", ""), Mark("1" * 64, "helmet", "")]
+    with pytest.raises(DataError, match="has none of the 2 pictures"):
+        harvest(tmp_path / "evidence", marks, saw(), tmp_path / "queue")
+    assert not (tmp_path / "queue").exists()
+
+
 def test_who_has_looked_decides_about_faces(tmp_path: Path) -> None:
     sha = stored(tmp_path / "evidence", with_face(scene(3)))
     marks = tmp_path / "marks.json"

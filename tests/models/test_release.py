@@ -17,6 +17,7 @@ from models.export import ABOUT
 from models.release import release
 from tests.conftest import need
 from tests.detect.shipped import CHECKPOINT, SHIPPED
+from tests.models.command import model
 from tests.models.photos import photo, picture
 
 PEOPLE = ("person", "helmet", "no_helmet", "vest", "no_vest")
@@ -70,10 +71,21 @@ def test_what_was_trained_is_shipped_with_numbers_of_its_own(tmp_path: Path) -> 
     assert manifest["metrics"]["map50"]["person"] == round(told["photos"]["classes"]["person"]["ap50"], 3)
     for weights in ("trial", "trial-int8"):
         assert open_network(home / "weights" / weights, "onnx", 1).name == weights
+        assert read_manifest(home / "weights" / weights)["overlooked"] == ["person", "helmet"]  # of noise
     with zipfile.ZipFile(home / "checkpoints" / "trial.pt") as kept:
         inside = kept.read("trial/data.pkl")
     assert str(tmp_path).encode() not in inside
     assert b"optimizer" not in inside
+
+
+@pytest.mark.parametrize("word", ["no_vest", "no_vest=", "no_vest=2", "boots=0.5", "no_vest=0"])
+def test_a_floor_that_is_none_is_named(word: str, tmp_path: Path) -> None:
+    done = model(
+        "release", CHECKPOINT, tmp_path, "trial", "--version", "7", "--source", "a trial", "--about", SHIPPED,
+        "--least", word,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"error: --least {word}: " in done.stderr
 
 
 def test_without_photos_to_measure_nothing_is_shipped(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -56,13 +56,14 @@ def scene(
     names: tuple[str, ...] = MODEL,
     brightness: float = 0.5,
     stamp: Stamp = NOON,
+    overlooked: Collection[str] = (),
 ) -> Scene:
     """A picture with these people, and with `things` as (class, box). People are detections too."""
     seen = [*(("person", p.box) for p in people), *things]
     detections = Detections.build(
         [box for _, box in seen], [0.7] * len(seen), [names.index(name) for name, _ in seen], names
     )
-    return Scene("gate", stamp, W, H, detections, people, tuple(lamps), brightness)
+    return Scene("gate", stamp, W, H, detections, people, tuple(lamps), brightness, frozenset(overlooked))
 
 
 def zone(kind: str = "work", polygon: Sequence[tuple[float, float]] = EVERYWHERE, **more: object) -> Zone:

@@ -33,9 +33,10 @@ def barriers(*boxes: Box) -> list[tuple[str, Box]]:
 
 
 def look(things: list[tuple[str, Box]], *, brightness: float = 0.5, names: tuple[str, ...] = MODEL,
-         **more: Any) -> Judgement:  # fmt: skip
+         overlooked: tuple[str, ...] = (), **more: Any) -> Judgement:  # fmt: skip
     place = only_place(RULE, camera(fixtures=[fence(**more)]))
-    (judgement,) = judge(RULE, scene(things=things, brightness=brightness, names=names), place)
+    shown = scene(things=things, brightness=brightness, names=names, overlooked=overlooked)
+    (judgement,) = judge(RULE, shown, place)
     assert judgement.subject == "north-fence"
     assert 0 <= judgement.confidence <= 1
     return judgement
@@ -129,6 +130,22 @@ def test_what_cannot_be_seen_is_not_absent(
     things: list[tuple[str, Box]], names: tuple[str, ...], brightness: float, expected: tuple[Verdict, Reason]
 ) -> None:
     judgement = look(things, names=names, brightness=brightness)
+    assert (judgement.verdict, judgement.reason) == expected
+
+
+@pytest.mark.parametrize(
+    ("things", "overlooked", "expected"),
+    [
+        ([], ("barrier",), (DIM, Reason.OVERLOOKED)),
+        (barriers(unit(0, 0.3)), ("barrier",), (DIM, Reason.OVERLOOKED)),  # what stands beside it may be overlooked
+        (barriers(unit(0, 1)), ("barrier",), SEEN),  # what is seen is there
+        ([], ("cone",), ABSENT),  # of a class that this fence does not ask for
+    ],
+)
+def test_of_a_class_that_the_model_overlooks_only_its_presence_is_believed(
+    things: list[tuple[str, Box]], overlooked: tuple[str, ...], expected: tuple[Verdict, Reason]
+) -> None:
+    judgement = look(things, overlooked=overlooked)
     assert (judgement.verdict, judgement.reason) == expected
 
 

@@ -63,6 +63,7 @@ class Bench:
     """Two sites, north and south, with people of every role, and a clock that stands still."""
 
     def __init__(self, folder: Path, engine: Engine, clock: ManualClock) -> None:
+        self.folder = folder
         self.engine = engine
         self.clock = clock
         self.store = Store(folder / "evidence", reserve=0)
