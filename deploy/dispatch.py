@@ -235,10 +235,6 @@ def _jobs(
 ) -> tuple[Mapping[str, jobs.Handler], Mapping[str, Periodic]]:
     """Handlers by kind, and what is periodic; all of them work without a line to the broker."""
     links = Links(settings.web.secret.get_secret_value(), settings.web.url)
-
-    def address(case: str | None, person: str, now: float) -> str:
-        return f"{settings.web.url}/" if case is None else links.url(case, person, now)
-
     with transaction(engine) as session:
         jobs.add(session, "handover", asking.EVERY_SITE, clock.now(), {})
-    return deliver.handlers(ways, address, Store(settings.evidence).picture_of), housekeeping(settings, engine)
+    return deliver.handlers(ways, links, Store(settings.evidence).picture_of), housekeeping(settings, engine)

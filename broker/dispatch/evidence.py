@@ -45,32 +45,21 @@ _MAGIC = {"snapshot": (0, b"\xff\xd8\xff"), "clip": (4, b"ftyp"), "photo": (0, b
 _ALARM = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_CASE, _EVENT, _EVIDENCE = table_of(Case), table_of(Event), table_of(Evidence)
-_ALARMS = union(
-    select(_EVENT.c.case, _EVENT.c.alarm).where(Among(_EVENT.c.case, "cases")),
-    select(_CASE.c.id, _CASE.c.alarm).where(Among(_CASE.c.id, "cases")),
-).subquery()
+_CASE, _EVIDENCE = table_of(Case), table_of(Evidence)
 _SNAPSHOTS = (
-    select(
-        _ALARMS.c.case,
-        _EVIDENCE.c.alarm,
-        _EVIDENCE.c.sha256,
-        _EVIDENCE.c.received_at,
-        (_EVIDENCE.c.alarm == _CASE.c.alarm).label("current"),
-    )
-    .select_from(_ALARMS)
-    .join(_CASE, _CASE.c.id == _ALARMS.c.case)
+    select(_CASE.c.id.label("case"), _EVIDENCE.c.alarm, _EVIDENCE.c.sha256, _EVIDENCE.c.received_at)
+    .select_from(_CASE)
     .join(
         _EVIDENCE,
         and_(
-            _EVIDENCE.c.alarm == _ALARMS.c.alarm,
+            _EVIDENCE.c.alarm == _CASE.c.alarm,
             _EVIDENCE.c.site == _CASE.c.site,
             _EVIDENCE.c.node == _CASE.c.node,
         ),
     )
-    .where(_EVIDENCE.c.kind == "snapshot", _EVIDENCE.c.deleted_at.is_(None))
+    .where(Among(_CASE.c.id, "cases"), _EVIDENCE.c.kind == "snapshot", _EVIDENCE.c.deleted_at.is_(None))
 )
-"""Of the cases `cases`."""
+"""Of the newest alarms of the cases `cases`."""
 
 
 class Refusal(StrEnum):
@@ -279,11 +268,19 @@ class Store:
             )
         )
 
+    def cases_with(self, session: Session, file: Evidence) -> set[str]:
+        """Ids of the cases among whose `files_of` this file is."""
+        if file.node is None:
+            return {file.alarm}
+        of_node = (Event.site == file.site, Event.node == file.node, Event.alarm == file.alarm)
+        current = (Case.site == file.site, Case.node == file.node, Case.alarm == file.alarm)
+        return set(session.scalars(union(select(Event.case).where(*of_node), select(Case.id).where(*current))))
+
     def picture_of(self, session: Session, *case_ids: str) -> Path | None:
-        """The newest snapshot of a case, its newest alarm's before those of earlier ones; of several cases, of the
-        first that has one."""
+        """The newest snapshot of a case's newest alarm; of several cases, of the first that has one. One of an earlier
+        alarm would show what was, where people take it for what is."""
         (rows,) = look(session, (_SNAPSHOTS, {"cases": list(case_ids)}))
-        newest = sorted(rows, key=lambda row: (case_ids.index(row.case), not row.current, -row.received_at))
+        newest = sorted(rows, key=lambda row: (case_ids.index(row.case), -row.received_at))
         return next((path for row in newest if (path := self.path(row.alarm, row.sha256)).exists()), None)
 
 

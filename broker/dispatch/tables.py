@@ -448,7 +448,7 @@ class Delivery(Base):
     person: Mapped[str] = mapped_column(ForeignKey("person.id"))
     site: Mapped[str] = mapped_column(String(IDENT))
     message: Mapped[str | None] = mapped_column(String(ID))
-    """Rows with the same one went as one message."""
+    """Rows with the same one went as one message: its link opens their cases."""
     channel: Mapped[str] = mapped_column(String(32), default="")
     about: Mapped[str] = mapped_column(String(32))
     """raised, updated, cleared, repeat, escalation, late, reopened, …"""
@@ -468,8 +468,9 @@ class Session(Base):
     csrf: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[float]
     seen_at: Mapped[float]
-    case: Mapped[str | None] = mapped_column(String(ID))
-    """Opened by a signed link: it may see and answer this case only."""
+    link: Mapped[str | None] = mapped_column("case", String(ID))
+    """Opened by a signed link: it may see and answer this case only; `m:` and a message's id: the cases that this one
+    names."""
 
 
 class Attempt(Base):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import String, bindparam, func, select
 from sqlalchemy.orm import Session
+from uuid6 import uuid7
 
 from broker.dispatch import report, roster
 from broker.dispatch.cases import CERTIFICATE, CERTIFICATE_ENDS
@@ -25,9 +26,6 @@ from broker.dispatch.tables import AlarmState, Audit, Case, CaseState, Delivery,
 from broker.dispatch.text import LANGUAGES, catalogue
 
 log = logging.getLogger(__name__)
-
-Links = Callable[[str | None, str, float], str]
-"""Address for a case (None: of the list) and a person, at a time; signed where it opens a case."""
 
 UNKNOWN_STORM = 20
 """Messages in ten minutes about a site that nobody has entered; as for others by default."""
@@ -57,16 +55,31 @@ _CALM = {About.CLEARED, About.FEEDBACK}
 _OWN_HEADING = _CALM | {About.UNANSWERED, About.ESCALATION, About.REPEAT, About.REOPENED}
 
 
+class Links(Protocol):
+    """Addresses for messages. Those of cases are signed: they open for this person only, and not for ever."""
+
+    def case(self, case: str, person: str, now: float) -> str: ...
+    def message(self, message: str, person: str, now: float) -> str:
+        """Of the cases that a message names; message: as its rows have it (`Delivery.message`)."""
+        ...
+
+    def pages(self) -> str:
+        """Of no case; for who can log in."""
+        ...
+
+
 class Pictures(Protocol):
-    """The newest picture of the first of these cases that has one."""
+    """The newest picture of the newest alarm of the first of these cases that has one. What a message says is about
+    that alarm; one of an earlier alarm would be taken for it."""
 
     def __call__(self, session: Session, *case_ids: str) -> Path | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message ready to go. reader: id of a person."""
+    """A message ready to go. reader: id of a person. id: what its rows have in common, and its link names."""
 
+    id: str
     reader: str
     parcel: Parcel
     sheet: Sheet
@@ -92,11 +105,12 @@ class Desk:
         found = plan([self._waiting(row) for row in self._rows], self._sent_at(), self._storm(), self.now)
         written, drop = [], dict(found.drop)
         for parcel in found.send:
-            sheet = self._sheet(parcel)
+            letter = str(uuid7())
+            sheet = self._sheet(parcel, letter)
             if sheet is None:
                 drop |= {row.id: Dropped.NO_REPORT for row in parcel.rows}
             else:
-                written.append(Letter(self.reader.id, parcel, sheet))
+                written.append(Letter(letter, self.reader.id, parcel, sheet))
         return written, Plan(found.send, drop, found.later)
 
     # -- what waits ----------------------------------------------------------------------------------------------------
@@ -171,13 +185,13 @@ class Desk:
             return replace(waiting, picture=self.pictures(self.session, row.case) is not None)
         return waiting
 
-    def _sheet(self, parcel: Parcel) -> Sheet | None:
+    def _sheet(self, parcel: Parcel, letter: str) -> Sheet | None:
         match parcel.about:
             case About.HANDOVER:
                 return self._handover(parcel.rows[-1])
             case About.CERTIFICATES:
                 return self._certificates(parcel)
-        return words(self._message(parcel))
+        return words(self._message(parcel, letter))
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
@@ -185,8 +199,8 @@ class Desk:
     def _language(self) -> str:
         return self.reader.language if self.reader.language in LANGUAGES else LANGUAGES[0]
 
-    def _message(self, parcel: Parcel) -> Message:
-        ids = dict.fromkeys(row.case for row in parcel.rows if row.case)
+    def _message(self, parcel: Parcel, letter: str) -> Message:
+        ids = parcel.cases
         found = {case.id: case for case in self.session.scalars(select(Case).where(Case.id.in_(ids)))}
         cases = {case: found[case] for case in ids}
         items = {case.id: self._item(case) for case in cases.values()}
@@ -198,9 +212,14 @@ class Desk:
             zone=self._sites[parcel.rows[0].site].time_zone,
             now=self.now,
             sections=_sections(parcel, items),
-            link=self.links(worst_first[0].id if len(cases) == 1 else None, self.reader.id, self.now),
+            link=self._link(ids, letter),
             picture=None if calm else self.pictures(self.session, *(case.id for case in worst_first[:PICTURE_FROM])),
         )
+
+    def _link(self, cases: Sequence[str], letter: str) -> str:
+        if len(cases) == 1:
+            return self.links.case(cases[0], self.reader.id, self.now)
+        return self.links.message(letter, self.reader.id, self.now)
 
     def _item(self, case: Case) -> Item:
         since = case.first_seen
@@ -259,7 +278,7 @@ class Desk:
             title=text("notify.certificates.title", n=len(lines)),
             tone="warning",
             blocks=(Block("", tuple(lines), bullets=True), Block("", (text("notify.certificates.help"),))),
-            link=self.links(None, self.reader.id, self.now),
+            link=self.links.pages(),
             link_word=text("notify.link.list"),
             sender=text("notify.sender"),
             picture=None,
@@ -284,7 +303,7 @@ class Desk:
             title=written.title,
             tone="calm",
             blocks=tuple(blocks),
-            link=self.links(None, self.reader.id, self.now),
+            link=self.links.pages(),
             link_word=text("notify.link.list"),
             sender=text("notify.sender"),
             picture=None,

@@ -86,8 +86,8 @@ class Section:
 class Message:
     """One message to one person about at least one case. (A hand-over report is written by `report.py`.)
 
-    zone: IANA name, of the site. link: of the case, or of the list when there are several. picture: a file whose faces
-    are unrecognisable already, or None.
+    zone: IANA name, of the site. link: of the case, or of all of them. picture: a file whose faces are unrecognisable
+    already, or None.
     """
 
     about: About
@@ -151,10 +151,16 @@ class _Writer:
             tone="calm" if calm else worst(m.items),
             blocks=tuple(b for b in blocks if b.lines),
             link=m.link,
-            link_word=self.t(f"notify.link.{'list' if one is None else 'look' if calm or one.taken else 'take'}"),
+            link_word=self.t(f"notify.link.{self._opens(calm=calm)}"),
             sender=self.t("notify.sender"),
             picture=m.picture,
         )
+
+    def _opens(self, *, calm: bool) -> str:
+        """What the link opens; a digest may be of one case, too."""
+        if len({item.case for item in self.m.items}) > 1:
+            return "list"
+        return "look" if calm or self.m.items[0].taken else "take"
 
     # -- the first line ------------------------------------------------------------------------------------------------
 

@@ -103,6 +103,11 @@ class Parcel:
     about: About
     rows: tuple[Waiting, ...]
 
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """What it names, each once."""
+        return tuple(dict.fromkeys(row.case for row in self.rows if row.case is not None))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, Update, select, update
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
@@ -35,7 +35,7 @@ MAX_WAIT_S = 60.0
 """A service that asks to wait longer is not waited for."""
 MAX_SENDS = 3
 """Tries in one run after which the rest waits for the next: a run of time-outs ends within half a lease."""
-NO_CONTACT = "no_contact"
+NO_CONTACT, CUT_OFF = "no_contact", "cut_off"
 
 
 def of_person(job: JobValues) -> bool:
@@ -71,6 +71,9 @@ class Post:
         retry, sends = list[float](), 0
         while letters and sends < MAX_SENDS:
             letter = letters.pop(0)
+            if len(letter.parcel.cases) > 1:
+                with transaction(engine, durable=False) as session:
+                    _name(session, letter)
             outcomes = self._send(letter, ways, now)
             with transaction(engine) as session:
                 at = _record(session, letter, outcomes, attempt, now)
@@ -104,6 +107,24 @@ def _ways(session: Session, reader: Person) -> list[list[Contact]]:
     return list(by_position.values())
 
 
+def _of(rows: Sequence[Waiting]) -> Update:
+    return update(Delivery).where(Delivery.id.in_([row.id for row in rows]))
+
+
+def _name(session: Session, letter: Letter) -> None:
+    """Have the rows know their message before it goes: its link opens what they name, and may be tapped at once.
+
+    Rows that know one already are left of a worker that died over it. Nobody knows whether that message arrived: it
+    keeps rows of its own, so that its link opens too.
+    """
+    rows = letter.parcel.rows
+    left = Delivery.id.in_([row.id for row in rows]), Delivery.message.is_not(None)
+    for row in session.scalars(select(Delivery).where(*left)).all():
+        own = {"id": str(uuid7()), "case": row.case, "site": row.site, "about": row.about, "person": row.person}
+        session.add(Delivery(**own, message=row.message, at=row.at, state=State.FAILED.value, code=CUT_OFF))
+    session.execute(_of(rows).values(message=letter.id))
+
+
 def _settle(session: Session, rows: Sequence[str], state: State, code: str, now: float, **more: str) -> None:
     session.execute(update(Delivery).where(Delivery.id.in_(rows)).values(state=state.value, code=code, at=now, **more))
 
@@ -113,7 +134,6 @@ def _record(
 ) -> float | None:
     """Write down what came of a message; gives when to try again, or None where that is settled."""
     rows = letter.parcel.rows
-    message = str(uuid7())
     first = next((contact for contact, outcome in outcomes if isinstance(outcome, Sent)), None)
     for contact, outcome in outcomes:
         state = State.SENT if isinstance(outcome, Sent) else State.FAILED
@@ -121,10 +141,10 @@ def _record(
         if state is State.FAILED:
             log.warning("%s did not take a message for %s: %s", contact.channel, contact.person, outcome.code)
         if contact is not first:  # the first one's rows are those that waited
-            tried = {"message": message, "state": state.value, "code": outcome.code, "at": now}
+            tried = {"message": letter.id, "state": state.value, "code": outcome.code, "at": now}
             session.add_all([_beside(row, contact, tried) for row in rows])
     if first is not None:
-        _settle(session, [r.id for r in rows], State.SENT, "ok", now, channel=first.channel, message=message)
+        _settle(session, [r.id for r in rows], State.SENT, "ok", now, channel=first.channel, message=letter.id)
         more = {"person": first.person, "channel": first.channel}
         told = [(case, {"about": row.about.value} | more) for case, row in _cases_of(rows)]
         ledger.append_all(session, now, DISPATCH, "told", told)
@@ -132,6 +152,7 @@ def _record(
     passing = [outcome for _, outcome in outcomes if isinstance(outcome, Failed) and outcome.why.passing]
     wait = min((outcome.retry_after or 0.0 for outcome in passing), default=0.0)
     if passing and attempt < TRIES and wait <= MAX_WAIT_S:
+        session.execute(_of(rows).values(message=None))  # the next try is a message of its own
         return now + max(wait, PAUSE_S[min(attempt, len(PAUSE_S)) - 1])
     _give_up(session, letter, outcomes[-1][1].code if outcomes else NO_CONTACT, now)
     return None

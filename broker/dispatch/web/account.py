@@ -20,7 +20,7 @@ _Password = Annotated[str, Form(max_length=1000)]
 def add(app: FastAPI, web: Web) -> None:
     def kept(visitor: Visitor) -> str | None:
         """The hash that somebody has. Raises HTTPException for who came by a link: that is no log-in."""
-        if visitor.case is not None:
+        if visitor.linked:
             raise HTTPException(403, "log in with a password")
         with reading(web.engine) as db:
             return db.get_one(Person, visitor.id).password

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from broker.dispatch.clock import Clock
 from broker.dispatch.evidence import Store
-from broker.dispatch.web import account, admin, api, chains, entry, foreman, officer
+from broker.dispatch.web import account, admin, api, chains, entry, foreman, linked, officer
 from broker.dispatch.web.auth import Passwords
 from broker.dispatch.web.guard import Guard, LargeForms
 from broker.dispatch.web.links import Links
@@ -45,6 +45,6 @@ def create(
     )
     app.add_middleware(LargeForms, paths=PHOTO_PATHS, ordinary=FORM, largest=PHOTO_FORM, known=web.known)
     app.add_middleware(Guard, base=base)  # before everything else
-    for part in (entry, account, api, officer, chains, admin, foreman):
+    for part in (entry, linked, account, api, officer, chains, admin, foreman):
         part.add(app, web)
     return app

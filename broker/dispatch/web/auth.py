@@ -14,8 +14,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session as Transaction
 from uuid6 import uuid7
 
-from broker.dispatch.tables import Attempt, Membership, Person, Role, Session
+from broker.dispatch.tables import Attempt, Delivery, Membership, Person, Role, Session
 from broker.dispatch.web.guard import network_of
+from broker.dispatch.web.links import Link, Opens
 from broker.dispatch.web.rights import Visitor
 
 IDLE_S = 12 * 3600.0
@@ -30,6 +31,7 @@ MOST = {"password": 8, "step": 300, "photo": 60, "export": 20, "link": 30, "link
 enrolments go, too."""
 SEEN_EVERY_S = 60.0
 LEAST_PASSWORD, LONGEST_PASSWORD = 12, 256
+_OF_MESSAGE = "m:"  # no id of a case begins like this
 _AT_ONCE = 2  # argon2 takes 64 MiB each
 
 
@@ -135,6 +137,21 @@ def roles_of(db: Transaction, person: str) -> dict[str, frozenset[Role]]:
     return {site: frozenset(of_site) for site, of_site in roles.items()}
 
 
+def cases_of(db: Transaction, opens: Opens, key: str, person: str) -> frozenset[str]:
+    """What a link of a person opens; key: id of the case or message."""
+    if opens is Opens.CASE:
+        return frozenset((key,))
+    named = select(Delivery.case).where(Delivery.person == person, Delivery.message == key, Delivery.case.is_not(None))
+    return frozenset(case for case in db.scalars(named) if case is not None)
+
+
+def _opened(db: Transaction, kept: str, person: str) -> frozenset[str]:
+    """kept: `Session.link`."""
+    of_message = kept.removeprefix(_OF_MESSAGE)
+    opens = Opens.CASE if of_message == kept else Opens.MESSAGE
+    return cases_of(db, opens, of_message, person)
+
+
 class Sessions:
     """Sessions; the cookie's value is kept as a hash only."""
 
@@ -145,17 +162,18 @@ class Sessions:
         self._add(db, cookie, person, now)
         return cookie
 
-    def open_link(self, db: Transaction, person: str, case: str, cookie: str, now: float) -> None:
+    def open_link(self, db: Transaction, link: Link, cookie: str, now: float) -> None:
         """The session of a signed link. cookie: the same for the same link (`Links.cookie`), so that a link that is
         used again and again has one session, not one a tap."""
         db.execute(delete(Session).where(Session.created_at <= now - ABSOLUTE_S))
         if self.find(db, cookie, now) is None:
             self.close(db, cookie)
-            self._add(db, cookie, person, now, case)
+            kept = link.id if link.opens is Opens.CASE else f"{_OF_MESSAGE}{link.id}"
+            self._add(db, cookie, link.person, now, kept)
 
-    def _add(self, db: Transaction, cookie: str, person: str, now: float, case: str | None = None) -> None:
+    def _add(self, db: Transaction, cookie: str, person: str, now: float, link: str | None = None) -> None:
         csrf = secrets.token_urlsafe(32)
-        db.add(Session(id=_digest(cookie), person=person, csrf=csrf, created_at=now, seen_at=now, case=case))
+        db.add(Session(id=_digest(cookie), person=person, csrf=csrf, created_at=now, seen_at=now, link=link))
         db.flush()
 
     def find(self, db: Transaction, cookie: str | None, now: float) -> tuple[Visitor, bool] | None:
@@ -165,12 +183,13 @@ class Sessions:
         row = db.get(Session, _digest(cookie))
         if row is None or now >= row.seen_at + IDLE_S:
             return None
-        if now >= row.created_at + (ABSOLUTE_S if row.case is None else LINK_SESSION_S):
+        if now >= row.created_at + (ABSOLUTE_S if row.link is None else LINK_SESSION_S):
             return None
         person = db.get(Person, row.person)
         if person is None or not person.active:
             return None
-        visitor = Visitor(person.id, person.name, person.language, roles_of(db, person.id), row.case, row.csrf, row.id)
+        cases = None if row.link is None else _opened(db, row.link, person.id)
+        visitor = Visitor(person.id, person.name, person.language, roles_of(db, person.id), cases, row.csrf, row.id)
         return visitor, now >= row.seen_at + SEEN_EVERY_S
 
     def seen(self, db: Transaction, key: str, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Getting in: log-in, log-out, links out of messages; and what needs nobody: static files, health."""
+"""Getting in: log-in, log-out; and what needs nobody: static files, health."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from broker.dispatch.database import reading, transaction
-from broker.dispatch.tables import Case, Person
+from broker.dispatch.tables import Person
 from broker.dispatch.web import audit
-from broker.dispatch.web.auth import TooManyError, roles_of
-from broker.dispatch.web.guard import local_path, network_of
-from broker.dispatch.web.links import Link, LinkError
+from broker.dispatch.web.auth import TooManyError
+from broker.dispatch.web.guard import local_path
 from broker.dispatch.web.pages import Changing, FormError, LoginNeededError, Web, static_files
-from broker.dispatch.web.photo import FOR_PHONES, PhotoError, thumbnail
-from broker.dispatch.web.rights import Right, Visitor
-from broker.dispatch.web.steps import StepRefusedError, take_step
+from broker.dispatch.web.steps import StepRefusedError
 
 _LONGEST_FIELD = 256
 
@@ -33,8 +30,6 @@ def is_api(request: Request) -> bool:
 def add(app: FastAPI, web: Web) -> None:
     _add_errors(app, web)
     _add_login(app, web)
-    _add_links(app, web)
-    _add_picture(app, web)
 
     @app.get("/static/{name}", include_in_schema=False)
     async def static(name: str) -> Response:
@@ -125,7 +120,7 @@ def _add_login(app: FastAPI, web: Web) -> None:
     def login(request: Request) -> Response:
         after = local_path(request.query_params.get("next"))
         visitor = web.known(request)
-        if visitor is not None and visitor.case is None:
+        if visitor is not None and not visitor.linked:
             return RedirectResponse(after, 303)
         return web.render(request, "login.html", "login", next=after, error="", name="")
 
@@ -190,88 +185,3 @@ def sign_in(web: Web, request: Request, name: str, password: str) -> tuple[str |
         web.attempts.succeeded(db, name, address)
         web.sessions.close(db, request.cookies.get(web.cookie))  # whatever the browser had before the log-in
         return web.sessions.open(db, row.id, now), 0.0
-
-
-def _opened(web: Web, token: str) -> tuple[Link, Case, Visitor] | None:
-    """A link, its case and person, or None where it opens nothing (any more)."""
-    try:
-        link = web.links.read(token, web.clock.now())
-    except LinkError:
-        return None
-    with reading(web.engine) as db:
-        person, case = db.get(Person, link.person), db.get(Case, link.case)
-        if person is None or not person.active or case is None:
-            return None
-        visitor = Visitor(person.id, person.name, person.language, roles_of(db, person.id), case.id, "", "")
-    return (link, case, visitor) if visitor.sees(case.site, case.id) else None
-
-
-def _add_links(app: FastAPI, web: Web) -> None:
-    def gone(request: Request) -> Response:
-        t = web.text(request)
-        told = t("web.link.gone")
-        return web.render(request, "message.html", "login", status=410, t=t, title=t("web.link.gone_title"), told=told)
-
-    @app.get("/l/{token}", include_in_schema=False)
-    def look(request: Request, token: str) -> Response:
-        """Says what the case is about and offers buttons; changes nothing, for robots open links too."""
-        found = _opened(web, token)
-        if found is None:
-            return gone(request)
-        _, case, visitor = found
-        already = web.known(request)
-        if already is not None and already.sees(case.site, case.id):
-            return RedirectResponse(f"/cases/{case.id}", 303)
-        t = web.text(request, visitor)
-        with reading(web.engine) as db:
-            words = web.words(db, t)
-            picture = f"/l/{token}/picture" if web.store.picture_of(db, case.id) else ""
-        may_take = visitor.may(Right.ACT, case.site) and case.assigned_at is None
-        return web.render(
-            request,
-            "link.html",
-            "login",
-            t=t,
-            case=words.case(case, picture),
-            token=token,
-            may_take=may_take,
-            who=visitor.name,
-        )
-
-    @app.post("/l/{token}", include_in_schema=False)
-    def enter(request: Request, token: str, do: Annotated[str, Form()] = "open") -> Response:
-        web.spend("links_of_address", network_of(request.client.host if request.client else "-"))
-        found = _opened(web, token)
-        if found is None:
-            return gone(request)
-        link, case, visitor = found
-        cookie = web.links.cookie(link)
-        web.spend("link", cookie)
-        with transaction(web.engine) as db:
-            if request.cookies.get(web.cookie) != cookie:
-                web.sessions.close(db, request.cookies.get(web.cookie))
-            web.sessions.open_link(db, visitor.id, case.id, cookie, web.clock.now())
-        response = RedirectResponse(f"/cases/{case.id}", 303)
-        web.set_cookie(response, cookie)
-        if do == "take":
-            try:
-                take_step(web, visitor, case.id, "take", {}, after=None)
-            except StepRefusedError:
-                return response  # somebody was faster; the case says who
-        return response
-
-
-def _add_picture(app: FastAPI, web: Web) -> None:
-    @app.get("/l/{token}/picture", include_in_schema=False)
-    def picture(token: str) -> Response:
-        """The newest picture of the case, small enough for a poor network."""
-        found = _opened(web, token)
-        with reading(web.engine) as db:
-            path = web.store.picture_of(db, found[1].id) if found is not None else None
-        if path is None:
-            raise HTTPException(404, "no picture")
-        try:
-            content = thumbnail(path, FOR_PHONES)
-        except PhotoError as error:
-            raise HTTPException(404, "no picture") from error
-        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from fastapi import FastAPI, Form, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, RedirectResponse
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session as Transaction
 
 from broker.dispatch import ledger as chains
@@ -17,34 +17,30 @@ from broker.dispatch import roster
 from broker.dispatch.database import reading
 from broker.dispatch.evidence import MEDIA_TYPES
 from broker.dispatch.norm import NormError
-from broker.dispatch.tables import AlarmState, Case, Delivery, Evidence, Ledger, Site
+from broker.dispatch.tables import AlarmState, Case, Delivery, Ledger, Site
 from broker.dispatch.web.officer import back_to
 from broker.dispatch.web.pages import (
     OVER,
-    PER_PAGE,
     PHOTO_FORM,
     CaseId,
     Changing,
     Known,
+    Page,
     Sha256,
     Web,
     overdue_at,
+    small_picture,
     unanswered_at,
-    visible,
 )
-from broker.dispatch.web.photo import PhotoError, thumbnail
 from broker.dispatch.web.rights import Right, Visitor
 from broker.dispatch.web.steps import STEPS, offered, receivers, take_step
-from broker.dispatch.web.words import file_words
 
 log = logging.getLogger(__name__)
 
 _HISTORY = 200
-_WORST_FIRST = case((Case.severity == "critical", 0), (Case.severity == "warning", 1), else_=2)
 _PRIVATE = "private, max-age=3600, immutable"  # an address names a hash; what is behind it never changes
 
 
-Page = Annotated[int, Query(ge=1, le=10_000)]
 Text = Annotated[str, Form()]
 After = Annotated[int | None, Form(ge=0, le=2**31 - 1)]
 From = Annotated[str, Form(max_length=2000)]
@@ -60,25 +56,16 @@ def _add_lists(app: FastAPI, web: Web) -> None:
     def listed(
         request: Request, visitor: Visitor, name: str, which: Callable[[Transaction], ColumnElement[bool]], page: int
     ) -> Response:
-        if visitor.case is not None:
-            return RedirectResponse(f"/cases/{visitor.case}", 303)
-        t = web.text(request, visitor)
-        with reading(web.engine) as db:
-            where = and_(which(db), Case.state.not_in(OVER), visible(visitor))
-            total = db.scalar(select(func.count()).select_from(Case).where(where)) or 0
-            rows = db.scalars(
-                select(Case)
-                .where(where)
-                .order_by(Case.assigned_at.is_not(None), _WORST_FIRST, Case.opened_at, Case.id)
-                .limit(PER_PAGE)
-                .offset((page - 1) * PER_PAGE)
-            )
-            found = web.in_words(db, web.words(db, t), rows)
-        more = f"?page={page + 1}" if page * PER_PAGE < total else ""
-        return web.render(request, "list.html", name, visitor, t=t, cases=found, total=total, more=more)
+        if visitor.linked:
+            return RedirectResponse("/", 303)
+        return web.list_page(request, visitor, name, lambda db: and_(which(db), Case.state.not_in(OVER)), page)
 
     @app.get("/", include_in_schema=False)
     def mine(request: Request, visitor: Known, page: Page = 1) -> Response:
+        if visitor.cases is not None:
+            if len(visitor.cases) == 1:
+                return RedirectResponse(f"/cases/{min(visitor.cases)}", 303)
+            return web.list_page(request, visitor, "message", lambda _: true(), page)
         return listed(request, visitor, "mine", lambda _: Case.owner == visitor.id, page)
 
     @app.get("/overdue", include_in_schema=False)
@@ -104,7 +91,7 @@ def _add_case(app: FastAPI, web: Web) -> None:
         with reading(web.engine) as db:
             row = web.case(db, visitor, case_id)
             words = web.words(db, t)
-            files = web.store.files_of(db, row.id)
+            files = web.files(db, words, row)
             lines = db.scalars(
                 select(Ledger).where(Ledger.case == row.id).order_by(Ledger.n.desc()).limit(_HISTORY)
             ).all()
@@ -126,14 +113,15 @@ def _add_case(app: FastAPI, web: Web) -> None:
                 "after": row.ledger_n,
                 "steps": offered(visitor, row, web.clock.now()),
                 "people": [(i, name) for i, name in receivers(db, row.site) if i != row.owner],
-                "snapshots": [file_words(f) for f in files if f.kind == "snapshot"],
-                "clips": [file_words(f) for f in files if f.kind == "clip"],
-                "photos": [file_words(f) for f in files if f.kind == "photo"],
+                "snapshots": [f for f in files if f.kind == "snapshot"],
+                "clips": [f for f in files if f.kind == "clip"],
+                "photos": [f for f in files if f.kind == "photo"],
                 "history": [words.step(line, row.site) for line in lines],
                 "told": [(words.time(d.at, row.site), words.person(d.person), d.channel, d.state, d.code) for d in told]
                 if leads
                 else [],
                 "officer": leads,
+                "several": visitor.cases is not None and len(visitor.cases) > 1,
                 "back": back_to(ledger) if leads else "",
                 "ledger": ledger if leads and back_to(ledger) else "",
                 "problems": chains.verify(db, row.id) if verify and leads else None,
@@ -184,13 +172,13 @@ def shift_of(db: Transaction, row: Case) -> str:
 def _add_files(app: FastAPI, web: Web) -> None:
     @app.get("/cases/{case_id}/picture", include_in_schema=False)
     def picture(case_id: CaseId, visitor: Known) -> Response:
-        """A thumbnail of the newest snapshot, for boards beside these pages: they know no more than the case's id."""
+        """A thumbnail of the newest alarm, for boards beside these pages: they know no more than the case's id."""
         with reading(web.engine) as db:
             path = web.store.picture_of(db, web.case(db, visitor, case_id).id)
         if path is None:
             raise HTTPException(404, "no picture")
         headers = {"Cache-Control": "no-store", "Vary": "Cookie", "Cross-Origin-Resource-Policy": "same-site"}
-        return Response(thumbnail(path), media_type="image/jpeg", headers=headers)
+        return small_picture(path, headers)
 
     @app.get(
         "/evidence/{alarm}/{sha256}",
@@ -206,20 +194,11 @@ def _add_files(app: FastAPI, web: Web) -> None:
     ) -> Response:
         """A picture, clip or photo. Clips answer ranges."""
         with reading(web.engine) as db:
-            row = db.get(Evidence, (alarm, sha256))
-            if row is None or not visitor.may(Right.SEE, row.site):
-                raise HTTPException(404, "no such file")
-            if visitor.case is not None:
-                of_case = web.store.files_of(db, visitor.case)
-                if (alarm, sha256) not in [(f.alarm, f.sha256) for f in of_case]:
-                    raise HTTPException(404, "no such file")
+            row = web.file(db, visitor, alarm, sha256)
             path, kind, deleted = web.store.path(alarm, sha256), row.kind, row.deleted_at
         if deleted is not None or not path.exists():
             raise HTTPException(410, "deleted: its time of keeping is over")
         headers = {"Cache-Control": _PRIVATE, "Content-Disposition": "inline", "Vary": "Cookie"}
         if small and kind != "clip":
-            try:
-                return Response(thumbnail(path), media_type="image/jpeg", headers=headers)
-            except PhotoError as error:
-                raise HTTPException(404, "no thumbnail of this") from error
+            return small_picture(path, headers)
         return FileResponse(path, media_type=MEDIA_TYPES[kind], headers=headers)

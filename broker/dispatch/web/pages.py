@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import jinja2
-from fastapi import Depends, Form, HTTPException, Request, Response
+from fastapi import Depends, Form, HTTPException, Query, Request, Response
 from fastapi import Path as PathParam
 from fastapi.responses import HTMLResponse
-from sqlalchemy import ColumnElement, Engine, and_, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Engine, and_, case, false, func, or_, select, true
 from sqlalchemy.orm import Session as Transaction
 
 from broker.dispatch.clock import Clock
@@ -24,13 +24,13 @@ from broker.dispatch.evidence import Store
 from broker.dispatch.norm.calendar import SiteCalendar
 from broker.dispatch.norm.feedback import overdue_before
 from broker.dispatch.norm.review import REVIEW_S
-from broker.dispatch.tables import Case, CaseState, Evidence, Person, Site
+from broker.dispatch.tables import Case, CaseState, Event, Evidence, Person, Site
 from broker.dispatch.text import LANGUAGES, Catalogue, catalogue
 from broker.dispatch.web.auth import Attempts, Passwords, Sessions, same_csrf, spend
 from broker.dispatch.web.links import Links
-from broker.dispatch.web.photo import HideFaces
+from broker.dispatch.web.photo import THUMBNAIL, HideFaces, PhotoError, thumbnail
 from broker.dispatch.web.rights import EVERYWHERE, Right, Visitor
-from broker.dispatch.web.words import CaseWords, Words, file_words
+from broker.dispatch.web.words import CaseWords, FileWords, Words
 
 HERE = Path(__file__).parent
 LANGUAGE_COOKIE = "banksman-lang"
@@ -41,12 +41,15 @@ FORM, PHOTO_FORM = 64 << 10, 16 << 20
 PHOTO_PATHS = re.compile(r"/cases/[^/]+/done")
 """Where a form may have a photo."""
 OVER = [state.value for state in CaseState if state.over]
+_WORST_FIRST = case((Case.severity == "critical", 0), (Case.severity == "warning", 1), else_=2)
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
 
-CaseId = Annotated[str, PathParam(pattern=r"^[0-9A-Za-z][0-9A-Za-z-]{0,63}$")]
+ID = r"^[0-9A-Za-z][0-9A-Za-z-]{0,63}$"
+CaseId = Annotated[str, PathParam(pattern=ID)]
 Ident = Annotated[str, PathParam(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 Sha256 = Annotated[str, PathParam(pattern=r"^[0-9a-f]{64}$")]
+Page = Annotated[int, Query(ge=1, le=10_000)]
 
 
 class LoginNeededError(Exception):
@@ -122,8 +125,8 @@ def unanswered_at(db: Transaction, now: float) -> ColumnElement[bool]:
 
 def visible(visitor: Visitor) -> ColumnElement[bool]:
     """Cases that somebody may see."""
-    if visitor.case is not None:
-        return and_(Case.id == visitor.case, _of_sites(visitor))
+    if visitor.cases is not None:
+        return and_(Case.id.in_(visitor.cases), _of_sites(visitor))
     return _of_sites(visitor)
 
 
@@ -131,6 +134,20 @@ def _of_sites(visitor: Visitor) -> ColumnElement[bool]:
     if visitor.may(Right.SEE, EVERYWHERE):
         return true()
     return Case.site.in_(visitor.among(Right.SEE, visitor.roles))
+
+
+def more_of(total: int, page: int) -> str:
+    """Address of the next page of a list, from this one; empty where it ends."""
+    return f"?page={page + 1}" if page * PER_PAGE < total else ""
+
+
+def small_picture(path: Path, headers: Mapping[str, str], longest: int = THUMBNAIL) -> Response:
+    """A thumbnail as an answer. Raises HTTPException 404 for what is no picture: a node may send anything."""
+    try:
+        content = thumbnail(path, longest)
+    except PhotoError as error:
+        raise HTTPException(404, "no thumbnail of this") from error
+    return Response(content, media_type="image/jpeg", headers=dict(headers))
 
 
 class Web:
@@ -210,8 +227,15 @@ class Web:
         people = dict(db.execute(select(Person.id, Person.name)).all())
         return Words(text, self.clock.now(), sites, people)
 
-    def in_words(self, db: Transaction, words: Words, cases: Iterable[Case]) -> list[CaseWords]:
-        """Cases for a list, each with a thumbnail of its newest alarm."""
+    def listed(self, db: Transaction, where: ColumnElement[bool], page: int) -> tuple[int, list[Case]]:
+        """How many there are, and those of a page (from 1): what waits for somebody and is worst first."""
+        total = db.scalar(select(func.count()).select_from(Case).where(where)) or 0
+        order = (Case.state.in_(OVER), Case.assigned_at.is_not(None), _WORST_FIRST, Case.opened_at, Case.id)
+        rows = db.scalars(select(Case).where(where).order_by(*order).limit(PER_PAGE).offset((page - 1) * PER_PAGE))
+        return total, list(rows)
+
+    def in_words(self, db: Transaction, words: Words, cases: Iterable[Case], base: str = "") -> list[CaseWords]:
+        """Cases for a list, each with a thumbnail of its newest alarm. base: as of `Words.file`."""
         rows = list(cases)
         pictures = db.scalars(
             select(Evidence)
@@ -222,8 +246,25 @@ class Web:
             )
             .order_by(Evidence.received_at)
         )
-        small = {(row.site, row.node, row.alarm): file_words(row).small for row in pictures}
+        small = {(row.site, row.node, row.alarm): words.file(row, base).small for row in pictures}
         return [words.case(c, small.get((c.site, c.node, c.alarm), "")) for c in rows]
+
+    def files(self, db: Transaction, words: Words, of: Case, base: str = "") -> list[FileWords]:
+        """The files of a case, its newest alarm's first; those of earlier ones say so. base: as of `Words.file`."""
+        rows = self.store.files_of(db, of.id)
+        earlier = {row.alarm for row in rows if row.node is not None and row.alarm != of.alarm}
+        began = select(Event.alarm, func.min(Event.at)).where(Event.case == of.id, Event.alarm.in_(earlier))
+        begun: dict[str, float] = dict(db.execute(began.group_by(Event.alarm)).all()) if earlier else {}
+        return [words.file(row, base, begun[row.alarm] if row.alarm in earlier else None) for row in rows]
+
+    def file(self, db: Transaction, visitor: Visitor, alarm: str, sha256: str) -> Evidence:
+        """Raises HTTPException 404, as for one that does not exist."""
+        row = db.get(Evidence, (alarm, sha256))
+        if row is None or not visitor.may(Right.SEE, row.site):
+            raise HTTPException(404, "no such file")
+        if visitor.cases is not None and visitor.cases.isdisjoint(self.store.cases_with(db, row)):
+            raise HTTPException(404, "no such file")
+        return row
 
     def counts(self, db: Transaction, visitor: Visitor) -> dict[str, int]:
         """For the navigation: what is mine, what is overdue."""
@@ -247,6 +288,23 @@ class Web:
         )
         return catalogue(next(w for w in wanted if w in LANGUAGES))
 
+    def list_page(
+        self,
+        request: Request,
+        visitor: Visitor,
+        name: str,
+        which: Callable[[Transaction], ColumnElement[bool]],
+        page: int,
+    ) -> HTMLResponse:
+        """Those of these cases that somebody may see, each a tap away. name: of the list."""
+        t = self.text(request, visitor)
+        with reading(self.engine) as db:
+            total, rows = self.listed(db, and_(which(db), visible(visitor)), page)
+            found = self.in_words(db, self.words(db, t), rows)
+        return self.render(
+            request, "list.html", name, visitor, t=t, cases=found, total=total, more=more_of(total, page)
+        )
+
     def render(
         self,
         request: Request,
@@ -258,7 +316,7 @@ class Web:
     ) -> HTMLResponse:
         t: Catalogue = values.pop("t", None) or self.text(request, visitor)
         counts = {}
-        if visitor is not None and visitor.case is None:
+        if visitor is not None and not visitor.linked:
             with reading(self.engine) as db:
                 counts = self.counts(db, visitor)
         rest = [(k, v) for k, v in request.query_params.multi_items() if k != "lang"]

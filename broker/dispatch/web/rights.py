@@ -33,19 +33,25 @@ ROLES: Mapping[Right, frozenset[Role]] = {
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks. roles: by site or `*`. case: the only one that a link's session may see. key: the session's."""
+    """Who asks. roles: by site or `*`. cases: the only ones that a link's session may see; None: it is a log-in.
+    key: the session's."""
 
     id: str
     name: str
     language: str
     roles: Mapping[str, frozenset[Role]]
-    case: str | None
+    cases: frozenset[str] | None
     csrf: str
     key: str
 
+    @property
+    def linked(self) -> bool:
+        """They came by a link, and see no more than what it opens."""
+        return self.cases is not None
+
     def may(self, right: Right, site: str) -> bool:
         mine = self.roles.get(site, frozenset()) | self.roles.get(EVERYWHERE, frozenset())
-        if self.case is not None and right not in (Right.SEE, Right.ACT):
+        if self.linked and right not in (Right.SEE, Right.ACT):
             return False
         return bool(mine & ROLES[right])
 
@@ -57,4 +63,4 @@ class Visitor:
         return [site for site in sites if self.may(right, site)]
 
     def sees(self, site: str, case: str) -> bool:
-        return (self.case is None or self.case == case) and self.may(Right.SEE, site)
+        return (self.cases is None or case in self.cases) and self.may(Right.SEE, site)

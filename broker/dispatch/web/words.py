@@ -28,11 +28,13 @@ class ClockWords:
 
 @dataclass(frozen=True, slots=True)
 class FileWords:
-    """A file of a case. `small`: a thumbnail's address, empty where there is none."""
+    """A file of a case. `small`: a thumbnail's address, empty where there is none. `earlier`: whose it is, where that
+    is an alarm before the newest."""
 
     address: str
     kind: str
     small: str
+    earlier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,6 @@ class StepWords:
     who: str
     what: str
     detail: str
-
-
-def file_words(row: Evidence) -> FileWords:
-    address = f"/evidence/{row.alarm}/{row.sha256}"
-    return FileWords(address, row.kind, "" if row.kind == "clip" else f"{address}?small=1")
 
 
 class Words:
@@ -215,6 +212,13 @@ class Words:
             notes=tuple(notes),
             picture=picture,
         )
+
+    def file(self, row: Evidence, base: str = "", begun: float | None = None) -> FileWords:
+        """base: what comes before the path of its address. begun: when its alarm began, where that is an earlier one
+        of the case, Unix s."""
+        address = f"{base}/evidence/{row.alarm}/{row.sha256}"
+        earlier = "" if begun is None else self.text("web.earlier_alarm", at=self.time(begun, row.site))
+        return FileWords(address, row.kind, "" if row.kind == "clip" else f"{address}?small=1", earlier)
 
     def step(self, line: Ledger, site: str) -> StepWords:
         """One line of the ledger."""

@@ -8,10 +8,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from broker.dispatch.notify.message import About, Item, Message, Section, Sheet, words
+from broker.dispatch.web.links import Links
 
 ZONE = "Asia/Shanghai"
 NOW = dt.datetime(2026, 11, 26, 21, 5, tzinfo=ZoneInfo(ZONE)).timestamp()
-LINK = "https://dispatch.example/c/01990000-0000?t=ImNhc2Ui.aSdF-_x"
+CASE, LETTER, READER = (f"01990000-0000-7000-8000-00000000000{n}" for n in range(3))
+LINKS = Links("0123456789abcdef" * 4, "https://dispatch.example")
+LINK, LINK_OF_SEVERAL = LINKS.case(CASE, READER, NOW), LINKS.message(LETTER, READER, NOW)
+"""As the pages sign them."""
 
 
 def item(**changes: Any) -> Item:
@@ -32,13 +36,15 @@ def item(**changes: Any) -> Item:
 
 
 def message(*items: Item, about: About = About.RAISED, language: str = "zh-CN", **changes: Any) -> Message:
+    sections = changes.pop("sections", (Section("", items or (item(),)),))
+    several = len({i.case for s in sections for i in s.items}) > 1
     values: dict[str, Any] = {
         "about": about,
         "language": language,
         "zone": ZONE,
         "now": NOW,
-        "sections": (Section("", items or (item(),)),),
-        "link": LINK,
+        "sections": sections,
+        "link": LINK_OF_SEVERAL if several else LINK,
     }
     return Message(**(values | changes))
 

@@ -55,6 +55,6 @@ def yard(quick: Path, migrated: Path, robots_service: Service) -> Iterator[Yard]
     shutil.copy(migrated, folder / "dispatch.db")
     engine = open_engine(f"sqlite:///{folder}/dispatch.db")
     robots_service.requests.clear()
-    yield Yard(engine, robots_service)
+    yield Yard(engine, robots_service, folder)
     engine.dispose()
     shutil.rmtree(folder)

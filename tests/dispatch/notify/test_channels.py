@@ -30,7 +30,7 @@ from broker.dispatch.notify.channels.wecom import WeCom
 from broker.dispatch.notify.message import Block
 from broker.dispatch.text import LANGUAGES, catalogue
 from broker.embedded import free_port
-from tests.dispatch.notify.builders import LINK, NOW, item, sheet
+from tests.dispatch.notify.builders import LINK, LINK_OF_SEVERAL, NOW, item, sheet
 from tests.dispatch.notify.stubs import Answer, Mailbox, Service, mailbox, service
 
 TOKEN = "5f8a0c2b9e7d4416aa01"  # noqa: S105
@@ -158,7 +158,7 @@ def test_a_digest_too_long_for_wecom_keeps_title_and_link(far: Service) -> None:
     text = far.requests[0].json["markdown"]["content"]
     assert len(text.encode()) <= 4096
     assert text.startswith("### 【危急】")
-    assert f"]({LINK})" in text
+    assert f"]({LINK_OF_SEVERAL})" in text
 
 
 REFUSALS: list[tuple[str, dict[str, Any], Failed]] = [

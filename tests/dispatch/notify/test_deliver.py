@@ -19,9 +19,10 @@ from broker.pki import names
 from broker.pki.authority import Pki
 from broker.pki.certificates import PRIVATE
 from tests.dispatch.due import run_due
-from tests.dispatch.notify.stubs import Answer
+from tests.dispatch.notify.stubs import Answer, Request
 from tests.dispatch.notify.yard import BAD_TOKEN, BUSY, OK, Yard
 
+JPEG = b"\xff\xd8\xff"
 HELMET = "【警告】未戴安全帽 1人｜东门工地 pit-1"
 
 
@@ -38,18 +39,48 @@ def test_whoever_is_on_shift_is_told_after_three_seconds(yard: Yard) -> None:
     assert yard.told() == {}
     yard.run(0.1)
     assert yard.told() == {"li": [HELMET]}
-    assert f"](https://dispatch.example/{case}/li)" in yard.text(yard.far.requests[0])
+    assert f"]({yard.links.case(case, 'li', yard.clock.now())})" in yard.text(yard.far.requests[0])
     assert yard.deliveries() == [("li", "raised", "sent", "ok")]
     assert ("told", {"about": "raised", "person": "li", "channel": "dingtalk"}) in yard.ledger(case)
 
 
-def test_a_critical_one_goes_as_soon_as_its_picture_is_there(yard: Yard, tmp_path: Path) -> None:
+def by_wecom(yard: Yard) -> None:
+    """li's robot is one that takes pictures."""
     yard.change(Contact, "c-li", channel="wecom", address=f"{yard.far.origin}/cgi-bin/webhook/send?key=li")
-    case = yard.event(severity="critical")
-    yard.pictures[case] = tmp_path / "snapshot.jpg"
-    yard.pictures[case].write_bytes(b"\xff\xd8\xff\xe0 a picture \xff\xd9")
+
+
+def test_a_critical_one_goes_as_soon_as_its_picture_is_there(yard: Yard) -> None:
+    by_wecom(yard)
+    yard.event(severity="critical", alarm="a")
+    yard.picture("a", JPEG + b"of a")
     yard.run(1.0)
-    assert yard.told() == {"li": ["【危急】未戴安全帽 1人｜东门工地 pit-1", "(picture)"]}
+    assert yard.told() == {"li": ["【危急】未戴安全帽 1人｜东门工地 pit-1", "(picture of a)"]}
+
+
+@pytest.mark.parametrize(("severity", "word"), [("critical", "危急"), ("warning", "警告")])
+@pytest.mark.parametrize(("comes_after", "picture"), [(2.0, ["(picture of b)"]), (4.0, []), (None, [])])
+def test_an_alarm_that_joins_a_case_waits_for_its_own_picture_and_goes_with_no_other(
+    yard: Yard, severity: str, word: str, comes_after: float | None, picture: list[str]
+) -> None:
+    by_wecom(yard)
+    case = yard.event(severity=severity, alarm="a")
+    yard.picture("a", JPEG + b"of a")
+    yard.run(60)
+    yard.clear(severity=severity, alarm="a")
+    yard.run(60)
+    yard.told()
+    assert yard.event(severity=severity, alarm="b") == case
+    yard.run(min(comes_after or 2.9, 2.9))
+    assert yard.told() == {}
+    if comes_after == 2.0:
+        yard.picture("b", JPEG + b"of b")
+    yard.run(3.0 - min(comes_after or 2.9, 2.9))
+    assert yard.told() == {"li": [f"【{word}】未戴安全帽 1人｜东门工地 pit-1", *picture]}
+    if comes_after == 4.0:
+        yard.run(1.0)
+        yard.picture("b", JPEG + b"of b")
+    yard.run(30)
+    assert yard.told() == {}
 
 
 def test_ten_helmets_are_one_message(yard: Yard) -> None:
@@ -59,6 +90,8 @@ def test_ten_helmets_are_one_message(yard: Yard) -> None:
     yard.run(60)
     assert yard.told() == {"li": ["【警告】未戴安全帽 10人｜东门工地 10 处"]}
     assert [state for _, _, state, _ in yard.deliveries()] == ["sent"] * 10
+    assert len(yard.linked("li")) == 1
+    assert len(yard.linked("li")[0]) == 10
 
 
 def test_nobody_on_duty_the_next_in_line_is_told_and_told_why(yard: Yard) -> None:
@@ -496,6 +529,53 @@ def test_a_worker_that_dies_after_sending_sends_again_and_writes_it_down_once(
     yard.run(30)
     assert titles(yard, "li") == [HELMET]
     assert yard.deliveries() == [("li", "raised", "sent", "ok")]
+
+
+def test_the_link_of_several_cases_opens_them_before_the_channel_has_answered(yard: Yard) -> None:
+    cases = {yard.event(source=source) for source in ("cam-1", "cam-2")}
+    found = list[set[str]]()
+
+    def tapped(request: Request) -> Answer:
+        found.append(yard.opens(request))
+        return OK
+
+    yard.far.decide = tapped
+    yard.run(3)
+    assert found == [cases]
+
+
+@pytest.mark.parametrize("cut_off", [True, False], ids=["a worker that dies", "a robot that is out of order"])
+def test_the_link_of_every_copy_of_a_message_opens_the_cases_that_it_names(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, *, cut_off: bool
+) -> None:
+    first = {yard.event(source=source) for source in ("cam-1", "cam-2")}
+    with monkeypatch.context() as patch:
+        if cut_off:
+            patch.setattr(post, "_record", _die)
+        else:
+            yard.answers["li"] = [BUSY, OK]
+        yard.run(3)
+    third = yard.event(source="cam-3")
+    yard.run(60)
+    assert yard.linked("li") == [first, first | {third}]
+    states = [(state, code) for _, _, state, code in yard.deliveries()]
+    assert sorted(states) == [("failed", "cut_off" if cut_off else "busy:-1")] * 2 + [("sent", "ok")] * 3
+
+
+def test_repeats_digests_and_escalations_of_several_cases_open_these_cases(yard: Yard) -> None:
+    yard.change(Site, "east", repeat_min=[2], storm_per_10min=1)
+    cases = {yard.event(source=source) for source in ("cam-1", "cam-2")}
+    yard.run(900)
+    assert {frozenset(c) for c in yard.linked("li") + yard.linked("chen")} == {frozenset(cases)}
+    assert {about for _, about, state, _ in yard.deliveries() if state == "sent"} == {"raised", "repeat", "escalation"}
+
+
+def test_a_message_about_no_case_leads_to_the_log_in(yard: Yard) -> None:
+    """And not to `/`, which may be what an older link opened on this phone."""
+    yard.ask("handover", EVERY_SITE, yard.clock.now())
+    yard.run(12 * 3600)
+    assert f"]({yard.links.pages()})" in yard.text(yard.far.requests[0])
+    assert yard.links.pages() == "https://dispatch.example/login"
 
 
 def _die(*_: object) -> None:

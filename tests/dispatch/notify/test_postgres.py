@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +19,12 @@ from tests.servers import Postgres
 
 
 @pytest.fixture
-def yard(robots_service: Service) -> Iterator[Yard]:
+def yard(robots_service: Service, tmp_path: Path) -> Iterator[Yard]:
     with Postgres() as server:
         engine = open_engine(server.database())
         migrate(engine)
         robots_service.requests.clear()
-        yield Yard(engine, robots_service)
+        yield Yard(engine, robots_service, tmp_path)
         engine.dispose()
 
 

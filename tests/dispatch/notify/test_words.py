@@ -24,7 +24,9 @@ from broker.dispatch.notify.formats import MAX_SHORT, html, markdown, plain, sho
 from broker.dispatch.notify.message import About, Message, Section, words
 from broker.dispatch.notify.words import MAX_WORD, harmless
 from broker.dispatch.text import LANGUAGES, catalogue
-from tests.dispatch.notify.builders import LINK, NOW, item, message, sheet
+from broker.dispatch.web.links import Opens
+from tests.dispatch.notify.builders import CASE, LETTER, LINK, NOW, READER, item, message, sheet
+from tests.dispatch.notify.builders import LINKS as SIGNED
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -60,10 +62,14 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "late": {
         "about": About.LATE,
         "sections": (
-            Section("late_open", (item(rule="barrier", severity="warning"), item(rule="helmet", severity="warning"))),
-            Section("late_cleared", (item(rule="signs", severity="info", cleared_at=NOW - 300),)),
+            Section(
+                "late_open",
+                (item(rule="barrier", severity="warning"), item(case="c2", rule="helmet", severity="warning")),
+            ),
+            Section("late_cleared", (item(case="c3", rule="signs", severity="info", cleared_at=NOW - 300),)),
         ),
     },
+    "late-one": {"about": About.LATE, "sections": (Section("late_open", (item(rule="barrier", severity="warning"),)),)},
     "digest": {
         "about": About.DIGEST,
         "sections": (
@@ -84,6 +90,20 @@ MESSAGES: dict[str, dict[str, Any]] = {
 def build(name: str, language: str) -> Message:
     spec = dict(MESSAGES[name])
     return message(*spec.pop("items", ()), language=language, **spec)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_every_message_has_a_signed_link_to_all_that_it_names(name: str) -> None:
+    for language in LANGUAGES:
+        made = build(name, language)
+        of_one = len({i.case for i in made.items}) == 1
+        sheet_of = words(made)
+        for text in (short(sheet_of), markdown(sheet_of, MAX_BYTES), plain(sheet_of), html(sheet_of)):
+            (found,) = re.findall(r"https://dispatch\.example/([lm])/([\w.-]+)", text)
+            link = SIGNED.read(found[1], NOW, Opens(found[0]))
+            assert (link.opens, link.id) == ((Opens.CASE, CASE) if of_one else (Opens.MESSAGE, LETTER))
+            assert link.person == READER
+        assert (sheet_of.link_word == catalogue(language)("notify.link.list")) is not of_one
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from broker.dispatch import desk, intake, jobs
 from broker.dispatch.cases import Action
 from broker.dispatch.clock import ManualClock
 from broker.dispatch.database import reading, transaction
+from broker.dispatch.evidence import Store
 from broker.dispatch.notify import channels, deliver
 from broker.dispatch.notify.channels.dingtalk import DingTalk
 from broker.dispatch.notify.channels.wecom import WeCom
@@ -31,9 +35,11 @@ from broker.dispatch.tables import (
     Shift,
     Site,
 )
+from broker.dispatch.web.auth import cases_of
+from broker.dispatch.web.links import Opens
 from broker.messages import PREFIX
 from tests.dispatch.due import run_due
-from tests.dispatch.notify.builders import NOW
+from tests.dispatch.notify.builders import LINKS, NOW
 from tests.dispatch.notify.stubs import Answer, Request, Service
 
 OK = Answer.of({"errcode": 0, "errmsg": "ok"})
@@ -47,20 +53,21 @@ class Yard:
     Everybody has one robot, and its token is their name. answers: by token, one after the other, the last one stays.
     """
 
-    def __init__(self, engine: Engine, far: Service, start: float = NOW) -> None:
+    def __init__(self, engine: Engine, far: Service, folder: Path, start: float = NOW) -> None:
         self.engine = engine
         self.clock = ManualClock(start)
         self.far = far
         self.answers: dict[str, list[Answer]] = {}
-        self.pictures: dict[str, Path] = {}
+        self.store = Store(folder / "evidence", reserve=0)
+        self.links = LINKS
         self._seq = itertools.count(1)
         self._taken = 0
         far.decide = self._answer
         at = frozenset({far.origin})
         self.handlers = deliver.handlers(
             {**channels.standard(), "dingtalk": DingTalk(at), "wecom": WeCom(at)},
-            lambda case, person, _now: f"https://dispatch.example/{case or 'list'}/{person}",
-            lambda _session, *cases: next((self.pictures[c] for c in cases if c in self.pictures), None),
+            self.links,
+            self.store.picture_of,
         )
         self.site("east", "东门工地")
         for name, role in (("wang", "foreman"), ("li", "foreman"), ("chen", "officer"), ("boss", "admin")):
@@ -123,6 +130,13 @@ class Yard:
             where = (Case.site == site, Case.place == body["place"], Case.rule == body["rule"])
             return session.scalars(select(Case.id).where(*where).order_by(Case.id.desc())).first() or ""
 
+    def picture(self, alarm: str, content: bytes, site: str = "east") -> None:
+        """The picture of an alarm comes in."""
+        key = {"alarm": alarm, "sha256": hashlib.sha256(content).hexdigest(), "kind": "snapshot"}
+        size = self.store.write(**key, content=content)
+        with transaction(self.engine) as session:
+            self.store.put(session, site=site, node="gate-03", size=size, now=self.clock.now(), **key)
+
     def clear(self, **fields: Any) -> str:
         return self.event(event="cleared", verdict="ok", reason="seen", **fields)
 
@@ -159,17 +173,31 @@ class Yard:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     def told(self) -> dict[str, list[str]]:
-        """Titles that arrived since the last look, by token."""
+        """Titles that arrived since the last look, by token; of a picture what it says behind its first three bytes."""
         found: dict[str, list[str]] = defaultdict(list)
         for request in self.far.requests[self._taken :]:
             token = request.query.get("access_token") or request.query["key"]
             body = request.json
             if body["msgtype"] == "image":
-                found[token].append("(picture)")
+                found[token].append(f"(picture {base64.b64decode(body['image']['base64'])[3:].decode()})")
             else:
                 found[token].append(self.text(request).splitlines()[0].removeprefix("### "))
         self._taken = len(self.far.requests)
         return dict(found)
+
+    def opens(self, request: Request) -> set[str]:
+        """The cases that the link in a message opens."""
+        found = re.search(r"\]\(https://dispatch\.example/([lm])/(\S+)\)", self.text(request))
+        assert found is not None, self.text(request)
+        opens = Opens(found[1])
+        link = self.links.read(found[2], self.clock.now(), opens)
+        with reading(self.engine) as session:
+            return set(cases_of(session, opens, link.id, link.person))
+
+    def linked(self, token: str) -> list[set[str]]:
+        """The same of all that came to somebody."""
+        mine = [r for r in self.far.requests if token in (r.query.get("access_token"), r.query.get("key"))]
+        return [self.opens(request) for request in mine if "image" not in request.json]
 
     @staticmethod
     def text(request: Request) -> str:

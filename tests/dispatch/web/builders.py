@@ -25,10 +25,10 @@ from broker.dispatch import intake
 from broker.dispatch.clock import ManualClock
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.evidence import Store
-from broker.dispatch.tables import Case, Contact, Ledger, Membership, Person, Role, Site
+from broker.dispatch.tables import Case, Contact, Delivery, Ledger, Membership, Person, Role, Site
 from broker.dispatch.web.app import create
 from broker.dispatch.web.auth import Passwords, Sessions
-from broker.dispatch.web.links import Links
+from broker.dispatch.web.links import Links, Opens
 from broker.dispatch.web.photo import HideFaces
 from broker.dispatch.web.server import WebServer
 from broker.embedded import free_port
@@ -139,6 +139,15 @@ class Bench:
                 db, site=site, node=node, alarm=alarm, sha256=sha256, kind=kind, size=size, now=self.clock.now()
             )
         return sha256
+
+    def message(self, person: str, *cases: str) -> str:
+        """The token of the link of a message that told somebody of these cases, as the worker leaves it."""
+        message = str(uuid7())
+        with transaction(self.engine) as db:
+            for case in cases:
+                of = {"case": case, "site": db.get_one(Case, case).site, "person": person, "message": message}
+                db.add(Delivery(id=str(uuid7()), about="raised", at=self.clock.now(), state="sent", code="ok", **of))
+        return self.links.sign(message, person, self.clock.now(), Opens.MESSAGE)
 
     def reader(self, *, follow: bool = False) -> Reader:
         return Reader(self, follow=follow)

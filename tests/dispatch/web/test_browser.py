@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.tables import ChainStep, Duty, Evidence, Holiday, Person, Role, Shift, Site
-from broker.dispatch.text import LANGUAGES
+from broker.dispatch.text import LANGUAGES, catalogue
 from broker.dispatch.web.auth import Sessions
 from tests.browser import FAINT_TEXTS
 from tests.dispatch.web.builders import PASSWORD, START, Bench, clip, jpeg
@@ -101,6 +101,14 @@ def fill(bench: Bench) -> dict[str, str]:
             bench.keep(alarm, clip(), "clip")
     bench.clock.advance(400)
     found["fresh"] = bench.case(place="lamp-2", rule="warning_light", reason="unlit", severity="warning")
+    for n in range(2):
+        alarm = bench.alarm(place="gate-1", rule="hi_vis", severity="warning")
+        found["again"] = bench.case_of(alarm).id
+        if n == 0:  # the alarm that is on now has no picture
+            for film, kind in ((False, "snapshot"), (True, "clip")):
+                bench.keep(alarm, clip(12) if film else jpeg(shade=140), kind)
+            bench.keep(alarm, jpeg(shade=150))
+            bench.alarm(place="gate-1", rule="hi_vis", alarm=alarm, event="cleared", verdict="ok", reason="seen")
     for name, person in people.items():
         reader = bench.reader()
         reader.post(f"/l/{bench.links.sign(found[name], person, bench.clock.now())}", data={"do": "take"})
@@ -111,7 +119,7 @@ def fill(bench: Bench) -> dict[str, str]:
 
 
 PATHS = (
-    "/", "/overdue", "/open", "/cases/{late}", "/cases/{taken}", "/cases/{done}?verify=1", "/ledger",
+    "/", "/overdue", "/open", "/cases/{late}", "/cases/{again}", "/cases/{taken}", "/cases/{done}?verify=1", "/ledger",
     "/ledger?site=north&start=2026-09-01", "/handover?site=north", "/admin", "/admin/sites/north",
     "/admin/people/{person}", "/admin/audit", "/me", "/me?changed=1", "/ledger/check",
     "/ledger?severity=critical&late=1&case=01", "/cases/{late}?ledger=rule%3Dhelmet%26page%3D1",
@@ -128,7 +136,9 @@ def all_rights(bench: Bench) -> str:
 def test_every_page_fits_can_be_read_and_be_tapped(visit: Visit, bench: Bench, language: str, size: str) -> None:
     ids = fill(bench) | {"person": bench.foreman}
     link = f"/l/{bench.links.sign(ids['late'], bench.foreman, bench.clock.now())}"
-    for path in ("/login", link, *(p.format_map(ids) for p in PATHS)):
+    of_earlier = f"/l/{bench.links.sign(ids['again'], bench.foreman, bench.clock.now())}"
+    of_message = f"/m/{bench.message(bench.foreman, *(ids[name] for name in ('late', 'taken', 'done', 'fresh')))}"
+    for path in ("/login", link, of_earlier, of_message, *(p.format_map(ids) for p in PATHS)):
         if path == "/":
             visit.come_in(all_rights(bench))
         page = visit.go(path, language)
@@ -174,6 +184,38 @@ def test_everything_a_foreman_does_works_without_script(visit: Visit, bench: Ben
     page.get_by_role("button", name="Close").click()
     expect(page.locator(".bigclock")).to_contain_text("Closed")
     assert bench.ledger(case) == ["opened", "taken", "done", "photo", "answered", "closed"]
+
+
+@pytest.mark.parametrize("size", ["phone-without-script", "desk"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_cases_of_a_message_are_opened_and_taken_one_after_the_other(
+    visit: Visit, bench: Bench, language: str, size: str
+) -> None:
+    """Without a password; on the phone without script, too. In between somebody reads the message again."""
+    t = catalogue(language)
+    cases = [bench.case(source=source, place="zone-1") for source in ("gate", "yard")]
+    bench.case()
+    link = f"/m/{bench.message(bench.foreman, *cases)}"
+    old = bench.case()
+    page = visit.go(f"/l/{bench.links.sign(old, bench.foreman, bench.clock.now())}", language)
+    page.get_by_role("button", name=t("web.link.open")).click()  # what the phone still holds
+    page = visit.go(link, language)
+    cards = page.locator(".several")
+    expect(cards).to_have_count(2)
+    first = cards.first.get_by_role("button", name=t("web.do.take"))
+    box = first.bounding_box()
+    assert box is not None
+    assert box["height"] >= 60
+    assert box["y"] + box["height"] <= SIZES[size]["viewport"]["height"], "the first is on the first screen"
+    first.click()
+    expect(page.locator(".bigclock")).to_contain_text("王强")
+    page.get_by_role("link", name=t("web.list.message")).click()
+    expect(page.locator("a.case")).to_have_count(2)
+    page = visit.go(link, language)
+    page.locator("a.case").first.click()
+    page.get_by_role("button", name=t("web.do.take")).click()
+    expect(page.locator(".bigclock")).to_contain_text("王强")
+    assert [bench.now(case).owner for case in (*cases, old)] == [bench.foreman, bench.foreman, None]
 
 
 @on_phone

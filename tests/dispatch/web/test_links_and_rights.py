@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from broker.dispatch.tables import Role
 from broker.dispatch.text import LANGUAGES, catalogue
 from broker.dispatch.web.guard import local_path
-from broker.dispatch.web.links import LINK_S, LinkError, Links
+from broker.dispatch.web.links import LINK_S, Link, LinkError, Links, Opens
 from broker.dispatch.web.pages import FormError, cleaned
 from broker.dispatch.web.rights import Right, Visitor
 from tests.dispatch.web.builders import KEY, START
@@ -17,14 +17,30 @@ from tests.dispatch.web.builders import KEY, START
 LINKS = Links(KEY, "https://dispatch.example.org/")
 
 
-def test_a_link_opens_its_case_for_its_person_until_it_expires() -> None:
-    token = LINKS.sign("case-1", "person-1", START)
-    assert LINKS.url("case-1", "person-1", START) == f"https://dispatch.example.org/l/{token}"
+@pytest.mark.parametrize("opens", Opens)
+def test_a_link_opens_its_case_or_message_for_its_person_until_it_expires(opens: Opens) -> None:
+    token = LINKS.sign("id-1", "person-1", START, opens)
+    address = LINKS.case if opens is Opens.CASE else LINKS.message
+    assert address("id-1", "person-1", START) == f"https://dispatch.example.org/{opens}/{token}"
     for at in (START, START + LINK_S - 1):
-        link = LINKS.read(token, at)
-        assert (link.case, link.person) == ("case-1", "person-1")
+        assert LINKS.read(token, at, opens) == Link(opens, "id-1", "person-1", START + LINK_S)
     with pytest.raises(LinkError, match="expired"):
-        LINKS.read(token, START + LINK_S)
+        LINKS.read(token, START + LINK_S, opens)
+
+
+def test_a_link_of_a_case_is_none_of_a_message_nor_the_other_way_round() -> None:
+    for signed, read in ((Opens.CASE, Opens.MESSAGE), (Opens.MESSAGE, Opens.CASE)):
+        with pytest.raises(LinkError, match="invalid"):
+            LINKS.read(LINKS.sign("id-1", "person-1", START, signed), START, read)
+    assert len({LINKS.cookie(Link(opens, "id-1", "person-1", START)) for opens in Opens}) == 2
+
+
+@pytest.mark.parametrize("opens", Opens)
+def test_a_link_is_short_enough_for_an_sms_however_many_cases_it_opens(opens: Opens) -> None:
+    """With its text (`formats.MAX_SHORT`) five parts at most. Ids are as long as they are here."""
+    key, person = "019a3b5e-7c41-7d0e-9f62-c5b8e14a2d73", "019a3b5e-8f1d-7a94-b3e6-70d2c9a5184f"
+    address = LINKS.case if opens is Opens.CASE else LINKS.message
+    assert len(address(key, person, START)) < 190
 
 
 @given(st.data())
@@ -47,9 +63,9 @@ def test_a_link_of_another_installation_opens_nothing() -> None:
         LINKS.read(Links("another key of another installation", "https://x").sign("case-1", "person-1", START), START)
 
 
-def visitor(*roles: tuple[str, Role], case: str | None = None) -> Visitor:
+def visitor(*roles: tuple[str, Role], cases: frozenset[str] | None = None) -> Visitor:
     by_site = {site: frozenset(r for s, r in roles if s == site) for site, _ in roles}
-    return Visitor("p", "P", "en", by_site, case, "csrf", "key")
+    return Visitor("p", "P", "en", by_site, cases, "csrf", "key")
 
 
 @pytest.mark.parametrize(
@@ -68,10 +84,12 @@ def test_what_a_role_may_do_on_its_site_and_nowhere_else(role: Role, rights: set
     assert {r for r in Right if visitor(("*", role)).may(r, "south")} == rights
 
 
-def test_a_link_sees_its_case_alone_and_leads_nowhere() -> None:
-    known = visitor(("north", Role.OFFICER), ("*", Role.ADMIN), case="case-1")
-    assert known.sees("north", "case-1")
-    assert not known.sees("north", "case-2")
+def test_a_link_sees_its_cases_alone_and_leads_nowhere() -> None:
+    known = visitor(("north", Role.OFFICER), ("*", Role.ADMIN), cases=frozenset({"case-1", "case-2"}))
+    assert known.linked
+    assert [known.sees("north", f"case-{n}") for n in (1, 2, 3)] == [True, True, False]
+    assert not visitor(("south", Role.OFFICER), cases=frozenset({"case-1"})).sees("north", "case-1")
+    assert not visitor(("north", Role.OFFICER), cases=frozenset()).sees("north", "case-1")
     assert {r for r in Right if known.anywhere(r)} == {Right.SEE, Right.ACT}
 
 

@@ -27,7 +27,7 @@ from broker.dispatch.web.auth import (
     Passwords,
 )
 from broker.dispatch.web.links import LINK_S
-from tests.dispatch.web.builders import PASSWORD, START, Bench, Reader, jpeg
+from tests.dispatch.web.builders import PASSWORD, START, Bench, Reader, clip, jpeg
 
 COOKIE = "banksman"
 
@@ -534,19 +534,22 @@ def test_ordinary_forms_are_small(bench: Bench, path: str) -> None:
 
 
 def test_the_page_of_a_link_shows_the_picture_of_its_case_and_no_other(bench: Bench) -> None:
-    alarm = bench.alarm()
+    alarm, elsewhere = bench.alarm(), bench.alarm()
     case, bare = bench.case_of(alarm).id, bench.case()
-    bench.keep(alarm, jpeg())
+    mine = f"evidence/{alarm}/{bench.keep(alarm, jpeg())}"
+    foreign = f"evidence/{elsewhere}/{bench.keep(elsewhere, jpeg(shade=90))}"
+    film = f"evidence/{alarm}/{bench.keep(alarm, clip(), 'clip')}"
     link = f"/l/{bench.links.sign(case, bench.foreman, START)}"
     before, stranger = bench.rows(), bench.reader()
-    assert f'src="{link}/picture"' in stranger.get(link).text
-    picture = stranger.get(f"{link}/picture")
+    assert f'src="{link}/{mine}"' in stranger.get(link).text
+    picture = stranger.get(f"{link}/{mine}")
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
     assert Image.open(io.BytesIO(picture.content)).size == (800, 450)
     other = f"/l/{bench.links.sign(bare, bench.foreman, START)}"
-    assert "/picture" not in stranger.get(other).text
+    assert "/evidence/" not in stranger.get(other).text
     assert bench.rows() == before
-    for gone in (f"{other}/picture", "/l/x/picture", f"/l/{bench.links.sign(case, bench.outsider, START)}/picture"):
+    of_outsider = f"/l/{bench.links.sign(case, bench.outsider, START)}"
+    for gone in (f"{other}/{mine}", f"/l/x/{mine}", f"{of_outsider}/{mine}", f"{link}/{foreign}", f"{link}/{film}"):
         assert stranger.get(gone).status_code == 404, gone
     bench.clock.advance(LINK_S)
-    assert stranger.get(f"{link}/picture").status_code == 404
+    assert stranger.get(f"{link}/{mine}").status_code == 404

@@ -45,6 +45,11 @@ def test_every_page_and_step(on_postgres: Bench) -> None:
              f"/cases/{case}?verify=1", f"/evidence/{alarm}/{sha256}?small=1")  # fmt: skip
     assert {path: officer.get(path).status_code for path in pages} == dict.fromkeys(pages, 200)
     assert case in officer.get(ledger).text
+    link, phone = f"/m/{bench.message(bench.officer, case, bench.case())}", bench.reader()
+    opened = (link, f"{link}/evidence/{alarm}/{sha256}", "/", f"/cases/{case}", f"/evidence/{alarm}/{sha256}")
+    assert phone.get(link).status_code == 200
+    assert phone.post(link, data={"case": case}).status_code == 303
+    assert {path: phone.get(path).status_code for path in opened} == dict.fromkeys(opened, 200)
     admin = bench.logged_in("root")
     for path in ("/admin", "/admin/sites/north", f"/admin/people/{bench.foreman}", "/admin/audit"):
         assert admin.get(path).status_code == 200, path

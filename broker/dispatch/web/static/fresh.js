@@ -14,7 +14,9 @@ async function refresh() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = fresh.getElementById("main");
   if (!next.isEqualNode(main)) main.replaceWith(next);
-  document.querySelector(".nav")?.replaceWith(fresh.querySelector(".nav"));
+  const nav = fresh.querySelector(".nav");
+  if (!nav && document.querySelector(".nav")) return location.reload(); // logged out, at a link, which shows its page still
+  document.querySelector(".nav")?.replaceWith(nav);
   offline.hidden = true;
 }
 
