@@ -212,7 +212,7 @@ def pack_command(
     """Make a node file on the server's computer. The password of the node's page is told once, here."""
     from deploy.card import cards  # noqa: PLC0415 for servers
 
-    with _told(language_of(lang)):
+    with _told(language_of(lang)) as say:
         of_all = cards.load(settings)
         cards.check(of_all)
         site, _, node = name.partition("/")
@@ -233,8 +233,9 @@ def pack_command(
         with out.open("wb") as file:
             out.chmod(0o600)
             pack(cards.payload(of_all, wanted, given), file)
-        typer.echo(f"{out}  secret")
-        typer.echo(wanted.password, err=True)
+        typer.echo(say("card_cli.packed", path=out, node=who.id))
+        typer.echo(say("card_cli.password", password=wanted.password), err=True)
+        typer.echo(say("card_cli.password_then", path=out), err=True)
 
 
 def _identity(token_file: Path | None, identity: Path | None, hours: float) -> Token | Key:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,7 @@ def node_zip(settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--called", "北门 3 号", "--wifi", "yard", answers="wifi password\n",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
+    (folder / "told").write_text(done.stderr)
     return folder / "node.zip"
 
 
@@ -71,6 +73,9 @@ def test_a_node_file_is_readable_by_its_maker_only_and_tells_the_page_s_password
     payload = unpack(node_zip)
     assert payload.node.node.id == "north/gate-03"
     assert payload.node.wifi is not None
+    told = re.search(r"Password of the node's page: (\S+)", node_zip.with_name("told").read_text())
+    assert told is not None
+    assert f'password: "{told[1]}"'.encode() in bytes(payload.files["site.yaml"])  # type: ignore[arg-type]
 
 
 def test_flash_writes_a_whole_card_after_the_node_s_name_was_typed(
