@@ -15,7 +15,6 @@ from typing import Annotated
 
 import httpx
 import typer
-from click import IntRange
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -112,7 +111,9 @@ def _choose(say: Catalogue) -> drives.Drive:
     for number, one in enumerate(found, 1):
         gb = round(one.size / drives.GB)
         typer.echo(say("card_cli.drive", number=number, path=one.path, name=one.name, gb=gb))
-    which: int = typer.prompt(say("card_cli.which"), type=IntRange(1, len(found)))
+    which = 0
+    while not 1 <= which <= len(found):  # Typer brings a click of its own, whose types are not to be had
+        which = typer.prompt(say("card_cli.which"), type=int)
     return found[which - 1]
 
 

@@ -72,7 +72,10 @@ def fetch(folder: Path, target: str, checkout: Path = CHECKOUT) -> list[Path]:
     if target not in TARGETS:
         raise WheelError(f"target {target!r}: unknown; choose {', '.join(TARGETS)}")
     if not (checkout / "requirements.txt").is_file():
-        raise WheelError(f"{checkout}: no requirements.txt; a release is built from a checkout of Banksman")
+        raise WheelError(
+            f"{checkout}: no requirements.txt; a release is built from a checkout: pip install -c requirements.txt "
+            "-e '.[release]' there, with -e"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise WheelError(f"{folder}: is not empty; wheels of an older release would get into this one")
@@ -136,7 +139,7 @@ def _uv() -> str:
     try:
         import uv  # noqa: PLC0415 - an extra that only whoever builds releases has
     except ImportError as error:
-        raise WheelError("uv is not installed; pip install 'banksman[release]'") from error
+        raise WheelError("uv is not there; in the checkout: pip install -c requirements.txt -e '.[release]'") from error
     return str(uv.find_uv_bin())
 
 

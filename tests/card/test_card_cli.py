@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deploy.card.cli import app
+from deploy.card.drives import Drive
 from deploy.card.payload import unpack
 from tests.card.builders import SERVER, Office
 from tests.card.images import TRIXIE, PiImage, files_of, pi_image, xz
@@ -94,6 +95,17 @@ def test_flash_writes_a_whole_card_after_the_node_s_name_was_typed(
     assert done.exit_code == 0, done.output
     assert files_of(target, offset=official.offset)["banksman/app.tar"]
     assert "north/gate-03" in done.output
+
+
+def test_a_drive_is_chosen_by_a_number_of_the_list(
+    node_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [Drive(str(tmp_path / name), name, 16 * 10**9, removable=True, system=False) for name in ("one", "two")]
+    monkeypatch.setattr("deploy.card.drives.cards", lambda: there)
+    done = card("flash", "--node", node_zip, answers="0\n3\nx\n2\nno\n")
+    assert (done.exit_code, "Nothing was written" in done.output) == (1, True)
+    assert done.output.count("Number of the card") == 4
+    assert f"Everything on {tmp_path / 'two'} (two, 16 GB) will be erased" in done.output
 
 
 def test_a_wrong_checksum_writes_nothing(
