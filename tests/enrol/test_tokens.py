@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import Engine, select
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.enrol import TakenError, holders, new_token
 from broker.dispatch.enrol.tokens import find
-from broker.dispatch.tables import Audit, Enrolment, Node
+from broker.dispatch.tables import Audit, Enrolment, Node, Site
 from broker.pki.names import PkiError
 
 NOW = 1_800_000_000.0
@@ -97,3 +98,25 @@ def test_a_name_that_a_box_or_a_card_has_is_given_to_another_only_when_asked_to(
             ("north-yard", "gate-04", False), ("south-yard", "gate-03", False), ("north-yard", "gate-03", True)
         ):  # fmt: skip
             assert new_token(session, site, node, "officer-1", NOW, replace=replace)
+
+
+def test_of_two_who_type_one_name_at_the_same_time_one_is_told(both: Engine) -> None:
+    told: list[str] = []
+
+    def second() -> None:
+        try:
+            with transaction(both) as session:
+                new_token(session, "north-yard", "gate-03", "officer-2", NOW)
+        except TakenError as error:
+            told.append(error.held)
+
+    with transaction(both) as session:
+        session.add(Site(id="north-yard", name="North yard"))
+    other = threading.Thread(target=second)
+    with transaction(both) as session:
+        new_token(session, "north-yard", "gate-03", "officer-1", NOW)
+        session.flush()
+        other.start()
+        other.join(0.5)  # it waits for this transaction, or would be through by now
+    other.join()
+    assert told == ["card"]
