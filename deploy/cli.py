@@ -256,6 +256,30 @@ def server(context: typer.Context) -> None:
     server_app(context.args, prog_name=context.command_path)
 
 
+_EXTRAS = {
+    "run": "node", "check": "node", "doctor": "node", "node": "node", "demo": "demo", "model": "train", "card": "card",
+    "release": "release",
+}  # fmt: skip
+"""Of each command but those of the server: the extra that brings what it imports."""
+_OWN = frozenset(("edge", "broker", "models", "dashboards", "deploy"))
+_UNIX = frozenset(("fcntl", "pwd", "grp", "resource"))
+
+
 def main() -> None:
     """The `banksman` command."""
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"", *_OWN}:  # a bug
+            raise
+        sys.exit(_lacking(package, sys.argv[1] if len(sys.argv) > 1 else ""))
+
+
+def _lacking(package: str, command: str) -> int:
+    """Says what a part of Banksman needs that was not installed with it; the exit code."""
+    from deploy.text import catalogue
+
+    say = catalogue(terminal_language())
+    key = "unix" if package in _UNIX else "package"
+    return failed(say(f"lacks.{key}", package=package, command=command, extra=_EXTRAS.get(command, "server"))).exit_code

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from broker import files
 from broker.dispatch.clock import SystemClock
 from broker.dispatch.database import DatabaseError, open_engine, reading, transaction
-from broker.dispatch.enrol import HOURS, new_token
+from broker.dispatch.enrol import HOURS, TakenError, new_token
 from broker.dispatch.enrol.office import EnrolError, Office
 from broker.dispatch.enrol.tokens import CONSOLE
 from broker.dispatch.settings import Settings, SettingsError, load
@@ -38,6 +38,9 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Argument(metavar="DISPATCH.yaml", help="The settings file of dispatch.")]
 Node = Annotated[str, typer.Argument(metavar="SITE/NODE", help="As in north-yard/gate-03.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="For a box that takes the place of the node's present one, which is shut out.")
+]
 
 _TODO = {
     config.Effect.NOTHING: "The broker has known it already; restart it if the box is still connected.",
@@ -51,6 +54,13 @@ _TODO = {
 def _told() -> Iterator[None]:
     try:
         yield
+    except TakenError as error:
+        typer.echo(
+            f"{error}; nothing was made. Is this another place? Choose another name for it. Is it a new box for the "
+            "same place? Say --replace: once the new one is on, the old one is shut out.",
+            err=True,
+        )
+        raise typer.Exit(2) from error
     except (SettingsError, DatabaseError, PkiError, EnrolError, ValueError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
@@ -85,7 +95,11 @@ def _moment(at: float) -> str:
 
 @app.command()
 def new(
-    file: File, name: Node, hours: Annotated[float, typer.Option(help="How long the token is good for.")] = HOURS
+    file: File,
+    name: Node,
+    *,
+    hours: Annotated[float, typer.Option(help="How long the token is good for.")] = HOURS,
+    replace: Replace = False,
 ) -> None:
     """A token for the box of a node, as its card needs it; printed once, kept nowhere."""
     with _told():
@@ -93,7 +107,7 @@ def new(
         site, node = _parts(name)
         now = SystemClock().now()
         with transaction(engine) as session:
-            token = new_token(session, site, node, CONSOLE, now, hours)
+            token = new_token(session, site, node, CONSOLE, now, hours, replace=replace)
     typer.echo(token)
     typer.echo(f"for {name}, once, until {_moment(now + 3600 * hours)}", err=True)
 
@@ -155,11 +169,14 @@ def revoke(
 def offline(
     file: File,
     name: Node,
+    *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files for the card go; new, or empty.")],
+    replace: Replace = False,
 ) -> None:
     """Key, certificate and InfluxDB's token for a box that cannot reach this server when it is set up.
 
-    They go onto its card (identity mode "key") and are wiped from it at first boot. What the node had is revoked.
+    They go onto its card (identity mode "key") and are wiped from it at first boot. With --replace what the node had is
+    revoked at once.
     """
     with _told():
         settings, engine = _open(file)
@@ -173,7 +190,7 @@ def offline(
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
         with transaction(engine) as session:
-            token = new_token(session, site, node, CONSOLE, now)
+            token = new_token(session, site, node, CONSOLE, now, replace=replace)
         handed = office.enrol(token, csr.public_bytes(serialization.Encoding.PEM), now)
         files.write(out / "node.key", certificates.key_pem(key), files.SECRET)
         files.write(out / "node.pem", handed.certificate.encode())

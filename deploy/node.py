@@ -1,7 +1,7 @@
 """`banksman node …`: what is done on the node's own computer, as root.
 
 `enrol` ends with 0 when it is done, also earlier; 3: try again later; 4: a person must do something, which the text
-says.
+says. `password` ends with 2 where the site file is not right or cannot be written.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ from typing import Annotated
 
 import typer
 
-from deploy.terminal import language_of
+import deploy.text
+from deploy.card.cards import new_password
+from deploy.terminal import failed, language_of
 from edge.enrol.card import NODE_FILE, Card, node_file
 from edge.enrol.enrol import enrol as do_enrol
 from edge.enrol.error import EnrolError
+from edge.rules import RULES
+from edge.site.password import save_password
+from edge.site.problem import SiteFileError
 from edge.text import Catalogue, catalogue
 
 EXIT_LATER, EXIT_REFUSED = 3, 4
@@ -47,6 +52,25 @@ def enrol(
         typer.echo(say("enrol.disk", file=error.filename or "?", why=error.strerror or type(error).__name__), err=True)
         raise typer.Exit(EXIT_LATER) from error
     typer.echo(say(f"enrol.{done.key}", name=done.name))
+
+
+@app.command()
+def password(
+    etc: Annotated[Path, typer.Option(metavar="DIR", help="Where the node's files are.")] = ETC,
+    lang: Annotated[str, typer.Option("--lang", help="zh-CN or en; by default that of this terminal.")] = "",
+) -> None:
+    """Give the node's page a new password, which is told once, here. The node starts anew with it by itself."""
+    language = language_of(lang)
+    say, new = deploy.text.catalogue(language), new_password()
+    path = etc / "site.yaml"
+    try:
+        save_password(path, new, RULES, language)
+    except SiteFileError as error:
+        raise failed(str(error)) from error
+    except OSError as error:
+        raise failed(say("node.unwritable", path=path, problem=error.strerror or type(error).__name__)) from error
+    typer.echo(say("node.password", password=new))
+    typer.echo(say("node.password_then"), err=True)
 
 
 def _cards(folder: Path) -> str:

@@ -108,8 +108,7 @@ def _same_weights(manifest: Mapping[str, Any], told: Mapping[str, Any], runtimes
         raise DataError(
             f"the numbers are of version {told.get('version')}, not {manifest['version']}; evaluate it first"
         )
-    measured = {told["runtime"]: told} | dict((runtimes or {}).get("runtimes", {}))
-    for runtime, one in measured.items():
+    for runtime, one in [(told["runtime"], told), *(runtimes or {"runtimes": {}})["runtimes"].items()]:
         if runtime in manifest["files"] and one.get("weights") != manifest["files"][runtime]:
             raise DataError(f"the numbers of {runtime} are of other weights than the manifest names; measure these")
 

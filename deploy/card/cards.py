@@ -77,8 +77,8 @@ def new_password() -> str:
     return "-".join("".join(secrets.choice(_ALPHABET) for _ in range(4)) for _ in range(3))
 
 
-def check(cards: Cards) -> str:
-    """The version of the release, which is whole and rightly signed. Raises CardError."""
+def check(cards: Cards) -> guard.Release:
+    """The release, which is whole and rightly signed. Raises CardError."""
     for path in (cards.image, cards.release, cards.release_pub, cards.ca):
         if not path.is_file():
             raise CardError("file.unreadable", where=path, problem="no such file")
@@ -88,7 +88,7 @@ def check(cards: Cards) -> str:
         raise CardError("release", path=cards.release, problem=error.message) from error
     if release.kind != "app":
         raise CardError("release", path=cards.release, problem="a model, not the program")
-    return release.version
+    return release
 
 
 def payload(cards: Cards, wanted: Wanted, identity: Token | Key) -> Payload:

@@ -15,7 +15,6 @@ from typing import Annotated
 
 import httpx
 import typer
-from click import IntRange
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -112,7 +111,9 @@ def _choose(say: Catalogue) -> drives.Drive:
     for number, one in enumerate(found, 1):
         gb = round(one.size / drives.GB)
         typer.echo(say("card_cli.drive", number=number, path=one.path, name=one.name, gb=gb))
-    which: int = typer.prompt(say("card_cli.which"), type=IntRange(1, len(found)))
+    which = 0
+    while not 1 <= which <= len(found):  # Typer brings a click of its own, whose types are not to be had
+        which = typer.prompt(say("card_cli.which"), type=int)
     return found[which - 1]
 
 
@@ -212,7 +213,7 @@ def pack_command(
     """Make a node file on the server's computer. The password of the node's page is told once, here."""
     from deploy.card import cards  # noqa: PLC0415 for servers
 
-    with _told(language_of(lang)):
+    with _told(language_of(lang)) as say:
         of_all = cards.load(settings)
         cards.check(of_all)
         site, _, node = name.partition("/")
@@ -233,8 +234,9 @@ def pack_command(
         with out.open("wb") as file:
             out.chmod(0o600)
             pack(cards.payload(of_all, wanted, given), file)
-        typer.echo(f"{out}  secret")
-        typer.echo(wanted.password, err=True)
+        typer.echo(say("card_cli.packed", path=out, node=who.id))
+        typer.echo(say("card_cli.password", password=wanted.password), err=True)
+        typer.echo(say("card_cli.password_then", path=out), err=True)
 
 
 def _identity(token_file: Path | None, identity: Path | None, hours: float) -> Token | Key:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from broker.dispatch import tables
 from broker.dispatch.database import reading, transaction
-from broker.dispatch.enrol import new_token
+from broker.dispatch.enrol import TakenError, holders, new_token
 from broker.dispatch.text import LANGUAGES
 from broker.dispatch.web import audit
 from broker.dispatch.web.admin.fields import LONGEST_NAME, ZONES, Key, Line
@@ -70,32 +70,36 @@ def _add_orders(app: FastAPI, web: Web, workshop: Workshop) -> None:
             raise HTTPException(403, "for installers")
         with reading(web.engine) as db:
             sites = web.sites(db, visitor, Right.INSTALL)
-            nodes = db.scalars(select(tables.Node).order_by(tables.Node.id)).all()
+            reported = {(node.site, node.id): node for node in db.scalars(select(tables.Node))}
             words = web.words(db, web.text(request, visitor))
-        mine = {site.id for site in sites}
-        lists = {
-            site: [(n.id, n.online and not n.silent, words.stamp(n.heard_at, site)) for n in nodes if n.site == site]
-            for site in mine
-        }
-        made = [(card, words.stamp(card.at, card.node.site)) for card in workshop if card.node.site in mine]
+            held = {site.id: holders(db, site.id, web.clock.now()) for site in sites}
+
+        def state(site: str, name: str, held_by: str) -> tuple[str, str, str]:
+            node = reported.get((site, name))
+            if node is None:
+                return name, f"only_{held_by}", ""
+            return name, "online" if node.online and not node.silent else "silent", words.stamp(node.heard_at, site)
+
+        lists = {site: [state(site, *one) for one in sorted(names.items())] for site, names in held.items()}
+        made = [(card, words.stamp(card.at, card.node.site)) for card in workshop if card.node.site in held]
         return web.render(request, "cards.html", "cards", visitor, sites=sites, nodes=lists, made=made)
 
     @app.get("/cards/{site}", include_in_schema=False)
     def form(request: Request, visitor: Known, site: Ident, node: str = "") -> Response:
         with reading(web.engine) as db:
             row = _site(db, visitor, site)
-            known = db.scalars(select(tables.Node.id).where(tables.Node.site == site)).all()
+            known = holders(db, site, web.clock.now())
         last = next((card.node for card in workshop if card.node.site == site), None)
         return web.render(
             request, "card_order.html", "cards", visitor, site=row, node=node if node in known else "",
-            last=last, zones=ZONES, langs=LANGUAGES, longest=LONGEST_NAME,
+            held=known.get(node, ""), last=last, zones=ZONES, langs=LANGUAGES, longest=LONGEST_NAME,
         )  # fmt: skip
 
     @app.post("/cards/{site}", include_in_schema=False)
     def order(
         *, request: Request, visitor: Changing, site: Ident, node: Key = "", name: Line = "", language: Key = "",
         time_zone: Key = "", latitude: Key = "", longitude: Key = "", camera: Key = "usb", address: Line = "",
-        ssid: Line = "", wifi_password: Secret = "", country: Key = "CN",
+        ssid: Line = "", wifi_password: Secret = "", country: Key = "CN", replace: Key = "",
     ) -> Response:  # fmt: skip
         with reading(web.engine) as db:
             _site(db, visitor, site)
@@ -109,19 +113,22 @@ def _add_orders(app: FastAPI, web: Web, workshop: Workshop) -> None:
                 }
             )  # fmt: skip
             wanted = Wanted(who, new_password(), address.strip() if camera == "rtsp" else camera, wifi)
-            card = workshop.order(wanted, lambda: _token(visitor, who), visitor.id)
+            card = workshop.order(wanted, lambda: _token(visitor, who, replace=replace == who.node), visitor.id)
         except ValidationError as error:
             field = next(iter(error.errors()[0]["loc"]), "latitude")
             raise FormError(f"web.cards.wrong_{_FIELDS.get(str(field), 'form')}") from error
+        except TakenError as error:
+            raise FormError(f"web.cards.taken_{error.held}", node=who.node) from error
         except CardError as error:
             language = web.text(request, visitor).language
             raise FormError("web.cards.wrong", problem=error.told(language)) from error
         return RedirectResponse(f"/cards/made/{card.id}", 303)
 
-    def _token(visitor: Visitor, node: Node) -> Token:
+    def _token(visitor: Visitor, node: Node, *, replace: bool) -> Token:
+        """Asked within the transaction: what the form showed may be old. Raises TakenError."""
         now, hours = web.clock.now(), workshop.cards.hours
         with transaction(web.engine) as db:
-            token = new_token(db, node.site, node.node, visitor.id, now, hours)
+            token = new_token(db, node.site, node.node, visitor.id, now, hours, replace=replace)
             audit.note(db, now, visitor.id, "card_made", node.id, site=node.site)
         return Token(token, now + 3600 * hours)
 

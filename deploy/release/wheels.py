@@ -33,9 +33,10 @@ class WheelError(Exception):
 class Target:
     """What a release runs on: a Python, and a system whose C library is at least glibc 2.`glibc`.
 
-    Wheels for an older glibc (PEP 600) run there, too.
+    Wheels for an older glibc (PEP 600) run there, too. system: of Raspberry Pi OS, as its images are named.
     """
 
+    system: str
     python: str
     glibc: int
 
@@ -50,9 +51,16 @@ class Target:
 
 
 TARGETS: Mapping[str, Target] = {
-    "aarch64-cp313": Target("3.13", 40),  # Raspberry Pi OS Trixie has glibc 2.41; uv knows platforms up to 2.40
-    "aarch64-cp311": Target("3.11", 36),  # Bookworm
+    "aarch64-cp313": Target("trixie", "3.13", 40),  # which has glibc 2.41; uv knows platforms up to 2.40
+    "aarch64-cp311": Target("bookworm", "3.11", 36),
 }
+CURRENT = "aarch64-cp313"
+
+
+def target_of(image: str) -> str:
+    """What a release for an official image has as its target, by the image's file name: the older system is there only
+    where it says so."""
+    return next((name for name, target in TARGETS.items() if target.system in image.lower()), CURRENT)
 
 
 def fetch(folder: Path, target: str, checkout: Path = CHECKOUT) -> list[Path]:
@@ -64,7 +72,10 @@ def fetch(folder: Path, target: str, checkout: Path = CHECKOUT) -> list[Path]:
     if target not in TARGETS:
         raise WheelError(f"target {target!r}: unknown; choose {', '.join(TARGETS)}")
     if not (checkout / "requirements.txt").is_file():
-        raise WheelError(f"{checkout}: no requirements.txt; a release is built from a checkout of Banksman")
+        raise WheelError(
+            f"{checkout}: no requirements.txt; a release is built from a checkout: pip install -c requirements.txt "
+            "-e '.[release]' there, with -e"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise WheelError(f"{folder}: is not empty; wheels of an older release would get into this one")
@@ -128,7 +139,7 @@ def _uv() -> str:
     try:
         import uv  # noqa: PLC0415 - an extra that only whoever builds releases has
     except ImportError as error:
-        raise WheelError("uv is not installed; pip install 'banksman[release]'") from error
+        raise WheelError("uv is not there; in the checkout: pip install -c requirements.txt -e '.[release]'") from error
     return str(uv.find_uv_bin())
 
 

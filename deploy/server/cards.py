@@ -10,8 +10,12 @@ from pathlib import Path
 
 from broker import files
 from deploy.card import cards
+from deploy.card.errors import CardError
+from deploy.card.node import Server
+from deploy.release import wheels
 from deploy.server import layout
 from deploy.server.settings import ORG, ServerError, ServerSettings
+from edge.update import guard
 
 KEPT = Path("/var/lib/banksman/cards")
 """Where the pages keep what they make; `cards/` itself they only read."""
@@ -22,7 +26,8 @@ def describe(
 ) -> cards.Cards:
     """Bring the files into `cards/` and write its cards.toml. What was there before is replaced.
 
-    Raises ServerError for an image with another checksum, CardError for a release that is not rightly signed, OSError.
+    Raises ServerError for an image with another checksum, CardError for a release that is not rightly signed or not
+    for the system of the image, OSError.
     """
     with image.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -38,26 +43,39 @@ def describe(
         target.chmod(files.PUBLIC)
     text = cards_text(settings, image.name, found, release.name, public_key.name)
     described = cards.parse(text.encode(), where / "cards.toml")
-    cards.check(described)
+    _fits(described, cards.check(described))
     files.write(where / "cards.toml", text.encode(), files.PUBLIC)
     return described
 
 
-def cards_text(settings: ServerSettings, image: str, sha256: str, release: str, public_key: str) -> str:
-    """cards.toml; of the server what its settings say."""
+def _fits(described: cards.Cards, release: guard.Release) -> None:
+    """A release for another machine or Python would be refused by the box, on its pole. Raises CardError."""
+    target = wheels.target_of(described.image.name)
+    if release.target not in ("any", target):
+        wanted = {"path": described.release, "target": release.target, "image": described.image.name, "wanted": target}
+        raise CardError("target", **wanted)
+
+
+def server_of(settings: ServerSettings) -> Server:
+    """The server as cards tell their nodes: by the first of its names. Whatever else it is called, they never learn."""
     host = settings.hosts[0]
     at = layout.in_url(host)
-    server: dict[str, str | int] = {
-        "name": host,
-        "enrol_url": f"https://{at}:{layout.ENROL}/enrol",
-        "evidence_url": f"https://{at}:{layout.EVIDENCE}",
-        "mqtt_host": host,
-        "mqtt_port": layout.MQTT,
-        "ntp": host,
-        "page_url": f"https://{settings.name}",
-    }
-    if settings.boards:
-        server |= {"influx_url": f"https://{at}:{layout.INFLUX}", "influx_org": ORG, "influx_bucket": ORG}
+    return Server(
+        name=host,
+        enrol_url=f"https://{at}:{layout.ENROL}/enrol",
+        evidence_url=f"https://{at}:{layout.EVIDENCE}",
+        mqtt_host=host,
+        mqtt_port=layout.MQTT,
+        influx_url=f"https://{at}:{layout.INFLUX}" if settings.boards else None,
+        influx_org=ORG,
+        influx_bucket=ORG,
+        ntp=host,
+        page_url=f"https://{settings.name}",
+    )
+
+
+def cards_text(settings: ServerSettings, image: str, sha256: str, release: str, public_key: str) -> str:
+    """cards.toml; of the server what its settings say."""
     top = {
         "image": image,
         "image_sha256": sha256,
@@ -66,7 +84,7 @@ def cards_text(settings: ServerSettings, image: str, sha256: str, release: str, 
         "ca": "../dispatch/ca.pem",
         "folder": str(KEPT),
     }
-    return _lines(top) + "\n[server]\n" + _lines(server)
+    return _lines(top) + "\n[server]\n" + _lines(server_of(settings).model_dump(exclude_none=True))
 
 
 def _lines(values: Mapping[str, str | int]) -> str:

@@ -40,11 +40,14 @@ from dashboards.faults import told as told_of_boards
 from dashboards.grafana import GrafanaError
 from dashboards.push import State, plan
 from dashboards.text import Language
+from deploy.card import cards
+from deploy.card.errors import CardError
 from deploy.server import layout, setup
+from deploy.server.cards import server_of
 from deploy.server.layout import Places, secret
 from deploy.server.make import stale
 from deploy.server.services import Grafana, Influx
-from deploy.server.settings import ServerError, ServerSettings
+from deploy.server.settings import MDNS, ServerError, ServerSettings
 from deploy.text import catalogue
 
 TIMEOUT_S = 10.0
@@ -113,6 +116,7 @@ def check(
     yield from public(settings, net, now)
     for host in settings.hosts:
         yield from nodes(folder, settings, host, net, now)
+    yield from on_cards(folder, settings)
     yield from clock(settings.hosts[0], net, now)
     yield from database(folder)
     for number in range(1, settings.workers + 1):
@@ -179,12 +183,21 @@ def public(settings: ServerSettings, net: Net, now: float) -> Iterator[Finding]:
 
 
 def nodes(folder: Path, settings: ServerSettings, host: str, net: Net, now: float) -> Iterator[Finding]:
-    """As nodes reach it by one of its names: every door, with the certificate of the private authority."""
+    """As nodes reach it by one of its names: every door, with the certificate of the private authority.
+
+    By the first of the names all nodes whose cards are made here.
+    """
+    first = host == settings.hosts[0]
     try:
         address = net.resolve(host)
     except OSError:
-        yield Finding(Grade.BAD, "host", {"host": host})
+        if not host.endswith(MDNS):
+            yield Finding(Grade.BAD, "host", {"host": host})
+        else:  # further names are not those of cards
+            yield Finding(Grade.BAD if first else Grade.WARN, "mdns", {"host": host})
         return
+    if first and host.endswith(MDNS):
+        yield Finding(Grade.WARN, "mdns", {"host": host})
     doors = {"mqtt": net.mqtt, "evidence": net.evidence, "enrol": net.enrol}
     doors |= {"points": net.influx} if settings.boards else {}
     good = []
@@ -207,6 +220,22 @@ def nodes(folder: Path, settings: ServerSettings, host: str, net: Net, now: floa
             good.append(f"{port} ({door})")
     if good:
         yield Finding(Grade.OK, "doors", {"host": host, "doors": ", ".join(good)})
+
+
+def on_cards(folder: Path, settings: ServerSettings) -> Iterator[Finding]:
+    """Whether cards tell nodes the same as server.toml does now. Nothing where there is no *Cards* page."""
+    path = folder / layout.CARDS / "cards.toml"
+    if not path.is_file():
+        return
+    try:
+        told = cards.load(path).server
+    except CardError as error:
+        yield Finding(Grade.BAD, "cards_wrong", {"why": lambda lang, e=error: e.told(lang)})
+        return
+    if told == server_of(settings):
+        yield Finding(Grade.OK, "on_cards", {"host": told.name})
+    else:
+        yield Finding(Grade.BAD, "cards_other", {"host": told.name, "first": settings.hosts[0]})
 
 
 def clock(host: str, net: Net, now: float) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ from deploy.server.cards import describe
 from deploy.server.check import Grade
 from deploy.server.layout import CARDS, INFLUX_GRAFANA, Places
 from deploy.server.make import Done, make
-from deploy.server.settings import FILE, ServerError, ServerSettings, load
+from deploy.server.settings import FILE, MDNS, ServerError, ServerSettings, load
 from deploy.terminal import failed, language_of
 from deploy.text import Catalogue, catalogue
 
@@ -113,6 +113,8 @@ def _new(folder: Path, given: dict[str, object], text: Catalogue) -> ServerSetti
         settings = ServerSettings.model_validate(given)
     except ValidationError as error:
         raise ServerError("\n".join(settings_file.told(error))) from error
+    if (first := settings.hosts[0]).endswith(MDNS):  # an older server.toml is not refused: `check` tells
+        raise ServerError(text("server.init.mdns", host=first))
     settings_file.write(folder, settings)
     return settings
 

@@ -14,6 +14,8 @@ from broker.messages import Ident
 from broker.pki.names import PkiError, host
 
 FILE = "server.toml"
+MDNS = ".local"
+"""Names that every computer announces for itself (RFC 6762). Nothing of this server does; DNS is not asked for them."""
 MAX_WORKERS = 2
 ORG = "banksman"
 """InfluxDB's organisation, and its bucket, which the boards read as a database of this name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deploy.card.cli import app
+from deploy.card.drives import Drive
 from deploy.card.payload import unpack
 from tests.card.builders import SERVER, Office
 from tests.card.images import TRIXIE, PiImage, files_of, pi_image, xz
@@ -63,6 +65,7 @@ def node_zip(settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--called", "北门 3 号", "--wifi", "yard", answers="wifi password\n",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
+    (folder / "told").write_text(done.stderr)
     return folder / "node.zip"
 
 
@@ -71,6 +74,9 @@ def test_a_node_file_is_readable_by_its_maker_only_and_tells_the_page_s_password
     payload = unpack(node_zip)
     assert payload.node.node.id == "north/gate-03"
     assert payload.node.wifi is not None
+    told = re.search(r"Password of the node's page: (\S+)", node_zip.with_name("told").read_text())
+    assert told is not None
+    assert f'password: "{told[1]}"'.encode() in bytes(payload.files["site.yaml"])  # type: ignore[arg-type]
 
 
 def test_flash_writes_a_whole_card_after_the_node_s_name_was_typed(
@@ -89,6 +95,17 @@ def test_flash_writes_a_whole_card_after_the_node_s_name_was_typed(
     assert done.exit_code == 0, done.output
     assert files_of(target, offset=official.offset)["banksman/app.tar"]
     assert "north/gate-03" in done.output
+
+
+def test_a_drive_is_chosen_by_a_number_of_the_list(
+    node_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [Drive(str(tmp_path / name), name, 16 * 10**9, removable=True, system=False) for name in ("one", "two")]
+    monkeypatch.setattr("deploy.card.drives.cards", lambda: there)
+    done = card("flash", "--node", node_zip, answers="0\n3\nx\n2\nno\n")
+    assert (done.exit_code, "Nothing was written" in done.output) == (1, True)
+    assert done.output.count("Number of the card") == 4
+    assert f"Everything on {tmp_path / 'two'} (two, 16 GB) will be erased" in done.output
 
 
 def test_a_wrong_checksum_writes_nothing(

@@ -144,7 +144,7 @@ def test_installers_and_administrators_of_the_site_make_cards(bench: Bench) -> N
     made = 0
     for who, status in (("wang", 404), ("chen", 404), ("smith", 404), ("zhao", 303), ("root", 303)):
         reader = bench.logged_in(who)
-        answer = reader.post(FORM, data=ORDER | {"csrf": reader.token("/me")})
+        answer = reader.post(FORM, data=ORDER | {"node": f"of-{who}", "csrf": reader.token("/me")})
         made += status == 303
         with reading(bench.engine) as db:
             assert (answer.status_code, len(db.scalars(select(Enrolment)).all())) == (status, made), who
@@ -235,6 +235,44 @@ def test_a_wrong_form_is_told_and_makes_no_token(bench: Bench) -> None:
         assert db.scalars(select(Enrolment)).all() == []
 
 
+@pytest.mark.parametrize(("language", "told"), [("en", "exists already"), ("zh-CN", "已经存在")])
+@pytest.mark.parametrize("online", [True, False])
+def test_a_name_in_use_is_refused_and_nothing_is_made(bench: Bench, online: bool, language: str, told: str) -> None:
+    with transaction(bench.engine) as db:
+        db.add(Node(site="north", id="gate-03", online=online, heard_at=bench.clock.now() - 60))
+    reader = bench.logged_in("zhao")
+    for sure in ({}, {"replace": ""}, {"replace": "1"}, {"replace": "gate-04"}):
+        answer = reader.submit(f"{FORM}?lang={language}", ORDER | sure, page=FORM)
+        assert (answer.status_code, f"gate-03 {told}" in answer.text) == (422, True)
+    with reading(bench.engine) as db:
+        assert db.scalars(select(Enrolment)).all() == []
+    assert list(shop(bench)) == []
+
+
+def test_a_new_box_for_the_same_place_has_to_be_asked_for(bench: Bench) -> None:
+    with transaction(bench.engine) as db:
+        db.add(Node(site="north", id="gate-03", online=True, heard_at=bench.clock.now() - 60))
+    reader = bench.logged_in("zhao")
+    assert 'name="replace"' not in reader.get(FORM).text
+    replacing = f"{FORM}?node=gate-03"
+    assert f'href="{replacing}"' in reader.get("/cards").text
+    assert 'name="replace" value="gate-03" required' in reader.get(replacing).text
+    assert reader.submit(FORM, ORDER | {"replace": "gate-03"}, page=replacing).status_code == 303
+
+
+def test_a_second_card_of_one_name_has_to_be_asked_for_too(bench: Bench) -> None:
+    made(bench)
+    reader = bench.logged_in("zhao")
+    answer = reader.submit(FORM, ORDER, page=FORM)
+    assert (answer.status_code, "no box has used yet" in answer.text) == (422, True)
+    assert f'href="{FORM}?node=gate-03"' in reader.get("/cards").text
+    assert "no box has used it yet" in reader.get("/cards").text
+    assert reader.submit(FORM, ORDER | {"replace": "gate-03"}, page=f"{FORM}?node=gate-03").status_code == 303
+    bench.clock.advance(shop(bench).cards.hours * 3600)
+    again = bench.logged_in("zhao")  # nobody can use those two any more
+    assert again.submit(FORM, ORDER, page=FORM).status_code == 303
+
+
 def test_a_server_without_release_says_so_before_there_is_a_token(bench: Bench) -> None:
     shop(bench).cards = shop(bench).cards.model_copy(update={"release": Path("/nowhere/app.tar")})
     answer = bench.logged_in("zhao").submit(FORM, ORDER, page=FORM)
@@ -314,7 +352,7 @@ def test_every_page_fits_can_be_read_and_be_tapped(
     with transaction(bench.engine) as db:
         for name, online in (("gate-03", True), ("crane-01", False)):
             db.add(Node(site="north", id=name, online=online, heard_at=bench.clock.now() - 60))
-    at = made(bench)
+    at = made(bench, node="gate-04")
     visit.come_in(bench.installer)
     for name, path in (("cards", "/cards"), ("order", f"{FORM}?node=gate-03"), ("made", at)):
         shown = visit.go(path, language)

@@ -94,7 +94,7 @@ class Place:
 
     def token(self, node: str = NODE, hours: float = 72) -> str:
         with transaction(self.engine) as session:
-            return new_token(session, SITE, node, "officer-1", self.clock.now(), hours)
+            return new_token(session, SITE, node, "officer-1", self.clock.now(), hours, replace=True)
 
     def ask(self, token: object, csr: object) -> httpx.Response:
         return self.client.post("/enrol", json={"token": token, "csr": csr})

@@ -84,7 +84,7 @@ def test_a_token_from_the_command_line_opens_the_door_once(server: Server) -> No
 
 def test_revoking_says_what_was_done_and_what_is_left(server: Server) -> None:
     server.run("new", NAME)
-    server.run("offline", NAME, "--out", str(server.folder / "card"))
+    server.run("offline", NAME, "--out", str(server.folder / "card"), "--replace")
     server.influx.trouble["DELETE"] = 503
     first = server.run("revoke", NAME)
     assert first.exit_code == 1
@@ -112,10 +112,26 @@ def test_what_an_offline_card_needs(server: Server) -> None:
     again = server.run("offline", NAME, "--out", str(out))
     assert (again.exit_code, "not empty" in again.stderr) == (2, True)
     server.influx.trouble["POST"] = 503
-    assert server.run("offline", NAME, "--out", str(server.folder / "second")).exit_code == 2
-    assert server.run("offline", NAME, "--out", str(server.folder / "second")).exit_code == 0
+    second = "offline", NAME, "--replace", "--out", str(server.folder / "second")
+    assert server.run(*second).exit_code == 2
+    assert server.run(*second).exit_code == 0
     assert server.states() == ["revoked", "revoked", "valid"], "the second was cut off by InfluxDB"
     assert len(server.influx.authorizations) == 1
+
+
+@pytest.mark.parametrize("command", ["new", "offline"])
+def test_a_node_that_is_there_keeps_its_box_unless_it_is_said_that_another_replaces_it(
+    server: Server, command: str
+) -> None:
+    assert server.run("offline", NAME, "--out", str(server.folder / "first")).exit_code == 0
+    out = () if command == "new" else ("--out", str(server.folder / "second"))
+    refused = server.run(command, NAME, *out)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"{NAME} has a box already" in refused.stderr
+    assert "--replace" in refused.stderr
+    assert not list((server.folder / "second").glob("*"))
+    assert server.states() == ["valid"]
+    assert server.run(command, NAME, *out, "--replace").exit_code == 0
 
 
 @pytest.mark.parametrize(

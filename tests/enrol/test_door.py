@@ -14,17 +14,20 @@ import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import SecretStr
 from sqlalchemy import Engine, select
 
 from broker import files
 from broker.dispatch.database import reading
+from broker.dispatch.enrol.authorizations import Authorizations
+from broker.dispatch.settings import Influx as InfluxSettings
 from broker.dispatch.tables import Audit
 from broker.dispatch.web.auth import MOST
 from broker.dispatch.web.enrol import AT_ONCE
 from broker.pki import certificates
 from broker.pki.certificates import MAX_CSR_BYTES
 from tests.enrol.builders import HOUR_S, NAME, NODE, SITE, Box, Place, code
-from tests.enrol.influx2 import ORG, Influx2Stub
+from tests.enrol.influx2 import ADMIN, ORG, Influx2Stub
 from tests.waiting import until
 
 # -- what a token gets -------------------------------------------------------------------------------------------------
@@ -48,6 +51,17 @@ def test_a_box_gets_the_certificate_of_its_node_and_a_token_that_may_write_one_b
     assert [place.stub.may_write(influx["token"], b) for b in ("banksman", "another")] == [True, False]
     (made,) = place.stub.authorizations.values()
     assert [p["action"] for p in made["permissions"]] == ["write"]
+
+
+def test_with_a_bucket_a_site_a_token_may_write_that_of_its_site_alone(place: Place) -> None:
+    stub = place.stub
+    assert stub is not None
+    stub.buckets = {SITE: "0c0c0c0c0c0c0c0c", "south-yard": "0d0d0d0d0d0d0d0d"}
+    settings = InfluxSettings(url=stub.url, org=ORG, token=SecretStr("dispatchs-own"), bucket="{site}")
+    with Authorizations(settings, ADMIN) as api:
+        made = api.make(SITE, NODE, "mark")
+        assert api.bucket(SITE) == SITE
+    assert [stub.may_write(made.token, b) for b in (SITE, "south-yard")] == [True, False]
 
 
 def test_without_influxdb_there_is_no_token_for_it(tmp_path: Path, both: Engine) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from deploy.server.cli import app
 from tests.conftest import REPO, need
 
-NAME, HOST, ADDRESS = "site.example.cn", "banksman.local", "127.0.0.1"
+NAME, HOST, ADDRESS = "site.example.cn", "banksman.lan", "127.0.0.1"
 FIRST = ("--name", NAME, "--host", HOST, "--host", ADDRESS, "--site", "north-yard", "--siren", "north-yard")
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from broker.dispatch.database import migrate, open_engine
 from deploy.server import check, setup
+from deploy.server.cards import cards_text
 from deploy.server.check import Finding, Grade, Net
 from deploy.server.settings import load
 from deploy.text import LANGUAGES, catalogue
@@ -187,6 +188,42 @@ def test_nodes(made: Path, tmp_path: Path) -> None:
         assert found(HOST, replace(net, mqtt=9, enrol=9)) == [("bad", "silent"), ("bad", "silent"), ("ok", "doors")]
         assert found(HOST, replace(net, resolve=nowhere)) == [("bad", "host")]
         assert found(HOST, net, 380 * DAY_S) == [*4 * [("warn", "door_ends")], ("ok", "doors")]
+
+
+def no_dns(name: str) -> str:
+    return name if name == ADDRESS else nowhere(name)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "resolve", "found"),
+    [
+        (("banksman.local", ADDRESS), no_dns, {"banksman.local": ("bad", "mdns")}),
+        (("banksman.local", ADDRESS), here, {"banksman.local": ("warn", "mdns")}),
+        ((ADDRESS, "banksman.local"), no_dns, {"banksman.local": ("warn", "mdns")}),
+        (("nodes.lan", ADDRESS), no_dns, {"nodes.lan": ("bad", "host")}),
+        ((ADDRESS, "banksman.local"), here, {}),
+    ],
+)
+def test_a_name_that_only_its_own_computer_announces(
+    folder: Path, hosts: tuple[str, ...], resolve: Callable[[str], str], found: dict[str, tuple[str, str]]
+) -> None:
+    edit(folder / "server.toml", (r"(?m)^hosts = .*", f"hosts = {list(hosts)}".replace("'", '"')))
+    net = Net(mqtt=9, evidence=9, enrol=9, influx=9, resolve=resolve)
+    for host in hosts:
+        said = [one for one in told(check.nodes(folder, load(folder), host, net, NOW)) if one != ("bad", "silent")]
+        assert said == ([found[host]] if host in found else []), host
+
+
+def test_cards_that_name_another_server_than_its_settings(folder: Path) -> None:
+    assert told(check.on_cards(folder, load(folder))) == []
+    path = folder / "cards/cards.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(cards_text(load(folder), "os.img.xz", "0" * 64, "app.tar", "release.pub"))
+    assert told(check.on_cards(folder, load(folder))) == [("ok", "on_cards")]
+    edit(folder / "server.toml", (r"(?m)^hosts = .*", f'hosts = ["{ADDRESS}", "{HOST}"]'))
+    assert told(check.on_cards(folder, load(folder))) == [("bad", "cards_other")]
+    path.write_text("image = 1\n")
+    assert told(check.on_cards(folder, load(folder))) == [("bad", "cards_wrong")]
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from broker.pki import names
 from broker.pki.authority import Pki
 from broker.pki.certificates import PRIVATE
 from deploy.card import cards
+from deploy.release import wheels
 from deploy.server import layout
 from deploy.server.settings import load
 from tests.server.builders import ADDRESS, FIRST, HOST, NAME, edit, make, server, snapshot
@@ -84,8 +85,9 @@ def test_no_secret_is_told(tmp_path: Path) -> None:
         (("--name", "10.0.0.1", "--host", HOST), "name: '10.0.0.1': a full name is needed"),
         (("--name", "site", "--host", HOST), "name: 'site': a full name is needed"),
         (("--name", "https://site.cn", "--host", HOST), "neither a host name in small letters nor an IP address"),
-        (("--name", NAME, "--host", "Banksman.Local"), "hosts.0: 'Banksman.Local' is neither"),
+        (("--name", NAME, "--host", "Banksman.Lan"), "hosts.0: 'Banksman.Lan' is neither"),
         (("--name", NAME, "--host", NAME), "nodes, who trust the private authority alone"),
+        (("--name", NAME, "--host", "banksman.local", "--host", ADDRESS), "not in DNS"),
         ((*FIRST, "--site", "North Yard"), "sites.1"),
         ((*FIRST, "--language", "de"), "language: Input should be 'zh-CN' or 'en'"),
         ((*FIRST, "--zone", "Mars/Olympus"), "'Mars/Olympus' is no time zone"),
@@ -212,7 +214,7 @@ def _card_files(maker: Maker) -> tuple[str, str, str, str]:
     image = maker.folder / "raspios.img.xz"
     image.write_bytes(b"as downloaded")
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-    return str(image), sha256, str(maker.app("9.9.9", 1)), str(maker.public_key)
+    return str(image), sha256, str(maker.app("9.9.9", 1, target="aarch64-cp313")), str(maker.public_key)
 
 
 def test_cards_that_are_described_have_their_page_and_keep_it(folder: Path) -> None:
@@ -223,7 +225,7 @@ def test_cards_that_are_described_have_their_page_and_keep_it(folder: Path) -> N
     described = dispatch.load(folder / "dispatch/dispatch.yaml").cards
     assert described is not None
     found = cards.load(described)
-    assert cards.check(found) == "9.9.9"
+    assert cards.check(found).version == "9.9.9"
     assert found.ca.read_bytes() == (folder / "pki/ca.pem").read_bytes()
     settings = load(folder)
     assert found.server.name == settings.hosts[0]
@@ -240,6 +242,39 @@ def test_cards_of_another_image_or_a_release_of_somebody_else_are_refused(folder
     other = str(Maker(stranger).public_key)
     assert "not signed" in server("cards", folder, image, release, "--sha256", sha256, "--public-key", other, code=2)
     assert not (folder / "cards/cards.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("image", "target", "wanted"),
+    [
+        ("2026-06-18-raspios-trixie-arm64-lite.img.xz", "aarch64-cp313", None),
+        ("2026-06-18-raspios-trixie-arm64-lite.img.xz", "aarch64-cp311", "aarch64-cp313"),
+        ("2025-05-13-raspios-bookworm-arm64-lite.img.xz", "aarch64-cp311", None),
+        ("2025-05-13-raspios-bookworm-arm64-lite.img.xz", "aarch64-cp313", "aarch64-cp311"),
+        ("raspios-lite.img.xz", "x86_64-cp313", "aarch64-cp313"),
+        ("raspios-lite.img.xz", "any", None),
+    ],
+)
+def test_a_release_that_no_box_would_take_goes_onto_no_card(
+    folder: Path, image: str, target: str, wanted: str | None
+) -> None:
+    maker = Maker(folder.parent)
+    (maker.folder / image).write_bytes(b"as downloaded")
+    sha256 = hashlib.sha256(b"as downloaded").hexdigest()
+    release = str(maker.app("9.9.9", 1, target=target))
+    asked = str(maker.folder / image), release, "--sha256", sha256, "--public-key", str(maker.public_key)
+    said = server("cards", folder, *asked, code=2 if wanted else 0)
+    assert (folder / "cards/cards.toml").exists() == (wanted is None)
+    if wanted:
+        assert f"is for {target}; {image} needs a release for {wanted}" in said
+        assert wanted in wheels.TARGETS
+
+
+def test_a_first_host_that_only_the_server_itself_could_announce_may_follow_another(tmp_path: Path) -> None:
+    server("init", tmp_path / "srv", "--name", NAME, "--host", ADDRESS, "--host", "banksman.local")
+    assert load(tmp_path / "srv").hosts == (ADDRESS, "banksman.local")
+    edit(tmp_path / "srv/server.toml", (r"(?m)^hosts = .*", f'hosts = ["banksman.local", "{ADDRESS}"]'))
+    server("init", tmp_path / "srv")  # one that was made so before can still be brought up to date; check tells
 
 
 @pytest.mark.parametrize("runs", [(), ("--plain",)])

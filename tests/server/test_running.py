@@ -179,7 +179,7 @@ def test_a_box_enrols_and_the_one_it_replaces_is_turned_away(site: Site) -> None
 def _enrolled(site: Site, name: str) -> Card:
     engine = setup.engine_of(site.folder)
     with transaction(engine) as session:
-        token = new_token(session, "north-yard", "gate-09", "test", time.time(), 1)
+        token = new_token(session, "north-yard", "gate-09", "test", time.time(), 1, replace=True)
     engine.dispose()
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "north-yard/gate-09")])

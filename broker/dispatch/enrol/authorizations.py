@@ -1,4 +1,4 @@
-"""Tokens of nodes in InfluxDB 2: each may write the bucket of its site and nothing else.
+"""Tokens of nodes in InfluxDB 2: each may write one bucket and nothing else. Whether sites share it the settings say.
 
 InfluxDB tells a token once, when it is made (2.8 and later may keep only its hash).
 """
