@@ -16,8 +16,8 @@ _GROUPS = "root:x:0:\nvideo:x:44:\ndialout:x:20:\nnogroup:x:65534:\n"
 _SETUP = """
 set -e
 root=$1; shift
-for at in /usr {venv}; do mkdir -p "$root$at"; mount --rbind "$at" "$root$at"; done
 mount --bind {repo} "$root{repo}"
+for at in /usr {venv}; do mkdir -p "$root$at"; mount --rbind "$at" "$root$at"; done
 [ $1 = 0 ] || mount -t tmpfs -o size=$1m tmpfs "$root/opt"; shift
 mount -t proc proc "$root/proc"
 for at in null zero urandom random; do touch "$root/dev/$at"; mount --bind "/dev/$at" "$root/dev/$at"; done
