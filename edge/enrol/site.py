@@ -63,14 +63,11 @@ class SiteFile:
         self._kept.unlink(missing_ok=True)
 
     def _mend(self) -> None:
-        """There is none, or one that cannot be read."""
-        broken = self._path.exists()
+        """There is none, or one that cannot be read; or this was cut off in between."""
         last_good = last_good_beside(self._path)
-        if broken and self._named(last_good) == self._node.full_name:
-            data: bytes | None = last_good.read_bytes()
-        else:
-            data = self._brought()
-        if broken:
+        own = self._named(last_good) == self._node.full_name
+        data = last_good.read_bytes() if own else self._brought()
+        if self._path.exists():
             self._path.replace(self._path.with_suffix(".yaml.broken"))
         if data is not None:
             put(self._path, data, MODE)

@@ -390,8 +390,10 @@ def test_the_last_good_one_comes_before_the_card_s(bare: Card) -> None:
     """What was drawn on the page is in it."""
     (bare.etc / "site.yaml").write_text("\0" * 700)
     (bare.etc / ".site.yaml.last-good").write_text(DRAWN)
-    assert take(bare)[0] == 0
-    assert bare.file("site.yaml").decode() == DRAWN
+    for _ in range(2):
+        assert take(bare)[0] == 0
+        assert bare.file("site.yaml").decode() == DRAWN
+        (bare.etc / "site.yaml").unlink()  # as a power cut leaves it
 
 
 def test_one_that_cannot_be_read_stays_where_the_card_has_no_better(bare: Card) -> None:
