@@ -1,20 +1,23 @@
 """`banksman node …`: what is done on the node's own computer, as root.
 
-`enrol` ends with 0 when it is done, also earlier; 3: try again later; 4: a person must do something, which the text
-says. `password` ends with 2 where the site file is not right or cannot be written.
+`site` and `enrol` end with 0 when it is done, also earlier; 3: try again later; 4: a person must do something, which
+the text says. `password` ends with 2 where the site file is not right or cannot be written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import deploy.text
+from deploy.card import status
 from deploy.card.cards import new_password
 from deploy.terminal import failed, language_of
-from edge.enrol.card import NODE_FILE, Card, node_file
+from edge.enrol.card import NODE_FILE, SITE_FILE, Card, node_file
+from edge.enrol.enrol import Done, take_site
 from edge.enrol.enrol import enrol as do_enrol
 from edge.enrol.error import EnrolError
 from edge.rules import RULES
@@ -35,16 +38,35 @@ def node() -> None:
     """What is done on the node's own computer."""
 
 
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder `banksman` of the card.")]
+Etc = Annotated[Path, typer.Option(metavar="DIR", help="Where the node's files are.")]
+Lang = Annotated[str, typer.Option("--lang", help="zh-CN or en; by default the card's.")]
+TerminalLang = Annotated[str, typer.Option("--lang", help="zh-CN or en; by default that of this terminal.")]
+
+
 @app.command()
-def enrol(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder `banksman` of the card.")],
-    etc: Annotated[Path, typer.Option(metavar="DIR", help="Where the node's files go.")] = ETC,
-    lang: Annotated[str, typer.Option("--lang", help="zh-CN or en; by default the card's.")] = "",
-) -> None:
+def site(folder: Folder, etc: Etc = ETC, lang: Lang = "") -> None:
+    """Take over the card's site file where this computer has none that works; then the card may lose it."""
+    _do(take_site, folder, etc, lang)
+
+
+@app.command()
+def enrol(folder: Folder, etc: Etc = ETC, lang: Lang = "") -> None:
     """Make this computer the node of its card: key, certificate, first site file; then the card is wiped of secrets."""
+    _do(do_enrol, folder, etc, lang)
+
+
+@app.command()
+def page(etc: Etc = ETC, lang: TerminalLang = "") -> None:
+    """Tell where the node's own page is found in the site's network."""
+    for line in status.network(status.addresses(), status.page_port(etc / SITE_FILE), language_of(lang)):
+        typer.echo(line)
+
+
+def _do(work: Callable[[Path, Path], Done], folder: Path, etc: Path, lang: str) -> None:
     say = catalogue(language_of(lang or _cards(folder)))
     try:
-        done = do_enrol(folder, etc)
+        done = work(folder, etc)
     except EnrolError as error:
         _tell(say, error)
         raise typer.Exit(EXIT_LATER if error.later else EXIT_REFUSED) from error
@@ -55,14 +77,11 @@ def enrol(
 
 
 @app.command()
-def password(
-    etc: Annotated[Path, typer.Option(metavar="DIR", help="Where the node's files are.")] = ETC,
-    lang: Annotated[str, typer.Option("--lang", help="zh-CN or en; by default that of this terminal.")] = "",
-) -> None:
+def password(etc: Etc = ETC, lang: TerminalLang = "") -> None:
     """Give the node's page a new password, which is told once, here. The node starts anew with it by itself."""
     language = language_of(lang)
     say, new = deploy.text.catalogue(language), new_password()
-    path = etc / "site.yaml"
+    path = etc / SITE_FILE
     try:
         save_password(path, new, RULES, language)
     except SiteFileError as error:

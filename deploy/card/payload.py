@@ -23,12 +23,15 @@ from deploy.card.wifi import Wifi
 
 FOLDER = "banksman"
 SUMS = "SHA256SUMS"
+WIPED_SUMS = "secret.sums"
+"""Of what `install.sh` wipes, and wiped with it: a checksum lets a password be guessed by whoever finds the card."""
 # Not imported: it needs a Linux, and a card is filled on any laptop.
 _GUARD = Path(edge.update.__file__).with_name("guard.py")
 _INSTALL = Path(__file__).with_name("install") / "install.sh"
 _SPARE = 4 << 20
 """Bytes that stay free on the boot partition, for STATUS.txt and updates of the kernel's files."""
-GO_AWAY = frozenset({"enrol.json", "node.key", "influx.token", "wifi.nmconnection", "site.yaml"})
+_SECRETS = frozenset({"enrol.json", "node.key", "influx.token", "wifi.nmconnection", "site.yaml"})
+GO_AWAY = _SECRETS | {WIPED_SUMS}
 """What `install.sh` wipes from the card; hence not in SHA256SUMS."""
 _REQUIRED = frozenset({"node.toml", "ca.pem", "site.yaml", "app.tar", "release.pub", "guard.py", "install.sh"})
 
@@ -55,7 +58,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Payload:
-    """files: below `banksman/`, by name; SHA256SUMS is among them."""
+    """files: below `banksman/`, by name; checksums are among them."""
 
     node: NodeFile
     files: Mapping[str, Content]
@@ -98,12 +101,16 @@ def build(
                 files["influx.token"] = influx
     if wifi is not None:
         files["wifi.nmconnection"] = wifi.connection()
-    return Payload(node, files | {SUMS: _sums(files)})
+    return Payload(node, files | _sums(files))
 
 
-def _sums(files: Mapping[str, Content]) -> bytes:
-    stay = sorted(set(files) - GO_AWAY - {SUMS})
-    return "".join(f"{_sha256(files[name])}  {name}\n" for name in stay).encode()
+def _sums(files: Mapping[str, Content]) -> dict[str, bytes]:
+    """The two files of checksums: those of what stays on the card, and of what does not."""
+    named = {SUMS: set(files) - GO_AWAY - {SUMS}, WIPED_SUMS: set(files) & _SECRETS}
+    return {
+        sums: "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(names)).encode()
+        for sums, names in named.items()
+    }
 
 
 def _sha256(content: Content) -> str:
@@ -170,15 +177,15 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def unpack(path: Path) -> Payload:
-    """Of NODE.zip. Files are read when they are needed, and checked by SHA256SUMS here. Raises CardError."""
+    """Of NODE.zip. Files are read when they are needed, and checked by their checksums here. Raises CardError."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.removeprefix(f"{FOLDER}/") for name in archive.namelist() if name.startswith(f"{FOLDER}/")]
         files: dict[str, Content] = {name: zipfile.Path(path, f"{FOLDER}/{name}") for name in names if name}
-        if lacking := sorted((_REQUIRED | {SUMS}) - set(files)):
+        if lacking := sorted((_REQUIRED | {SUMS, WIPED_SUMS}) - set(files)):
             raise CardError("payload.lacks", path=path, names=", ".join(lacking))
         files |= {name: _bytes(content) for name, content in files.items() if name != "app.tar"}
-        right = files[SUMS] == _sums(files)
+        right = all(files[name] == sums for name, sums in _sums(files).items())
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
         raise CardError("payload.unreadable", path=path, problem=str(error)) from error
     if not right:

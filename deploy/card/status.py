@@ -62,13 +62,18 @@ def _part(facts: Facts, now: float, language: str) -> str:
     lines = [facts.node, "", say(f"status.{facts.state}", restarts=facts.restarts)]
     if facts.said:
         lines.append(say("status.said", said=facts.said))
-    if not facts.addresses:
-        lines.append(say("status.no_network"))
-    elif facts.page is not None:
-        lines += [say("status.page", url=f"http://{address}:{facts.page}/") for address in facts.addresses]
+    lines += network(facts.addresses, facts.page, language)
     lines.append(say("status.version", version=facts.version))
     lines.append(say("status.time", time=time.strftime("%Y-%m-%d %H:%M", time.localtime(now))))
     return "".join(f"{line}\n" for line in lines)
+
+
+def network(addresses: Sequence[str], page: int | None, language: str) -> list[str]:
+    """Where the node's page is, a line each. page: its port, None where it has none for others."""
+    say = catalogue(language)
+    if not addresses:
+        return [say("status.no_network")]
+    return [] if page is None else [say("status.page", url=f"http://{address}:{page}/") for address in addresses]
 
 
 def lasting(text: str) -> str:

@@ -6,6 +6,7 @@ may still hold old blocks that it has set aside; against whoever reads those, on
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tomllib
@@ -19,6 +20,8 @@ from edge.enrol.error import EnrolError
 from edge.site.model import HTTPS, Host, Name
 
 NODE_FILE, CA_FILE, ENROL_FILE, SITE_FILE = "node.toml", "ca.pem", "enrol.json", "site.yaml"
+SUMS_FILE = "secret.sums"
+"""Checksums of what is secret, as sha256sum(1) writes them; wiped with it, for they would let passwords be guessed."""
 IDENTITY = ("node.pem", "node.key", "influx.token")
 """What the card brings in mode `key`; the last is not needed."""
 MAX_BYTES = 1024 * 1024
@@ -120,6 +123,21 @@ class Card:
         data = self.read(name)
         if data is None:
             raise EnrolError("card.missing", file=self.folder / name)
+        return data
+
+    def proven(self, name: str) -> bytes | None:
+        """A secret file as it was when the card was made; where the card has no checksums, as it is. None: not there.
+
+        Raises EnrolError.
+        """
+        data, sums = self.read(name), self.read(SUMS_FILE)
+        if sums is None:
+            return data
+        told = dict(line.split("  ")[::-1] for line in sums.decode("ascii", "replace").splitlines() if "  " in line)
+        if data is None and name in told:
+            raise EnrolError("card.missing", file=self.folder / name)
+        if data is not None and hashlib.sha256(data).hexdigest() != told.get(name):
+            raise EnrolError("card.damaged", file=name)
         return data
 
     def token(self) -> str:

@@ -10,27 +10,28 @@ import fcntl
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.enrol import first, identity
+from edge.enrol import identity
 from edge.enrol.ask import Answer, ask
 from edge.enrol.card import CA_FILE, IDENTITY, NODE_FILE, SITE_FILE, Card, NodeFile, node_file
 from edge.enrol.error import EnrolError
+from edge.enrol.files import put
 from edge.enrol.first import Bucket
+from edge.enrol.site import SiteFile
 from edge.site.disk import replace
 
 log = logging.getLogger(__name__)
 
 SECRET, PUBLIC = 0o600, 0o644
-SITE_MODE = 0o660
-"""The service's group writes it: the node's page saves zones there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What `enrol` came to. key: of the catalogue."""
+    """What `enrol` or `take_site` came to. key: of the catalogue."""
 
     key: str
     name: str
@@ -41,13 +42,30 @@ def enrol(folder: Path, etc: Path) -> Done:
     card = Card(folder)
     data = card.need(NODE_FILE)
     node = node_file(data)
+    with _locked(etc):
+        site = SiteFile(card, node, etc)
+        done = (_from_card if node.identity.mode == "key" else _by_token)(card, node, etc, site)
+        put(etc / NODE_FILE, data, 0o640)
+    return done
+
+
+def take_site(folder: Path, etc: Path) -> Done:
+    """Of these steps only what needs the card's site file, which may be wiped then. Raises EnrolError, OSError."""
+    card = Card(folder)
+    node = node_file(card.need(NODE_FILE))
+    with _locked(etc):
+        if not SiteFile(card, node, etc).exists():
+            raise EnrolError("card.missing", file=folder / SITE_FILE)
+    return Done("site_taken", node.full_name)
+
+
+@contextmanager
+def _locked(etc: Path) -> Iterator[None]:
     etc.mkdir(mode=0o770, parents=True, exist_ok=True)
     (etc / "enrol").mkdir(mode=0o700, exist_ok=True)
     with (etc / "enrol" / ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = (_from_card if node.identity.mode == "key" else _by_token)(card, node, etc)
-        _write(etc / NODE_FILE, data, 0o640)
-    return done
+        yield
 
 
 # -- by a one-time token -----------------------------------------------------------------------------------------------
@@ -90,7 +108,7 @@ class _Work:
         self._key.unlink(missing_ok=True)
 
 
-def _by_token(card: Card, node: NodeFile, etc: Path) -> Done:
+def _by_token(card: Card, node: NodeFile, etc: Path, site: SiteFile) -> Done:
     work = _Work(etc / "enrol")
     try:
         token = card.token()
@@ -104,7 +122,7 @@ def _by_token(card: Card, node: NodeFile, etc: Path) -> Done:
             raise EnrolError("card.no_token")
         work.tidy()
         return Done("already" if _wiped(card.wipe_token) else "not_wiped", node.full_name)
-    site = _SiteFile(card, node, etc)
+    site.made(None)  # what would not do is refused before anybody is asked
     if answer is None:
         key = work.key()
         csr = identity.request(key, node.full_name)
@@ -127,7 +145,7 @@ def _digest(token: str) -> str:
 # -- with the key on the card ------------------------------------------------------------------------------------------
 
 
-def _from_card(card: Card, node: NodeFile, etc: Path) -> Done:
+def _from_card(card: Card, node: NodeFile, etc: Path, site: SiteFile) -> Done:
     certificate, key, secret = map(card.identity, IDENTITY)
     if certificate is None or key is None:
         if not _complete(node, etc):
@@ -135,7 +153,7 @@ def _from_card(card: Card, node: NodeFile, etc: Path) -> Done:
         return Done("already" if _wiped(card.wipe_identity) else "not_wiped", node.full_name)
     ca = card.need(CA_FILE)
     identity.check(key, certificate, ca, node.full_name)
-    site = _SiteFile(card, node, etc)
+    site.made(None)
     _install(etc, ca, key, certificate, secret)
     server = node.server
     there = server.influx_url is not None and (etc / IDENTITY[2]).exists()
@@ -146,45 +164,12 @@ def _from_card(card: Card, node: NodeFile, etc: Path) -> Done:
 # -- both --------------------------------------------------------------------------------------------------------------
 
 
-class _SiteFile:
-    """The one that this node will have: what it has already, what the card brings, or a first one. What would not do is
-    refused before anybody is asked. Raises EnrolError."""
-
-    def __init__(self, card: Card, node: NodeFile, etc: Path) -> None:
-        self._path = etc / SITE_FILE
-        self._node = node
-        self._moved = self._path.exists() and not first.is_of(self._path.read_bytes(), node, etc)
-        there = self._path.exists() and not self._moved
-        self._data = self._path.read_bytes() if there else card.read(SITE_FILE)
-        self._made(None)
-
-    def _made(self, bucket: Bucket | None) -> bytes:
-        etc = self._path.parent
-        if self._data is None:
-            return first.first_site_file(self._node, bucket, etc)
-        return first.completed(self._data, self._node, bucket, etc)
-
-    def write(self, bucket: Bucket | None) -> None:
-        """bucket: where figures go, if there is a token for it."""
-        if self._moved:  # this box stood somewhere else before
-            self._path.replace(self._path.with_suffix(".yaml.old"))
-        _write(self._path, self._made(bucket), SITE_MODE)
-
-
 def _install(etc: Path, ca: bytes, key: bytes, certificate: bytes, influx: bytes | None) -> None:
-    _write(etc / CA_FILE, ca, PUBLIC)
+    put(etc / CA_FILE, ca, PUBLIC)
     if influx is not None:
-        _write(etc / IDENTITY[2], influx, SECRET)
-    _write(etc / IDENTITY[1], key, SECRET)
-    _write(etc / IDENTITY[0], certificate, PUBLIC)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """A file that holds it already keeps its owner, and the card its life."""
-    if not path.exists():
-        replace(path, data, mode)
-    elif path.read_bytes() != data:
-        replace(path, data)
+        put(etc / IDENTITY[2], influx, SECRET)
+    put(etc / IDENTITY[1], key, SECRET)
+    put(etc / IDENTITY[0], certificate, PUBLIC)
 
 
 def _complete(node: NodeFile, etc: Path) -> bool:

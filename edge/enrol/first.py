@@ -99,9 +99,9 @@ def completed(data: bytes, node: NodeFile, bucket: Bucket | None, folder: Path) 
     return added
 
 
-def is_of(data: bytes, node: NodeFile, folder: Path) -> bool:
-    """Whether a site file is this node's. Raises EnrolError."""
-    return _name(_parsed(data, folder, node.node.language)) == node.full_name
+def name(data: bytes, folder: Path, language: str) -> str:
+    """The node that a site file is for, as `site/node`. Raises EnrolError where it cannot be read."""
+    return _name(_parsed(data, folder, language))
 
 
 def _name(site: SiteFile) -> str:

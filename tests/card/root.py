@@ -16,8 +16,8 @@ _GROUPS = "root:x:0:\nvideo:x:44:\ndialout:x:20:\nnogroup:x:65534:\n"
 _SETUP = """
 set -e
 root=$1; shift
-for at in /usr {venv}; do mkdir -p "$root$at"; mount --rbind "$at" "$root$at"; done
 mount --bind {repo} "$root{repo}"
+for at in /usr {venv}; do mkdir -p "$root$at"; mount --rbind "$at" "$root$at"; done
 [ $1 = 0 ] || mount -t tmpfs -o size=$1m tmpfs "$root/opt"; shift
 mount -t proc proc "$root/proc"
 for at in null zero urandom random; do touch "$root/dev/$at"; mount --bind "/dev/$at" "$root/dev/$at"; done
@@ -94,9 +94,9 @@ class Root:
         """The same, killed before its command of this number, counted from 1: bash runs what is in BASH_ENV first."""
         return self._cut(f"[ $((++cut)) -lt {command} ]")
 
-    def install_until_wiped(self) -> Ran:
-        """The same, killed when the key of the Wi-Fi is overwritten on the card, and still there."""
-        return self._cut("[[ $BASH_COMMAND != rm* || ${file-} != wifi.nmconnection* ]]")
+    def install_until_wiped(self, name: str) -> Ran:
+        """The same, killed when this file is overwritten on the card, and still there."""
+        return self._cut(f"[[ $BASH_COMMAND != rm* || ${{file-}} != {name}* ]]")
 
     def _cut(self, unless: str) -> Ran:
         (self.path / "tmp/cut").write_text(f"cut=0; set -T; trap '{unless} || kill -9 $$' DEBUG\n")

@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -19,11 +20,12 @@ from broker.dispatch.database import migrate, open_engine
 from deploy.card.cards import Wanted, payload
 from deploy.card.node import Node
 from deploy.card.payload import GO_AWAY, Payload, Token, inject
+from deploy.card.status import addresses
 from deploy.card.tree import Folder
 from tests.card.builders import SECRETS, SERVER, Office
 from tests.card.images import BOOKWORM, TRIXIE, tool
 from tests.card.root import Root
-from tests.card.test_payload import stock
+from tests.card.test_payload import packed, stock
 from tests.conftest import REPO
 from tests.enrol.builders import NODE, SITE, Place
 
@@ -199,11 +201,12 @@ def test_it_may_be_cut_off_again_and_again(tmp_path: Path, office: Office, offli
     assert root.state() == offline[0].state()
 
 
-def test_it_may_be_cut_off_while_a_secret_is_wiped(root: Root, offline: tuple[Root, Payload]) -> None:
+@pytest.mark.parametrize("name", ["wifi.nmconnection", "site.yaml"])
+def test_it_may_be_cut_off_while_a_secret_is_wiped(root: Root, offline: tuple[Root, Payload], name: str) -> None:
     """What has been overwritten is not read as the secret that it was."""
     card(root, offline[1])
     root.has_program_of(offline[0])
-    assert root.install_until_wiped().code == 137
+    assert root.install_until_wiped(name).code == 137
     ran = root.install()
     assert ran.code == 0, ran.said
     assert root.state() == offline[0].state()
@@ -231,8 +234,9 @@ def _lose(tree: Folder) -> None:
     tree.remove("banksman/guard.py")
 
 
-def _spoil(tree: Folder) -> None:
-    tree.write("banksman/wifi.nmconnection", bytes(512))
+def _spoil(name: str, content: bytes = bytes(700)) -> Callable[[Folder], None]:
+    """As a card that was pulled out while it was written has it."""
+    return lambda tree: tree.write(f"banksman/{name}", content)
 
 
 def _foreign(tree: Folder) -> None:
@@ -250,20 +254,164 @@ def _foreign(tree: Folder) -> None:
         (_damage, ("Step 1 of 8", "已损坏", "ca.pem: FAILED")),
         (_lose, ("Step 1 of 8", "不完整", "guard.py")),
         (_foreign, ("Step 2 of 8", "没有有效签名", "not signed")),
-        (_spoil, ("Step 3 of 8", "Wi-Fi 文件已损坏", "Wi-Fi file on the card is damaged")),
+        (_spoil("node.toml"), ("Step 1 of 8", "重新制作这张卡", "Make the card again", "node.toml: FAILED")),
+        (_spoil("SHA256SUMS", b""), ("Step 1 of 8", "重新制作这张卡", "file SHA256SUMS on the card is damaged")),
+        (_spoil("secret.sums"), ("Step 1 of 8", "已损坏", "Make the card again", "secret.sums")),
+        (_spoil("wifi.nmconnection"), ("Step 1 of 8", "Wi-Fi 文件不完整或已损坏", "Wi-Fi file on the card is damaged")),
+        (_spoil("site.yaml"), ("Step 1 of 8", "工地文件 site.yaml 不完整或已损坏", "site.yaml, is damaged")),
+        (_spoil("enrol.json", b"{"), ("Step 1 of 8", "Make the card again", "enrol.json: FAILED")),
     ],
 )
 def test_a_card_that_is_not_right_runs_nothing_and_says_so(
-    root: Root, offline: tuple[Root, Payload], harm: Callable[[Folder], None], told: tuple[str, ...]
+    root: Root, office: Office, harm: Callable[[Folder], None], told: tuple[str, ...]
 ) -> None:
     (root.boot.parent / "other").mkdir()
-    harm(card(root, offline[1]))
+    harm(card(root, office.payload()))
     ran = root.install()
     assert ran.code == 1
     for part in (FAILED, *told):
         assert part in status(root)
     assert not root.opt("banksman/current").exists()
     assert not (root.path / "etc/banksman").exists()
+
+
+SITE_FILE = "etc/banksman/site.yaml"
+ZEROS = bytes(700)
+"""What an unsafe eject leaves of a file; tests/enrol tries other ways as well."""
+
+
+@pytest.fixture
+def half(tmp_path: Path, offline: tuple[Root, Payload]) -> Root:
+    """A box whose card was found whole, and which then lost power; the program is there already."""
+    root = Root(tmp_path / "root", disk_mb=100)
+    card(root, offline[1])
+    assert root.install().code == 1
+    assert "Step 4 of 8" in status(root)
+    root.disk_mb = 0
+    root.has_program_of(offline[0])
+    return root
+
+
+def test_a_site_file_that_is_damaged_later_is_not_installed_and_the_next_card_helps(
+    half: Root, offline: tuple[Root, Payload]
+) -> None:
+    _spoil("site.yaml", ZEROS)(Folder(half.boot))
+    assert half.install().code == 1
+    for part in ("Step 5 of 8", FAILED, "site.yaml 不完整或已损坏", "site.yaml, is damaged", "Make the card again"):
+        assert part in status(half)
+    assert not (half.path / SITE_FILE).exists()
+    inject(Folder(half.boot), offline[1])
+    ran = half.install()
+    assert ran.code == 0, ran.said
+    assert (half.path / SITE_FILE).read_bytes() == offline[1].files["site.yaml"]
+
+
+def test_a_node_file_that_is_damaged_later_is_told_as_that(half: Root) -> None:
+    _spoil("node.toml")(Folder(half.boot))
+    assert half.install().code == 1
+    for part in ("Step 1 of 8", "已损坏", "node.toml: FAILED", "Make the card again"):
+        assert part in status(half)
+
+
+def test_a_good_card_replaces_a_site_file_that_cannot_be_read(installed: Root, office: Office) -> None:
+    """The node has it from an earlier card, or from a worn one."""
+    (installed.path / SITE_FILE).write_bytes(ZEROS)
+    whole = office.payload(identity=office.key())
+    inject(Folder(installed.boot), whole)
+    ran = installed.install()
+    assert ran.code == 0, ran.said
+    assert (installed.path / SITE_FILE).read_bytes() == whole.files["site.yaml"]
+    assert (installed.path / f"{SITE_FILE}.broken").read_bytes() == ZEROS
+
+
+# -- the radio ---------------------------------------------------------------------------------------------------------
+
+STATE = "var/lib/NetworkManager/NetworkManager.state"
+NO_RADIO = "[main]\nWirelessEnabled=false\n"
+"""As pi-gen leaves it in Raspberry Pi OS Lite, which is built for no country."""
+RFKILL = "var/lib/systemd/rfkill/platform-fe300000.mmcnr:wlan"
+
+
+@pytest.fixture
+def pi(tmp_path: Path) -> Root:
+    """A system whose radio is off, too small for more than step 3."""
+    root = Root(tmp_path / "root", disk_mb=100)
+    for name, text in {STATE: NO_RADIO, RFKILL: "1\n"}.items():
+        (root.path / name).parent.mkdir(parents=True)
+        (root.path / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("state", "after"),
+    [
+        (NO_RADIO, ["[main]", "WirelessEnabled=true"]),
+        (
+            "[main]\nNetworkingEnabled=true\nWirelessEnabled=false\nWWANEnabled=false\n",
+            ["[main]", "WirelessEnabled=true", "NetworkingEnabled=true", "WWANEnabled=false"],
+        ),
+    ],
+)
+def test_a_card_with_wifi_switches_the_radio_on_for_the_next_start(
+    pi: Root, office: Office, state: str, after: list[str]
+) -> None:
+    (pi.path / STATE).write_text(state)
+    card(pi, office.payload())
+    for _ in range(2):
+        pi.install()
+        assert (pi.path / STATE).read_text().splitlines() == after
+        assert (pi.path / RFKILL).read_text() == "0\n"
+
+
+def test_a_card_without_wifi_leaves_the_radio_off(pi: Root, office: Office) -> None:
+    card(pi, office.payload(wifi=None))
+    pi.install()
+    assert ((pi.path / STATE).read_text(), (pi.path / RFKILL).read_text()) == (NO_RADIO, "1\n")
+
+
+@pytest.mark.parametrize(("answers", "state"), [("true", NO_RADIO), ("false", "[main]\nWirelessEnabled=true\n")])
+def test_a_network_manager_that_runs_is_asked_to(pi: Root, office: Office, answers: str, state: str) -> None:
+    """It keeps its file itself, unless it does not answer."""
+    card(pi, office.payload())
+    (pi.path / "run/systemd/system").mkdir(parents=True)
+    asks = "".join(
+        f'{name}() {{ echo "{name} $*" >>/tmp/asked; }}\n' for name in ("hostname", "systemctl", "iw", "rfkill")
+    )
+    (pi.path / "tmp/running").write_text(
+        f'{asks}systemd-detect-virt() {{ false; }}\nnmcli() {{ echo "nmcli $*" >>/tmp/asked; {answers}; }}\n'
+    )
+    pi.install(BASH_ENV="/tmp/running")  # noqa: S108 of the root
+    asked = (pi.path / "tmp/asked").read_text().splitlines()
+    wanted = ["iw reg set CN", "rfkill unblock wifi", "nmcli connection reload", "nmcli radio wifi on"]
+    assert [line for line in asked if line in wanted] == wanted
+    assert (pi.path / STATE).read_text() == state
+
+
+def test_a_node_file_unpacked_by_hand_has_the_kernel_told_too(pi: Root, tmp_path: Path, office: Office) -> None:
+    """The country outlives a start, and memory has limits."""
+    with zipfile.ZipFile(packed(office.payload(), tmp_path / "node.zip")) as archive:
+        archive.extractall(stock(pi.boot, TRIXIE))
+    before = (pi.boot / "cmdline.txt").read_text().split()
+    for _ in range(2):
+        pi.install()
+        line = (pi.boot / "cmdline.txt").read_text()
+        assert line.split() == [*before, "cgroup_enable=memory", "cfg80211.ieee80211_regdom=CN"]
+        assert line.count("\n") == 1
+
+
+def test_a_card_that_tells_the_kernel_is_left_as_it_is(pi: Root, office: Office) -> None:
+    before = card(pi, office.payload()).read("cmdline.txt")
+    pi.install()
+    assert (pi.boot / "cmdline.txt").read_bytes() == before
+
+
+def test_a_command_line_that_is_damaged_is_not_made_up(pi: Root, office: Office) -> None:
+    card(pi, office.payload()).write("cmdline.txt", bytes(200))
+    pi.install()
+    assert (pi.boot / "cmdline.txt").read_bytes() == bytes(200)
+
+
+# -- without and with the server ---------------------------------------------------------------------------------------
 
 
 def test_the_right_files_help_a_box_that_had_wrong_ones(root: Root, offline: tuple[Root, Payload]) -> None:
@@ -298,7 +446,34 @@ def test_without_the_server_it_works_alone_and_asks_again(
     assert (etc / "banksman/site.yaml").exists()
     assert (etc / "systemd/system/multi-user.target.wants/banksman-node.service").is_symlink()
     assert not (root.path / "var/lib/banksman/installed").exists()
-    assert (root.boot / "banksman/enrol.json").exists()
+    assert left(root) == ({"enrol.json"}, {b"the-secret-token"})
+    wifi = etc / "NetworkManager/system-connections/banksman.nmconnection"
+    before = [(path, path.read_bytes()) for path in (wifi, etc / "banksman/site.yaml")]
+    assert root.install().code == 75  # with what it has taken over
+    assert [(path, path.read_bytes()) for path, _ in before] == before
+
+
+def left(root: Root) -> tuple[set[str], set[bytes]]:
+    """Files on the card that are to go away, and secrets that whoever finds it could read."""
+    files = [path for path in root.boot.rglob("*") if path.is_file()]
+    found = {secret for path in files for secret in SECRETS if secret in path.read_bytes()}
+    return {name for path in files for name in GO_AWAY if path.name.startswith(name)}, found
+
+
+def test_a_node_that_waits_for_the_server_says_where_its_page_is(
+    root: Root, office: Office, place: Place, offline: tuple[Root, Payload]
+) -> None:
+    root.has_program_of(offline[0])
+    card(root, ordered(office, place, place.token()))
+    place.server.stop()
+    assert root.install().code == 75
+    assert "没有网络" in status(root)
+    assert "No network" in status(root)
+    assert root.install(network=True).code == 75
+    for address in addresses():
+        assert f"节点网页：http://{address}:8080/" in status(root)
+        assert f"Page of the node: http://{address}:8080/" in status(root)
+    assert "http://" in status(root)
 
 
 @pytest.fixture
@@ -365,6 +540,7 @@ def test_a_token_that_is_no_good_says_what_to_do(
     assert "制卡" in told
     assert "Make a new card for this node" in told
     assert "never-given-out" not in told
+    assert left(root)[0] == {"enrol.json"}
 
 
 # -- the hook ----------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def test_all_that_a_node_needs_is_on_the_card(boot: Path, office: Office) -> Non
     card = everything(boot / FOLDER)
     assert set(card) == {
         "node.toml", "ca.pem", "enrol.json", "site.yaml", "wifi.nmconnection", "app.tar", "release.pub", "guard.py",
-        "install.sh", "SHA256SUMS",
+        "install.sh", "SHA256SUMS", "secret.sums",
     }  # fmt: skip
     node = tomllib.loads(card["node.toml"].decode())
     assert node["node"] == {
@@ -67,12 +67,19 @@ def test_an_offline_node_brings_its_key_and_no_token(boot: Path, office: Office)
     assert "enrol.json" not in card
 
 
-def test_sums_name_everything_that_stays(boot: Path, office: Office) -> None:
-    inject(Folder(boot), office.payload())
+@pytest.mark.parametrize("offline", [False, True])
+def test_sums_name_everything_and_those_of_what_is_wiped_are_wiped(
+    boot: Path, office: Office, *, offline: bool
+) -> None:
+    inject(Folder(boot), office.payload(identity=office.key() if offline else TOKEN))
     card = everything(boot / FOLDER)
-    sums = {name: digest for digest, name in (line.split("  ") for line in card["SHA256SUMS"].decode().splitlines())}
-    stays = set(card) - GO_AWAY - {"SHA256SUMS"}
-    assert sums == {name: hashlib.sha256(card[name]).hexdigest() for name in stays}
+    for sums, names in {
+        "SHA256SUMS": set(card) - GO_AWAY - {"SHA256SUMS"},
+        "secret.sums": (set(card) & GO_AWAY) - {"secret.sums"},
+    }.items():
+        said = {name: digest for digest, name in (line.split("  ") for line in card[sums].decode().splitlines())}
+        assert said == {name: hashlib.sha256(card[name]).hexdigest() for name in names}
+    assert "secret.sums" in GO_AWAY
 
 
 def test_secrets_stand_only_in_files_that_the_node_wipes(boot: Path, office: Office) -> None:
@@ -159,12 +166,13 @@ def test_a_damaged_node_file_is_refused(tmp_path: Path, office: Office) -> None:
     whole = path.read_bytes()
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         lacking = {name: archive.read(name) for name in archive.namelist()}
-    cases = {
-        "payload.unreadable": b"no archive",
-        "payload.lacks": _zip({k: v for k, v in lacking.items() if not k.endswith("ca.pem")}),
-        "payload.damaged": _zip(lacking | {"banksman/ca.pem": b"somebody else's"}),
-    }
-    for code, data in cases.items():
+    cases = [
+        ("payload.unreadable", b"no archive"),
+        ("payload.lacks", _zip({k: v for k, v in lacking.items() if not k.endswith("ca.pem")})),
+        ("payload.damaged", _zip(lacking | {"banksman/ca.pem": b"somebody else's"})),
+        ("payload.damaged", _zip(lacking | {"banksman/site.yaml": bytes(700)})),
+    ]
+    for code, data in cases:
         path.write_bytes(data)
         with pytest.raises(CardError) as told:
             unpack(path)

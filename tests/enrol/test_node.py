@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from typer.testing import CliRunner
 
 from broker.pki import names
 from broker.pki.authority import Pki, Reason
+from deploy.card.status import addresses
+from deploy.node import app
 from edge.rules import RULES
 from edge.site.load import check, load, missing_files
 from tests.enrol.builders import NAME, NODE, SITE, Box, Card, Place
@@ -311,6 +315,128 @@ def test_zones_that_were_drawn_outlive_a_new_card(card: Card, place: Place) -> N
     card.give(place.token())
     assert card.run().exit_code == 0
     assert path.read_bytes() == before
+
+
+# -- the site file alone, before anybody is asked ----------------------------------------------------------------------
+
+WORKS = f"""\
+site: {{id: {SITE}, latitude: 39.9, longitude: 116.4}}
+node: {{id: {NODE}}}
+cameras: [{{id: gate, source: {{type: usb}}}}]
+"""
+DRAWN = f"{WORKS}# drawn\n"
+UNREADABLE = ["", "\0" * 700, "site:\n  id: nor"]
+
+
+@pytest.fixture
+def bare(tmp_path: Path, place: Place) -> Card:
+    """A card with a site file and its checksum, for a box that has nothing."""
+    card = Card(tmp_path, place)
+    bring(card, WORKS)
+    card.etc.mkdir()
+    return card
+
+
+def bring(card: Card, text: str) -> None:
+    card.write("site.yaml", text)
+    card.write("secret.sums", f"{hashlib.sha256(text.encode()).hexdigest()}  site.yaml\n")
+
+
+def take(card: Card) -> tuple[int, str]:
+    """`banksman node site`."""
+    result = CliRunner().invoke(app, ["site", str(card.folder), "--etc", str(card.etc)])
+    return result.exit_code, result.output
+
+
+def test_the_site_file_is_taken_over_before_the_server_is_asked(bare: Card) -> None:
+    for _ in range(2):
+        assert take(bare) == (0, f"The site file of {NAME} is taken over from the card.\n")
+        assert bare.file("site.yaml").decode() == WORKS
+        assert mode(bare.etc / "site.yaml") == 0o660
+    (bare.folder / "site.yaml").unlink()
+    (bare.folder / "secret.sums").unlink()
+    assert take(bare)[0] == 0
+
+
+@pytest.mark.parametrize("content", [*UNREADABLE, f"{WORKS} ", None])
+def test_a_site_file_that_is_not_what_was_written_is_not_taken_over(bare: Card, content: str | None) -> None:
+    (bare.folder / "site.yaml").unlink()
+    if content is not None:
+        bare.write("site.yaml", content)
+    code, told = take(bare)
+    assert code == 4
+    assert "site.yaml" in told
+    assert "Make the card again" in told
+    assert not (bare.etc / "site.yaml").exists()
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_one_that_no_checksum_belongs_to_has_to_be_readable(bare: Card, content: str) -> None:
+    (bare.folder / "secret.sums").unlink()
+    bare.write("site.yaml", content)
+    assert take(bare)[0] == 4
+    assert not (bare.etc / "site.yaml").exists()
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_one_that_cannot_be_read_gives_way_and_stays_beside(bare: Card, content: str) -> None:
+    (bare.etc / "site.yaml").write_text(content)
+    assert take(bare)[0] == 0
+    assert bare.file("site.yaml").decode() == WORKS
+    assert bare.file("site.yaml.broken").decode() == content
+
+
+def test_the_last_good_one_comes_before_the_card_s(bare: Card) -> None:
+    """What was drawn on the page is in it."""
+    (bare.etc / "site.yaml").write_text("\0" * 700)
+    (bare.etc / ".site.yaml.last-good").write_text(DRAWN)
+    for _ in range(2):
+        assert take(bare)[0] == 0
+        assert bare.file("site.yaml").decode() == DRAWN
+        (bare.etc / "site.yaml").unlink()  # as a power cut leaves it
+
+
+def test_one_that_cannot_be_read_stays_where_the_card_has_no_better(bare: Card) -> None:
+    (bare.etc / "site.yaml").write_text("site: [")
+    bare.write("site.yaml", "")
+    assert take(bare)[0] == 4
+    assert bare.file("site.yaml").decode() == "site: ["
+
+
+@pytest.mark.parametrize("content", ["", DRAWN, WORKS])
+def test_one_that_works_is_never_written_over(bare: Card, content: str) -> None:
+    (bare.etc / "site.yaml").write_text(DRAWN)
+    bring(bare, WORKS)
+    bare.write("site.yaml", content)
+    assert take(bare)[0] == 0
+    assert bare.file("site.yaml").decode() == DRAWN
+    assert not (bare.etc / "site.yaml.broken").exists()
+
+
+def test_a_box_that_is_moved_keeps_its_own_until_it_has_its_new_name(bare: Card, place: Place) -> None:
+    """The card is wiped of the new one at once."""
+    before = ELSEWHERE.replace("id: a,", "id: old,")
+    (bare.etc / "site.yaml").write_text(before)
+    assert take(bare)[0] == 0
+    assert bare.file("site.yaml").decode() == before
+    (bare.folder / "site.yaml").write_bytes(bytes(300))  # half wiped
+    assert take(bare)[0] == 0
+    (bare.folder / "site.yaml").unlink()
+    (bare.folder / "secret.sums").unlink()
+    bare.give(place.token())
+    assert bare.run().exit_code == 0
+    assert bare.file("site.yaml").decode().startswith(WORKS)
+    assert bare.file("site.yaml.old").decode() == before
+    assert [path.name for path in (bare.etc / "enrol").iterdir() if "site" in path.name] == []
+
+
+def test_the_address_of_the_page_is_told_in_both_languages(bare: Card) -> None:
+    (bare.etc / "site.yaml").write_text(f'{WORKS}page: {{host: 0.0.0.0, password: "12345678"}}\n')
+    for language, said in (("en", "Page of the node"), ("zh-CN", "节点网页")):
+        told = CliRunner().invoke(app, ["page", "--etc", str(bare.etc), "--lang", language]).output
+        for address in addresses():
+            assert f"http://{address}:8080/" in told
+        assert said in told
 
 
 # -- site files that the card brings -----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ UNITS = sorted(p.name for p in (ETC / "systemd" / "system").iterdir() if p.suffi
 MOST_EXPOSED = 20
 """Tenths of the exposure that `systemd-analyze security` finds."""
 UNPACKED = REPO / ".cache" / "systemd"
+INSTALL = REPO / "deploy" / "card" / "install" / "install.sh"
 
 
 class Systemd:
@@ -53,6 +54,15 @@ class Systemd:
         return self.run("security", "--offline=yes", f"--threshold={most}", f"--root={self.root}", unit)
 
 
+def stand_ins(root: Path, unit: Path) -> None:
+    """The programs that a unit starts have to be there."""
+    for program in re.findall(r"(?m)^Exec\w+=[+!:@-]*/(\S+)", unit.read_text()):
+        stand_in = root / program
+        stand_in.parent.mkdir(parents=True, exist_ok=True)
+        stand_in.write_text("#!/bin/sh\n")
+        stand_in.chmod(0o755)
+
+
 @pytest.fixture
 def systemd(tmp_path: Path) -> Systemd:
     root = tmp_path / "root"
@@ -64,12 +74,7 @@ def systemd(tmp_path: Path) -> Systemd:
     (root / "usr/lib/systemd").mkdir(parents=True)
     (root / "usr/lib/systemd/system").symlink_to(debian)
     for unit in UNITS:
-        for line in (ETC / "systemd" / "system" / unit).read_text().splitlines():
-            if program := re.match(r"Exec\w+=[+!:@-]*(/\S+)", line):
-                stand_in = root / program[1][1:]
-                stand_in.parent.mkdir(parents=True, exist_ok=True)
-                stand_in.write_text("#!/bin/sh\n")
-                stand_in.chmod(0o755)
+        stand_ins(root, ETC / "systemd" / "system" / unit)
     systemd = Systemd(root)
     need(systemd.version() >= 254, "systemd-analyze of systemd 254 or newer is not here (sh tests/tools.sh)")
     return systemd
@@ -78,6 +83,28 @@ def systemd(tmp_path: Path) -> Systemd:
 @pytest.mark.parametrize("unit", UNITS)
 def test_systemd_understands_every_line(systemd: Systemd, unit: str) -> None:
     assert systemd.verify(unit) == ""
+
+
+def test_systemd_understands_the_service_that_makes_a_node(systemd: Systemd) -> None:
+    """The one that install.sh writes."""
+    (text,) = re.findall(r"<<UNIT\n(.*?\n)UNIT\n", INSTALL.read_text(), re.DOTALL)
+    unit = systemd.root / "etc/systemd/system/banksman-install.service"
+    unit.write_text(text.replace("$here", "/boot/firmware/banksman"))
+    stand_ins(systemd.root, unit)
+    assert systemd.verify(unit.name) == ""
+    unit.write_text(unit.read_text().replace("RestartForceExitStatus=75", "RestartForceExitStatus=soon"))
+    assert "soon" in systemd.verify(unit.name)
+
+
+def test_the_watchdog_is_ours_whatever_the_system_brings(systemd: Systemd) -> None:
+    """Drop-ins of all folders are read in the order of their names, and the last one counts."""
+    for name in ("40-rpi-enable-watchdog.conf", "70-rpi-enable-watchdog.conf"):
+        own = systemd.root / "usr/lib/systemd/system.conf.d" / name
+        own.parent.mkdir(exist_ok=True)
+        own.write_text("[Manager]\nRuntimeWatchdogSec=1min\n")
+    (systemd.root / "etc/systemd/system.conf").write_text("[Manager]\n")
+    told = systemd.run("cat-config", f"--root={systemd.root}", "systemd/system.conf").stdout
+    assert re.findall(r"(?m)^RuntimeWatchdogSec=(.*)", told) == ["1min", "1min", "14"], told
 
 
 @pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.endswith(".service")])

@@ -21,8 +21,9 @@ least_mb=900 # free on the disk: the program, unpacked and packed, and some air
 
 # What is on this card, as installed holds it: a card that was filled anew is worked through anew.
 this_card() { sha256sum <"$here/SHA256SUMS"; }
-# What is secret, and therefore wiped. It differs from card to card and is not in SHA256SUMS.
-secrets=(enrol.json node.key influx.token wifi.nmconnection site.yaml)
+# What is secret, and therefore wiped. It differs from card to card and is not in SHA256SUMS; its own checksums are wiped
+# with it, for whoever finds the card could try passwords on them.
+secrets=(enrol.json node.key influx.token wifi.nmconnection site.yaml secret.sums)
 done_already() {
     local file
     [ "$(cat "$var/installed" 2>/dev/null)" = "$(this_card)" ] || return 1
@@ -55,6 +56,18 @@ setting() {
 import sys, tomllib
 with open(sys.argv[1], "rb") as file:
     print(tomllib.load(file).get(sys.argv[2], {}).get(sys.argv[3], ""))' "$here/node.toml" "$1" "$2"
+}
+
+# Site and node for STATUS.txt, also where node.toml is what is damaged.
+names() {
+    /usr/bin/python3 -I -c '
+import sys, tomllib
+try:
+    with open(sys.argv[1], "rb") as file:
+        node = tomllib.load(file)["node"]
+    print(node["site"], node["node"])
+except (OSError, ValueError, LookupError, TypeError):
+    print("? ?")' "$here/node.toml"
 }
 
 # -- the hook -----------------------------------------------------------------------------------------------------------
@@ -154,13 +167,40 @@ unforeseen() {
 
 check_files() {
     step "检查卡上的文件" "Checking the files on the card"
-    marked files && return
-    try check_sums || give_up "卡上的文件不完整或已损坏。请重新制作这张卡；再次失败请换一张卡。" \
-        "Files on the card are missing or damaged. Make the card again; if that does not help, take another card."
+    try test -s "$here/SHA256SUMS" || damaged "卡上的校验文件 SHA256SUMS" "The file SHA256SUMS on the card"
+    if [ ! -e "$marks/card" ] || [ "$(cat "$marks/card")" != "$(this_card)" ]; then
+        rm -rf "$marks" # they are of another card
+        this_card | into "$marks/card" 600
+    fi
+    if marked files; then
+        try check_needed || damaged_file # a FAT that lost power may have lost it since
+        return
+    fi
+    try check_all || damaged_file
     mark files
 }
 
-check_sums() { (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS); }
+check_all() { (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS secret.sums); }
+# What each run reads again.
+check_needed() { (cd "$here" && grep -aE '  (node\.toml|ca\.pem)$' SHA256SUMS | sha256sum --check --strict --quiet); }
+# whole FILE: one that is secret is as it was when the card was made.
+whole() { (cd "$here" && grep -aF "  $1" secret.sums | sha256sum --check --strict --status) 2>/dev/null; }
+
+# damaged ZH EN
+damaged() {
+    give_up "$1不完整或已损坏。请重新制作这张卡；再次失败请换一张卡。" \
+        "$2 is damaged or missing. Make the card again; if that does not help, take another card."
+}
+damaged_wifi() { damaged "卡上的 Wi-Fi 文件" "The Wi-Fi file on the card"; }
+damaged_site() { damaged "卡上的工地文件 site.yaml " "The site file on the card, site.yaml,"; }
+damaged_file() {
+    case $detail in
+    *site.yaml:*) damaged_site ;;
+    *wifi.nmconnection:*) damaged_wifi ;;
+    esac
+    give_up "卡上的文件不完整或已损坏。请重新制作这张卡；再次失败请换一张卡。" \
+        "Files on the card are missing or damaged. Make the card again; if that does not help, take another card."
+}
 
 check_release() {
     step "检查程序的签名" "Checking the program's signature"
@@ -175,8 +215,7 @@ guard() { /usr/bin/python3 -I "$here/guard.py" "$@"; }
 
 prepare_system() {
     step "设置名称、时区和网络" "Setting name, time zone and network"
-    local name zone ntp country device
-    local wifi=/etc/NetworkManager/system-connections/banksman.nmconnection
+    local name zone ntp country
     name=banksman-$node
     into /etc/hostname 644 <<<"$name"
     if ! grep -q "^127\.0\.1\.1[[:space:]]$name\$" /etc/hosts; then
@@ -189,27 +228,71 @@ prepare_system() {
     fi
     ntp=$(setting server ntp)
     [ -z "$ntp" ] || printf '[Time]\nNTP=%s\n' "$ntp" | into /etc/systemd/timesyncd.conf.d/60-site.conf 644
-    if [ -e "$here/wifi.nmconnection" ]; then
-        # Not under SHA256SUMS, and a FAT that lost power may hold zeros or nothing of what was taken over before.
-        if grep -aqx '\[connection\]' "$here/wifi.nmconnection"; then
-            put "$here/wifi.nmconnection" "$wifi" 600
-        elif [ ! -e "$wifi" ]; then
-            give_up "卡上的 Wi-Fi 文件已损坏。请重新制作这张卡；再次失败请换一张卡。" \
-                "The Wi-Fi file on the card is damaged. Make the card again; if that does not help, take another card."
-        fi
-        # Raspberry Pi OS keeps the radio off until the country is known; the kernel has that from cmdline.txt.
-        for device in /var/lib/systemd/rfkill/*:wlan; do [ ! -e "$device" ] || echo 0 >"$device"; done
-    fi
-    running || return 0
-    hostname "$name"
-    try systemctl try-restart systemd-timesyncd.service avahi-daemon.service || true
     country=$(setting wifi country)
-    if [ -n "$country" ]; then
-        ! command -v iw >/dev/null || try iw reg set "$country" || true
+    tell_kernel "$country"
+    [ -z "$country" ] || take_wifi
+    if running; then
+        hostname "$name"
+        try systemctl try-restart systemd-timesyncd.service avahi-daemon.service || true
+    fi
+    [ -z "$country" ] || radio_on "$country"
+    detail=''
+}
+
+# tell_kernel COUNTRY: what the kernel has to know from the next start on. A card that was filled by `banksman card` says
+# it already, one that NODE.zip was unpacked on by hand does not.
+tell_kernel() {
+    local cmdline="${here%/*}/cmdline.txt" word lacks=''
+    local wanted=("cgroup_enable=memory") words=() kept=()
+    [ -z "$1" ] || wanted+=("cfg80211.ieee80211_regdom=$1")
+    [ ! -e "$cmdline" ] || read -ra words < <(tr -d '\0' <"$cmdline") || true
+    if [[ " ${words[*]}" != *" root="* ]]; then # not what this system was started with
+        echo "$cmdline has no root= and stays as it is" >&2
+        return
+    fi
+    for word in "${wanted[@]}"; do [[ " ${words[*]} " == *" $word "* ]] || lacks=$word; done
+    [ -n "$lacks" ] || return 0
+    for word in "${words[@]}"; do
+        [[ $word == cgroup_enable=memory || (-n $1 && $word == cfg80211.ieee80211_regdom=*) ]] || kept+=("$word")
+    done
+    into "$cmdline" 644 <<<"${kept[*]} ${wanted[*]}"
+    sync
+}
+
+take_wifi() {
+    local wifi=/etc/NetworkManager/system-connections/banksman.nmconnection
+    # A FAT that lost power may hold zeros or nothing of what was taken over before.
+    if whole wifi.nmconnection; then
+        put "$here/wifi.nmconnection" "$wifi" 600
+    elif [ ! -e "$wifi" ]; then
+        damaged_wifi
+    fi
+    spend wifi.nmconnection
+}
+
+# radio_on COUNTRY: Raspberry Pi OS keeps it off, for the kernel and for NetworkManager, until the country is known.
+radio_on() {
+    local device
+    for device in /var/lib/systemd/rfkill/*:wlan; do [ ! -e "$device" ] || echo 0 >"$device"; done
+    if running; then
+        ! command -v iw >/dev/null || try iw reg set "$1" || true
         ! command -v rfkill >/dev/null || try rfkill unblock wifi || true
         ! command -v nmcli >/dev/null || try nmcli connection reload || true
+        # A NetworkManager that runs writes its file by itself, over what anybody else has written there.
+        if command -v nmcli >/dev/null && try nmcli radio wifi on; then return; fi
     fi
-    detail=''
+    wireless_enabled
+}
+
+# NetworkManager's own switch, for its next start. Without that file it is on.
+wireless_enabled() {
+    local state=/var/lib/NetworkManager/NetworkManager.state
+    [ -e "$state" ] || return 0
+    ! grep -aqx 'WirelessEnabled=true' "$state" || return 0
+    {
+        printf '[main]\nWirelessEnabled=true\n'
+        grep -avE '^(\[main\]|WirelessEnabled=.*)$' "$state" || true
+    } | into "$state" 644
 }
 
 # Whether systemd runs this system; in a change of root it only puts files in place.
@@ -233,17 +316,34 @@ install_program() {
 
 configure() {
     step "写入配置" "Writing the configuration"
-    marked configured && return
+    marked configured || write_configuration
+    take_site
+}
+
+write_configuration() {
     local file files
+    rm -f /etc/systemd/system.conf.d/50-banksman.conf # its name before, under which another one's counted
     files=$(cd "$opt/current/units" && find . -type f -printf '%P\n')
     while IFS= read -r file; do put "$opt/current/units/$file" "/etc/$file" 644; done <<<"$files"
     try systemd-sysusers banksman.conf
     install -d -o banksman -g banksman -m 750 "$var"
     mkdir -p "$etc"
     for file in node.toml ca.pem release.pub; do put "$here/$file" "$etc/$file" 644; done
-    # What the installer has drawn on the node's page stays.
-    [ -e "$etc/site.yaml" ] || put "$here/site.yaml" "$etc/site.yaml" 660
     mark configured
+}
+
+# What the installer has drawn on the node's page stays: a site file that works is never written over.
+take_site() {
+    local code=0
+    if [ -e "$here/site.yaml" ] || [ ! -e "$etc/site.yaml" ]; then
+        try "$opt/current/bin/banksman" node site "$here" || code=$?
+        case $code in
+        0) ;;
+        4) damaged_site ;;
+        *) unforeseen "banksman node site: $code" ;;
+        esac
+    fi
+    spend site.yaml secret.sums
 }
 
 later=''
@@ -259,12 +359,20 @@ identify() {
     esac
 }
 
-# What is secret leaves the card: overwritten first, for whoever reads the card elsewhere. Before that it gets another
-# name, and has it on the disk: after a power cut in between, zeros must not be read as what they were.
 wipe() {
     step "清除卡上的密钥" "Removing secrets from the card"
-    local file
-    for file in "${secrets[@]}"; do [ ! -e "$here/$file" ] || mv -fT "$here/$file" "$here/$file.spent"; done
+    spend "${secrets[@]}"
+}
+
+# spend FILE…: what is secret, and was taken over, leaves the card: overwritten first, for whoever reads the card elsewhere.
+# Before that what was made of it is on the disk, and it gets another name, and has it on the disk: after a power cut in
+# between, zeros must not be read as what they were.
+spend() {
+    local file there=()
+    for file; do [ ! -e "$here/$file" ] || there+=("$file"); done
+    [ "${#there[@]}" != 0 ] || return 0
+    sync
+    for file in "${there[@]}"; do mv -fT "$here/$file" "$here/$file.spent"; done
     sync
     erase
 }
@@ -293,18 +401,16 @@ start() {
     try systemctl restart --no-block banksman-node.service
 }
 
+# page_of LANGUAGE: where the node's own page is found, in words
+page_of() { "$opt/current/bin/banksman" node page --lang "$1" || true; }
+
 go() {
     exec 9>/run/banksman-install.lock
     flock 9
     trap 'unforeseen "line $LINENO: $BASH_COMMAND"' ERR
     rm -f "$var/installed" # else banksman-status would write over what is told here
     erase                  # what a cut-off run left half wiped; the card may have been filled anew since
-    if [ ! -e "$marks/card" ] || [ "$(cat "$marks/card")" != "$(this_card)" ]; then
-        rm -rf "$marks" # they are of another card
-        this_card | into "$marks/card" 600
-    fi
-    site=$(setting node site)
-    node=$(setting node node)
+    read -r site node < <(names)
     check_files
     check_release
     prepare_system
@@ -316,8 +422,10 @@ go() {
         marked started || start
         mark started
         n=6 zh="取得节点证书" en="Getting the node's certificate" detail=$later
-        told waiting "还连不上工地服务器，会自动重试。节点已在工作。请检查网线或 Wi-Fi，并确认服务器已开机。" \
-            "The site server cannot be reached yet; it is tried again by itself. The node works meanwhile. Check the network cable or Wi-Fi, and that the server is on."
+        told waiting "还连不上工地服务器，会自动重试。节点已在工作。请检查网线或 Wi-Fi，并确认服务器已开机。
+$(page_of zh-CN)" \
+            "The site server cannot be reached yet; it is tried again by itself. The node works meanwhile. Check the network cable or Wi-Fi, and that the server is on.
+$(page_of en)"
         exit 75
     fi
     wipe
