@@ -128,6 +128,8 @@ def _after(facts: CaseFacts, line: Ledger) -> CaseFacts:  # noqa: PLR0911 a tabl
         case "given":
             taken = facts.assigned_at or line.at
             return replace(facts, state=CaseState.ASSIGNED, owner=line.detail["to"], assigned_at=taken)
+        case "released":
+            return _released(facts, line.at)
         case "done":
             result = line.detail["result"]
             return replace(facts, state=CaseState.RESOLVED, resolved_at=line.at, result=result, unverified=False)
@@ -144,6 +146,13 @@ def _after(facts: CaseFacts, line: Ledger) -> CaseFacts:  # noqa: PLR0911 a tabl
         case "important":
             return replace(facts, marked_important=line.detail["on"])
     return facts
+
+
+def _released(facts: CaseFacts, at: float) -> CaseFacts:
+    if facts.state != CaseState.ASSIGNED:
+        return replace(facts, owner=None)
+    state = CaseState.REOPENED if facts.reopened else CaseState.OPEN
+    return replace(facts, state=state, owner=None, assigned_at=None, review_from=at)
 
 
 def _again(facts: CaseFacts, at: float) -> CaseFacts:

@@ -21,7 +21,7 @@ from broker.dispatch.cases import DISPATCH, CaseValues, Wanted, tells_nobody
 from broker.dispatch.database import Among, Writes, look, table_of, transaction
 from broker.dispatch.jobs import Again, JobError, JobValues
 from broker.dispatch.norm import NormError
-from broker.dispatch.norm.feedback import feedback_at, feedback_due
+from broker.dispatch.norm.feedback import feedback_due
 from broker.dispatch.norm.repeat import repeats
 from broker.dispatch.norm.review import escalation
 from broker.dispatch.notify.message import About
@@ -245,13 +245,12 @@ def late_digest(engine: Engine, job: JobValues, now: float) -> None:
 
 
 def feedback(engine: Engine, job: JobValues, now: float) -> None:
-    """Tell those who heard of a case what came of it: the site's own people at once, others within the hours for it."""
+    """Tell those who heard of a case what came of it. They are the site's own people, at any hour: whoever reported it
+    from outside is told by the person who writes the answer down."""
     with transaction(engine) as session:
         case = _case(session, job)
         if case.answered_at is None:  # opened again since
             return
-        people = roster_of(session, case.site)
-        hours = feedback_at(now, people.calendar)
         told = set(
             session.scalars(
                 select(Delivery.person).where(
@@ -260,11 +259,7 @@ def feedback(engine: Engine, job: JobValues, now: float) -> None:
             )
         )
         heard = [p for p in _heard(session, case.id).ever if p not in told and p != case.owner]
-        now_too = [p for p in heard if p in people.members or hours <= now]
-        ask(session, [(case, About.FEEDBACK, now_too)], now)
-        outside = [p for p in heard if p not in people.members and hours > now]
-    if outside:
-        raise Again(hours)
+        ask(session, [(case, About.FEEDBACK, heard)], now)
 
 
 def answer_due(engine: Engine, job: JobValues, now: float) -> None:

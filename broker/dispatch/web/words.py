@@ -222,6 +222,8 @@ class Words:
         said = [str(line.detail[f]) for f in _FIELDS if line.detail.get(f)]
         if line.action in ("opened", "raised", "updated", "cleared") and line.detail.get("reason"):
             said = [self.reason(str(line.detail["reason"]))]
+        if line.action == "released":
+            said.insert(0, self.person(str(line.detail["from"])))
         to = line.detail.get("to") or line.detail.get("person")
         if to:
             said.insert(0, f"→ {self.person(str(to))}")

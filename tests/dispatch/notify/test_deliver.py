@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
-from broker.dispatch import jobs, watch
+from broker.dispatch import jobs, leaving, watch
 from broker.dispatch.cases import Answer as TellReporter
 from broker.dispatch.cases import Close, Done, FalseAlarm, Give, Take
+from broker.dispatch.database import transaction
 from broker.dispatch.notify import post
 from broker.dispatch.notify.asking import EVERY_SITE
 from broker.dispatch.tables import Contact, Membership, Node, Person, Site
@@ -83,6 +85,64 @@ def test_the_reader_s_language(yard: Yard) -> None:
     yard.event()
     yard.run(3)
     assert titles(yard, "li") == ["Warning: No hard hat, 1 person | 东门工地, pit-1"]
+
+
+# -- who has no role on the site any more ------------------------------------------------------------------------------
+
+
+def removed(yard: Yard, person: str, role: str | None = None) -> None:
+    """Of the site, or to another role, with duties and steps left behind as databases of before have them."""
+    with transaction(yard.engine) as session:
+        session.execute(delete(Membership).where(Membership.person == person))
+        if role:
+            session.add(Membership(person=person, site="east", role=role))
+
+
+@pytest.mark.parametrize("role", [None, "installer", "admin"])
+def test_who_may_take_no_case_any_more_is_not_on_duty_and_the_next_in_line_hears_at_once(
+    yard: Yard, role: str | None
+) -> None:
+    removed(yard, "li", role)
+    yard.event(severity="critical")
+    yard.run(5)
+    assert set(yard.told()) == {"chen"}
+
+
+def test_a_step_of_the_chain_who_may_take_no_case_any_more_is_passed_over(yard: Yard) -> None:
+    removed(yard, "chen")
+    yard.event()
+    yard.run(1000)
+    assert set(yard.told()) == {"li", "boss"}
+
+
+def test_what_waits_for_somebody_who_is_removed_goes_to_the_next_in_line(yard: Yard, tmp_path: Path) -> None:
+    case = yard.event(severity="critical")
+    yard.pictures[case] = tmp_path / "snapshot.jpg"
+    yard.run(0.5)
+    assert yard.deliveries(state="waiting") == [("li", "raised", "waiting", "")]
+    removed(yard, "li")
+    yard.run(5)
+    assert set(yard.told()) == {"chen"}
+    assert ("li", "raised", "dropped", "no_role") in yard.deliveries()
+
+
+def test_cases_of_who_left_are_told_to_those_on_duty_like_new_ones(yard: Yard) -> None:
+    """Without anybody pressing a button: whoever left before dispatch knew of it, or was given one while leaving."""
+    case = yard.event()
+    yard.run(10)
+    yard.do(case, Give("wang"), "li")
+    yard.run(4000)
+    yard.told()
+    leaving.give_back(yard.engine, yard.clock.now())
+    yard.run(400)
+    assert yard.told() == {}, "wang is there"
+    removed(yard, "wang")
+    leaving.give_back(yard.engine, yard.clock.now())
+    assert ("released", {"from": "wang"}) in yard.ledger(case)
+    yard.run(10)
+    assert yard.told() == {"li": [HELMET]}
+    yard.run(300)
+    assert yard.told() == {"chen": ["【升级·警告】未戴安全帽 1人｜东门工地 pit-1"]}
 
 
 # -- the life of an alarm ----------------------------------------------------------------------------------------------
@@ -327,16 +387,12 @@ def test_those_who_heard_of_a_case_are_told_what_came_of_it(yard: Yard) -> None:
     assert "处理结果：戴上了" in yard.text(yard.far.requests[-1])
 
 
-def test_an_outsider_is_told_in_the_hours_for_it(yard: Yard) -> None:
-    with yard.engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM membership WHERE person = 'chen'")
+def test_who_was_removed_meanwhile_is_not_told_what_came_of_it(yard: Yard) -> None:
     answered(yard)
-    yard.run(3600)
+    removed(yard, "chen")
+    yard.run(24 * 3600)
     assert set(yard.told()) == {"li"}
-    yard.run(10 * 3600)  # 08:10
-    assert yard.told() == {}
-    yard.run(1800)
-    assert yard.told() == {"chen": ["【已答复】未戴安全帽｜东门工地 pit-1"]}
+    assert ("chen", "feedback", "dropped", "no_role") in yard.deliveries()
 
 
 def test_at_the_end_of_a_shift_both_crews_get_the_report(yard: Yard) -> None:

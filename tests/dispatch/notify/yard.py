@@ -63,7 +63,7 @@ class Yard:
             lambda _session, *cases: next((self.pictures[c] for c in cases if c in self.pictures), None),
         )
         self.site("east", "东门工地")
-        for name, role in (("wang", "foreman"), ("li", "foreman"), ("chen", "officer"), ("boss", "admin")):
+        for name, role in (("wang", "foreman"), ("li", "foreman"), ("chen", "officer"), ("boss", "officer")):
             self.person(name, role)
         self.shift("day", 7 * 60, 19 * 60, "wang")
         self.shift("night", 19 * 60, 7 * 60, "li")
