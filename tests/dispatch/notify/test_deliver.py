@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete
+from sqlalchemy.orm import Session
 
 from broker.dispatch import jobs, leaving, watch
 from broker.dispatch.cases import Answer as TellReporter
 from broker.dispatch.cases import Close, Done, FalseAlarm, Give, Take
 from broker.dispatch.database import transaction
-from broker.dispatch.notify import post
+from broker.dispatch.notify import asking, post
 from broker.dispatch.notify.asking import EVERY_SITE
-from broker.dispatch.tables import Contact, Membership, Node, Person, Site
+from broker.dispatch.tables import Contact, Membership, Node, Person, Shift, Site
 from broker.pki import names
 from broker.pki.authority import Pki
 from broker.pki.certificates import PRIVATE
@@ -422,6 +423,49 @@ def test_after_days_of_being_down_only_the_last_shift_is_reported(yard: Yard) ->
     yard.clock.advance(3 * 86_400)
     yard.run(1)
     assert {name: len(found) for name, found in yard.told().items()} == {"li": 1, "wang": 1}
+
+
+@pytest.mark.parametrize("fails", [1, 3, 8])
+def test_a_hand_over_that_fails_is_tried_again_about_the_same_shift(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    """8: for 21 minutes, and over a look at the rosters."""
+    yard.ask("handover", EVERY_SITE, yard.clock.now())
+    yard.run(9 * 3600)
+    broken = asking._put
+
+    def put(session: Session, rows: Any, *args: Any) -> None:
+        nonlocal fails
+        broken(session, rows, *args)  # all is written, and then the connection dies
+        if rows and rows[0]["about"] == "handover" and fails:
+            fails -= 1
+            raise OSError("connection lost")
+
+    monkeypatch.setattr(asking, "_put", put)
+    yard.run(80 * 60)  # 07:25, and the shift ended at 07:00
+    yard.ask("handover", EVERY_SITE, yard.clock.now())
+    yard.run(3600)
+    titles = [title for told in yard.told().values() for title in told]
+    assert sorted(titles) == ["交接班：东门工地，night，2026-11-26 19:00 – 07:00"] * 2
+    assert fails == 0
+    yard.run(11 * 3600)
+    titles = [title for told in yard.told().values() for title in told]
+    assert sorted(titles) == ["交接班：东门工地，day，2026-11-27 07:00 – 19:00"] * 2, "the next one in its turn"
+
+
+def test_a_hand_over_asked_for_by_the_version_before_is_told(yard: Yard) -> None:
+    yard.ask("handover", "east", yard.clock.now() + 9 * 3600 + 55 * 60)  # with nothing in its body
+    yard.run(10 * 3600)
+    assert set(yard.told()) == {"li", "wang"}
+
+
+def test_a_shift_that_ends_earlier_now_is_handed_over_then(yard: Yard) -> None:
+    yard.ask("handover", EVERY_SITE, yard.clock.now())
+    yard.run(60)
+    yard.change(Shift, "night", end=6 * 60)
+    yard.run(9 * 3600)  # 06:06
+    assert set(yard.told()) == {"li", "chen"}, "nobody is on the next shift yet"
+    assert len(yard.deliveries(about="handover")) == 2
 
 
 # -- what does not arrive ----------------------------------------------------------------------------------------------
