@@ -238,7 +238,7 @@ class _Writer:
         report, crews = self.report, self.report.crews
         counts = {
             name: len(getattr(report, name))
-            for name in ("open", "important", "overdue", "to_answer", "reopened", "unverified")
+            for name in ("open", "important", "overdue", "no_result", "to_answer", "to_close", "reopened", "unverified")
         }
         lines = [
             self.text(
@@ -294,8 +294,9 @@ class _Writer:
             yield "reopened"
         if case in report.unverified:
             yield "unverified"
-        if case in report.to_answer:
-            yield "to_answer"
+        for name in ("no_result", "to_answer", "to_close"):
+            if case in getattr(report, name):
+                yield name
         if case.late:
             yield "late"
 

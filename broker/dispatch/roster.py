@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from broker.dispatch.norm import NormError
 from broker.dispatch.norm.calendar import Duty, Holiday, Shift, SiteCalendar
 from broker.dispatch.norm.repeat import QuietHours
 from broker.dispatch.norm.review import REVIEW_S, InLine, Step, in_line
+
+log = logging.getLogger(__name__)
 
 EVERYWHERE = "*"
 """Site of a membership on all sites."""
@@ -83,6 +86,29 @@ def of_admins(session: Session, site_id: str) -> Roster:
 def calendar_of(session: Session, site: tables.Site) -> SiteCalendar:
     """The calendar of a site. Raises NormError for rows that make no sense."""
     return _calendar(_rows(session, [site.id]), site.id)
+
+
+def calendars(session: Session, site_ids: Iterable[str]) -> dict[str, SiteCalendar]:
+    """Time zones, shifts and holidays of sites, without who is on duty.
+
+    Of a site whose rows make no sense its time zone alone, which is said in the log; of one that nobody entered, UTC.
+    """
+    ids = sorted(set(site_ids))
+    of = {"sites": ids}
+    session.flush()
+    sites, shifts, holidays = look(session, (_SITES, of), (_SHIFTS, of), (_HOLIDAYS, of))
+    rows = _Rows({row.id: row for row in sites}, _by_site(shifts), _by_site(holidays), {}, {}, {})
+    found = {}
+    for site_id in ids:
+        if site_id not in rows.sites:
+            found[site_id] = SiteCalendar("UTC")
+            continue
+        try:
+            found[site_id] = _calendar(rows, site_id)
+        except NormError as error:
+            log.error("site %s: its shifts cannot be used: %s", site_id, error)  # noqa: TRY400 the text says it all
+            found[site_id] = SiteCalendar(rows.sites[site_id].time_zone)
+    return found
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

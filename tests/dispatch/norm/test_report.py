@@ -329,7 +329,8 @@ def test_who_takes_over_or_why_nobody_does(
             [
                 "2026-06-01 08:00 – 20:00",
                 "received 5, closed 1, false alarms 1, reviewed after more than 5 minutes 1",
-                "open 4, important 1, overdue 1, without an answer 1, not verified 0; reopened in this shift 1",
+                "open 4, important 1, overdue 1, taken without a result 1, without an answer 1, not closed 0, not verified",
+                "No hard hat, before, since 06-01 07:00, taken, with: 李工; no result yet",
                 "Handing over: 李工",
                 "Important: go through one by one (1)",
                 "- CRITICAL: Gas beyond its limit, gas, since 06-01 11:00, done, with: 李工;",
@@ -346,6 +347,8 @@ def test_who_takes_over_or_why_nobody_does(
                 "交接班：南门",
                 "本班：收到 5 项，关闭 1 项，误报 1 项，超过 5 分钟才审核 1 项",
                 "交班：李工",
+                "已接手未出结果 1 项，待答复 1 项，待关闭 0 项，",
+                "已接手，负责人：李工；尚无处理结果",
                 "重点事项，须逐项专题交接（1）",
                 "【危急】",
                 "已处理，负责人：李工；尚未答复反映人；处理结果：",
