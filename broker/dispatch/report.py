@@ -159,7 +159,7 @@ def _again(facts: CaseFacts, at: float) -> CaseFacts:
     return replace(
         facts,
         state=CaseState.REOPENED,
-        reopened=True,
+        reopened_at=at,
         review_from=at,
         assigned_at=None,
         resolved_at=None,

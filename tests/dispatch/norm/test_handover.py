@@ -45,12 +45,19 @@ def lists_of(handed: HandoverReport) -> set[str]:
         ({"resolved_at": WITHIN + 600}, {"open", "to_answer"}),
         ({"resolved_at": WITHIN + 600, "answered_at": WITHIN + 900}, {"open", "to_close"}),
         ({"unverified": True}, {"open", "no_result", "unverified"}),
-        ({"opened_at": EARLIER, "reopened": True, "review_from": WITHIN}, {"open", "no_result", "reopened"}),
-        ({"opened_at": EARLIER, "reopened": True}, {"open", "no_result"}),  # opened again in an earlier shift
+        ({"opened_at": EARLIER, "reopened_at": WITHIN, "review_from": WITHIN}, {"open", "no_result", "reopened"}),
+        (
+            {"opened_at": EARLIER, "reopened_at": EARLIER + 60, "review_from": WITHIN},
+            {"open", "no_result"},
+        ),  # given back
+        (
+            {"opened_at": EARLIER, "reopened_at": EARLIER + 60},
+            {"open", "no_result"},
+        ),  # opened again in an earlier shift
         ({"over_at": WITHIN + 600, "false_alarm_reason": "a bucket"}, {"false_alarms"}),
         ({"opened_at": EARLIER, "over_at": EARLIER + 600, "false_alarm_reason": "a bucket"}, set()),
         (
-            {"severity": "critical", "assigned_at": None, "reopened": True, "unverified": True},
+            {"severity": "critical", "assigned_at": None, "reopened_at": WITHIN, "unverified": True},
             {"open", "important", "overdue", "reopened", "unverified"},
         ),
         ({"opened_at": END}, set()),  # the next shift's
@@ -63,8 +70,8 @@ def test_in_which_lists_a_case_stands(facts: dict[str, Any], expected: set[str])
 
 def test_a_case_opened_again_and_not_taken_counts_from_its_reopening() -> None:
     again: dict[str, Any] = {"opened_at": EARLIER, "assigned_at": None}
-    waiting = report([case(**again, review_from=END - 301, reopened=True)])
-    fresh = report([case(**again, review_from=END - 299, reopened=True)])
+    waiting = report([case(**again, review_from=END - 301, reopened_at=END - 301)])
+    fresh = report([case(**again, review_from=END - 299, reopened_at=END - 299)])
     assert (len(waiting.overdue), len(fresh.overdue)) == (1, 0)
 
 

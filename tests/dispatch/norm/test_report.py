@@ -329,7 +329,7 @@ def test_who_takes_over_or_why_nobody_does(
             [
                 "2026-06-01 08:00 – 20:00",
                 "received 5, closed 1, false alarms 1, reviewed after more than 5 minutes 1",
-                "open 4, important 1, overdue 1, taken without a result 1, without an answer 1, not closed 0, not verified",
+                "open 4, important 1, overdue 1, taken without a result 1, without an answer 1, not closed 0",
                 "No hard hat, before, since 06-01 07:00, taken, with: 李工; no result yet",
                 "Handing over: 李工",
                 "Important: go through one by one (1)",
