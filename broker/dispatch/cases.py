@@ -395,6 +395,23 @@ def mark_unverified(case: CaseValues, why: str) -> Change:
     return Change(replace(case, unverified=True), (Line(DISPATCH, "unverified", {"why": why}),))
 
 
+def release(case: CaseValues, actor: str, now: float) -> Change:
+    """Its owner left, or may take no cases of the site any more: they have it no longer.
+
+    One that was taken and has no result is open again, with its five minutes, and told as a new alarm is told. What has
+    a result keeps it, and is anybody's to answer or to close. actor: who saw to it that the owner left.
+    """
+    if case.owner is None or case.state.over:
+        return Change(case)
+    line = Line(actor, "released", {"from": case.owner})
+    after = replace(case, owner=None)
+    if case.state is not CaseState.ASSIGNED:
+        return Change(after, (line,))
+    state = CaseState.REOPENED if case.reopened else CaseState.OPEN
+    after = replace(after, state=state, assigned_at=None, review_from=now)
+    return Change(after, (line,), (_notify(after, "raised", now), _escalate(after)))
+
+
 # -- what people do ----------------------------------------------------------------------------------------------------
 
 

@@ -6,9 +6,10 @@ IMMEDIATE`): one that reads first and writes later would fail instead of waiting
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from hashlib import blake2b
 from typing import Any
 
 import psycopg
@@ -120,6 +121,28 @@ def insert(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(table)
 
 
+# -- locks that hang on no row -----------------------------------------------------------------------------------------
+
+Question = tuple[Executable, Mapping[str, Any]]
+"""A statement that is made once, as a constant of its module, and the values of its parameters."""
+_LOCK = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key").bindparams(keys=None)
+
+
+def lock_of(names: Iterable[str]) -> Question:
+    """PostgreSQL: hold these names until the transaction ends; whoever wants one of them waits.
+
+    In one order everywhere, so that nobody waits in a circle."""
+    keys = {int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True) for name in names}
+    return _LOCK, {"keys": sorted(keys)}
+
+
+def lock(session: Session, *names: str) -> None:
+    """Hold these names until the transaction ends, so that nobody else changes between our look and our write what we
+    looked at. SQLite has one writer at a time."""
+    if session.get_bind().dialect.name == "postgresql":
+        look(session, lock_of(names))
+
+
 # -- several statements in one round trip ------------------------------------------------------------------------------
 #
 # The intake stores a few events at a time and has to be quick about it, and on a busy machine each round trip waits for
@@ -145,10 +168,6 @@ def _expanded(element: Among, compiler: Any, **more: Any) -> str:
 def _any(element: Among, compiler: Any, **more: Any) -> str:
     values = bindparam(element.name, None, type_=postgresql.ARRAY(Text))
     return f"{compiler.process(element.column, **more)} = ANY({compiler.process(values, **more)})"
-
-
-Question = tuple[Executable, Mapping[str, Any]]
-"""A statement that is made once, as a constant of its module, and the values of its parameters."""
 
 
 def look(session: Session, *questions: Question) -> list[Sequence[Any]]:

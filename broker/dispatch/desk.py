@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, text
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from broker.dispatch import jobs, points
 from broker.dispatch.cases import FIELDS, Action, CaseValues, Change, Line, Mark, NotAllowed, Wanted, act
-from broker.dispatch.database import Among, Question, Writes, look, table_of
+from broker.dispatch.database import Among, Question, Writes, lock_of, look, table_of
 from broker.dispatch.ledger import next_line
 from broker.dispatch.tables import Case, CaseState, Ledger, Point
 
@@ -130,7 +129,6 @@ def locked(session: Session, *conditions: ColumnElement[bool]) -> list[CaseValue
     return [CaseValues.of(row) for row in rows]
 
 
-_LOCK = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key").bindparams(keys=None)
 _OPEN = (
     select(_CASE)
     .where(Among(_CASE.c.identity, "identities"), NOT_OVER)
@@ -148,8 +146,7 @@ def open_cases(
     """
     questions: list[Question] = [(_OPEN, {"identities": sorted(identities)}), *beside]
     if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time
-        keys = sorted({int.from_bytes(blake2b(i.encode(), digest_size=8).digest(), signed=True) for i in identities})
-        _, rows, *answers = look(session, (_LOCK, {"keys": keys}), *questions)
+        _, rows, *answers = look(session, lock_of(identities), *questions)
     else:
         rows, *answers = look(session, *questions)
     return {case.identity: case for case in map(CaseValues.of, rows)}, answers

@@ -48,11 +48,16 @@ class Retry(JobError):  # noqa: N818 the word of its handlers
 
 
 class Again(Exception):  # noqa: N818 nothing went wrong
-    """Nothing failed; the job is due again at `at`: periodic work, and work that found it is too early."""
+    """Nothing failed; the job is due again at `at`: periodic work, and work that found it is too early.
 
-    def __init__(self, at: float) -> None:
+    body: what it is about then; None: the same as now. What a job is about belongs there: `due` says only when it is
+    tried, and a failure moves it.
+    """
+
+    def __init__(self, at: float, body: Mapping[str, Any] | None = None) -> None:
         super().__init__(f"again at {at}")
         self.at = at
+        self.body = body
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +206,7 @@ def do(
         try:
             handlers[job.kind](engine, job, clock.now())
         except Again as again:
-            _put_back(engine, job, again.at, attempts=0, error=None)
+            _put_back(engine, job, again.at, attempts=0, error=None, body=again.body)
         except Retry as error:
             _failed(engine, job, clock.now(), str(error), error.at)
         except JobError as error:
@@ -267,18 +272,26 @@ def _let_go(engine: Engine, job: JobValues) -> None:
         session.execute(_JOB.update().where(_mine(job)).values(leased_until=None, attempts=job.attempts - 1))
 
 
-def _put_back(engine: Engine, job: JobValues, due: float, attempts: int, error: str | None) -> None:
+def _put_back(
+    engine: Engine,
+    job: JobValues,
+    due: float,
+    *,
+    attempts: int,
+    error: str | None,
+    body: Mapping[str, Any] | None = None,
+) -> None:
+    """What somebody asked for meanwhile stays as asked."""
+    wanted: dict[str, Any] = {"due": due} if body is None else {"due": due, "body": dict(body)}
+    as_asked = _JOB.c.asked == job.asked
     with transaction(engine, durable=False) as session:
-        session.execute(
+        put = (
             _JOB.update()
-            .where(_mine(job))
-            .values(
-                due=case((_JOB.c.asked == job.asked, due), else_=_JOB.c.due),
-                leased_until=None,
-                attempts=attempts,
-                error=error,
-            )
+            .where(_mine(job), as_asked)
+            .values(leased_until=None, attempts=attempts, error=error, **wanted)
         )
+        if not session.execute(put.returning(_JOB.c.id)).all():
+            session.execute(_JOB.update().where(_mine(job)).values(leased_until=None, attempts=attempts, error=error))
 
 
 def _failed(engine: Engine, job: JobValues, now: float, why: str, at: float | None = None) -> None:
@@ -289,7 +302,7 @@ def _failed(engine: Engine, job: JobValues, now: float, why: str, at: float | No
     log.warning("job %s %s failed, try %d: %s", job.kind, job.key, job.attempts, why)
     first, longest = BACKOFF_S
     due = now + min(first * 2 ** (job.attempts - 1), longest) if at is None else at
-    _put_back(engine, job, due, job.attempts, why[:MAX_ERROR])
+    _put_back(engine, job, due, attempts=job.attempts, error=why[:MAX_ERROR])
 
 
 def _give_up(engine: Engine, job: JobValues, now: float, tries: int, why: str) -> None:

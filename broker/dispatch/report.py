@@ -128,6 +128,8 @@ def _after(facts: CaseFacts, line: Ledger) -> CaseFacts:  # noqa: PLR0911 a tabl
         case "given":
             taken = facts.assigned_at or line.at
             return replace(facts, state=CaseState.ASSIGNED, owner=line.detail["to"], assigned_at=taken)
+        case "released":
+            return _released(facts, line.at)
         case "done":
             result = line.detail["result"]
             return replace(facts, state=CaseState.RESOLVED, resolved_at=line.at, result=result, unverified=False)
@@ -146,11 +148,18 @@ def _after(facts: CaseFacts, line: Ledger) -> CaseFacts:  # noqa: PLR0911 a tabl
     return facts
 
 
+def _released(facts: CaseFacts, at: float) -> CaseFacts:
+    if facts.state != CaseState.ASSIGNED:
+        return replace(facts, owner=None)
+    state = CaseState.REOPENED if facts.reopened else CaseState.OPEN
+    return replace(facts, state=state, owner=None, assigned_at=None, review_from=at)
+
+
 def _again(facts: CaseFacts, at: float) -> CaseFacts:
     return replace(
         facts,
         state=CaseState.REOPENED,
-        reopened=True,
+        reopened_at=at,
         review_from=at,
         assigned_at=None,
         resolved_at=None,
@@ -229,7 +238,7 @@ class _Writer:
         report, crews = self.report, self.report.crews
         counts = {
             name: len(getattr(report, name))
-            for name in ("open", "important", "overdue", "to_answer", "reopened", "unverified")
+            for name in ("open", "important", "overdue", "no_result", "to_answer", "to_close", "reopened", "unverified")
         }
         lines = [
             self.text(
@@ -285,8 +294,9 @@ class _Writer:
             yield "reopened"
         if case in report.unverified:
             yield "unverified"
-        if case in report.to_answer:
-            yield "to_answer"
+        for name in ("no_result", "to_answer", "to_close"):
+            if case in getattr(report, name):
+                yield name
         if case.late:
             yield "late"
 

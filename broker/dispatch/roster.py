@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from broker.dispatch.norm.calendar import Duty, Holiday, Shift, SiteCalendar
 from broker.dispatch.norm.repeat import QuietHours
 from broker.dispatch.norm.review import REVIEW_S, InLine, Step, in_line
 
+log = logging.getLogger(__name__)
+
 EVERYWHERE = "*"
 """Site of a membership on all sites."""
-RANK = (tables.Role.OFFICER, tables.Role.FOREMAN, tables.Role.ADMIN, tables.Role.INSTALLER)
+RANK: Sequence[tables.Role] = (tables.Role.OFFICER, tables.Role.FOREMAN, tables.Role.ADMIN, tables.Role.INSTALLER)
 """Who of a site is asked first where nothing else says it."""
 
 
@@ -40,10 +43,11 @@ class Roster:
 
 
 def read(session: Session, site_id: str) -> Roster:
-    """The roster of a site; people who are not active any more are left out.
+    """The roster of a site. Duties and steps count only for people who are active and may take a case there: whoever
+    left, or has another role now, would get alarms whose link opens nothing.
 
-    A site without a chain has one step: all its members, when the five minutes are over. Raises LookupError for a site
-    that is not known, NormError for rows that make no sense.
+    A site whose chain has nobody in it has one step: all its members, when the five minutes are over. Raises
+    LookupError for a site that is not known, NormError for rows that make no sense.
     """
     found = read_all(session, [site_id])[site_id]
     if isinstance(found, Roster):
@@ -84,6 +88,29 @@ def calendar_of(session: Session, site: tables.Site) -> SiteCalendar:
     return _calendar(_rows(session, [site.id]), site.id)
 
 
+def calendars(session: Session, site_ids: Iterable[str]) -> dict[str, SiteCalendar]:
+    """Time zones, shifts and holidays of sites, without who is on duty.
+
+    Of a site whose rows make no sense its time zone alone, which is said in the log; of one that nobody entered, UTC.
+    """
+    ids = sorted(set(site_ids))
+    of = {"sites": ids}
+    session.flush()
+    sites, shifts, holidays = look(session, (_SITES, of), (_SHIFTS, of), (_HOLIDAYS, of))
+    rows = _Rows({row.id: row for row in sites}, _by_site(shifts), _by_site(holidays), {}, {}, {})
+    found = {}
+    for site_id in ids:
+        if site_id not in rows.sites:
+            found[site_id] = SiteCalendar("UTC")
+            continue
+        try:
+            found[site_id] = _calendar(rows, site_id)
+        except NormError as error:
+            log.error("site %s: its shifts cannot be used: %s", site_id, error)  # noqa: TRY400 the text says it all
+            found[site_id] = SiteCalendar(rows.sites[site_id].time_zone)
+    return found
+
+
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 _SITE, _SHIFT, _DUTY, _HOLIDAY = (table_of(t) for t in (tables.Site, tables.Shift, tables.Duty, tables.Holiday))
@@ -98,8 +125,7 @@ _DUTIES = (
     select(_SHIFT.c.site, _DUTY)
     .select_from(_DUTY)
     .join(_SHIFT, _SHIFT.c.id == _DUTY.c.shift)
-    .join(_PERSON, _PERSON.c.id == _DUTY.c.person)
-    .where(Among(_SHIFT.c.site, "sites"), _PERSON.c.active)
+    .where(Among(_SHIFT.c.site, "sites"))
     .order_by(_DUTY.c.id)
 )
 _MEMBERS = (
@@ -108,8 +134,7 @@ _MEMBERS = (
     .where(Among(_MEMBER.c.site, "sites_and_all"), _PERSON.c.active)
 )
 _STEPS = (
-    select(_STEP.c.site, _STEP.c.after_s, _STEP.c.person, _STEP.c.role, _PERSON.c.active)
-    .outerjoin(_PERSON, _PERSON.c.id == _STEP.c.person)
+    select(_STEP.c.site, _STEP.c.after_s, _STEP.c.person, _STEP.c.role)
     .where(Among(_STEP.c.site, "sites"))
     .order_by(_STEP.c.after_s, _STEP.c.id)
 )
@@ -156,9 +181,10 @@ def _roster(rows: _Rows, site_id: str) -> Roster:
         raise LookupError(f"site {site_id!r} is not known")
     members = _members(rows, site_id)
     everybody = tuple(dict.fromkeys(person for role in RANK for person in members.get(role, ())))
+    chain = _chain(rows, site_id, members)
     return Roster(
         calendar=_calendar(rows, site_id),
-        chain=_chain(rows, site_id, members) or (Step(int(REVIEW_S), everybody),),
+        chain=chain if any(step.people for step in chain) else (Step(int(REVIEW_S), everybody),),
         members=everybody,
         quiet=_quiet(site),
         repeat_min=tuple(site.repeat_min),
@@ -166,6 +192,7 @@ def _roster(rows: _Rows, site_id: str) -> Roster:
 
 
 def _calendar(rows: _Rows, site_id: str) -> SiteCalendar:
+    acting = _acting(_members(rows, site_id))
     return SiteCalendar(
         zone=rows.sites[site_id].time_zone,
         shifts=tuple(
@@ -185,6 +212,7 @@ def _calendar(rows: _Rows, site_id: str) -> SiteCalendar:
                 to_day=None if d.to_day is None else _day(d.to_day, NormError.DUTY, f"duty of {d.person}"),
             )
             for d in rows.duties.get(site_id, ())
+            if d.person in acting
         ),
     )
 
@@ -204,13 +232,17 @@ def _members(rows: _Rows, site_id: str) -> dict[str, tuple[str, ...]]:
     return {role: tuple(sorted(people, key=people.__getitem__)) for role, people in found.items()}
 
 
+def _acting(members: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    """Those of them who may take a case."""
+    return frozenset(person for role in RANK if role.acts for person in members.get(role, ()))
+
+
 def _chain(rows: _Rows, site_id: str, members: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
-    return tuple(
-        Step(step.after_s, members.get(step.role, ()), step.role)
-        if step.role
-        else Step(step.after_s, (step.person,) if step.active and step.person else ())
-        for step in rows.steps.get(site_id, ())
-    )
+    acting = _acting(members)
+    steps = [
+        (s.after_s, members.get(s.role, ()) if s.role else (s.person,), s.role) for s in rows.steps.get(site_id, ())
+    ]
+    return tuple(Step(after_s, tuple(p for p in people if p in acting), role) for after_s, people, role in steps)
 
 
 def _quiet(site: Any) -> QuietHours | None:

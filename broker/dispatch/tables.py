@@ -74,6 +74,11 @@ class Role(StrEnum):
     INSTALLER = "installer"
     ADMIN = "admin"
 
+    @property
+    def acts(self) -> bool:
+        """Whether it may take a case: only then somebody can be on duty, in a chain, or own one."""
+        return self in {Role.FOREMAN, Role.OFFICER}
+
 
 # -- sites, people, shifts ---------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from broker.dispatch import influx, intake, ledger, metrics, publish, watch
+from broker.dispatch import influx, intake, leaving, ledger, metrics, publish, watch
 from broker.dispatch.clock import Clock
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.enrol.office import Office
@@ -51,6 +51,7 @@ def housekeeping(settings: Settings, engine: Engine) -> dict[str, Periodic]:
     tasks = {
         "ledger_day": Periodic(600.0, lambda now: _close_yesterday(engine, now)),
         "retention": Periodic(3600.0, lambda now: _expire(engine, store, now)),
+        "given_back": Periodic(300.0, lambda now: leaving.give_back(engine, now)),
     }
     if (pki := settings.pki) is not None:
         tasks["certificates"] = Periodic(3600.0, lambda now: watch.certificates(engine, now, pki))

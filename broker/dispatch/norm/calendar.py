@@ -260,6 +260,16 @@ class SiteCalendar:
             return GapReason.NO_SHIFT
         return None if any(self.people(s, rule) for s in running) else GapReason.NOBODY_ON_SHIFT
 
+    def unmanned(self, at: float) -> tuple[Shift, ...]:
+        """The shifts that, when they run at `at` or else start next, have nobody for a rule that nobody is named for.
+        For the roster's page."""
+        following: dict[str, ShiftAt] = {}
+        for s in self.upcoming(at):
+            following.setdefault(s.shift.id, s)
+            if len(following) == len(self.shifts):
+                break
+        return tuple(s.shift for s in following.values() if not self.people(s, rule=""))
+
     def gaps(self, start: float, end: float) -> tuple[Gap, ...]:
         """The gaps from `start` until before `end`, for a rule that nobody is named for. For the roster's page."""
         edges = [start]

@@ -8,6 +8,7 @@ Holidays change nothing. The clauses speak of the next day, not of the next work
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from math import inf, nextafter
 
@@ -37,6 +38,26 @@ def feedback_due(ready_at: float, calendar: SiteCalendar) -> float:
     at = feedback_at(ready_at, calendar)
     day = calendar.local(at).date()
     return calendar.instant(day if at > ready_at else day + timedelta(days=1), EVENING_DUE)
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How it stands with telling somebody outside. open: they may be told now. at: the first moment from now on at
+    which they may. due: by when they are to be told."""
+
+    open: bool
+    at: float
+    due: float
+
+
+def telling(ready_at: float, now: float, calendar: SiteCalendar) -> Telling:
+    """For who wants to call now about something that was ready at `ready_at`."""
+    return Telling(within_hours(now, calendar), feedback_at(now, calendar), feedback_due(ready_at, calendar))
+
+
+def within_hours(at: float, calendar: SiteCalendar) -> bool:
+    """Whether somebody outside may be told at `at`."""
+    return feedback_at(at, calendar) <= at
 
 
 def overdue_before(now: float, calendar: SiteCalendar) -> float:

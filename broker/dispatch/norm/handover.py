@@ -19,7 +19,7 @@ class CaseFacts:
     """A case as far as a hand-over needs it, at the shift's end.
 
     where: its place, or where it has none its source or node. owner: the name of who has it. review_from: receipt, or
-    the last reopening. over_at: closed or a false alarm, None while neither.
+    the last reopening, or when it was given back. over_at: closed or a false alarm, None while neither.
     """
 
     id: str
@@ -35,12 +35,16 @@ class CaseFacts:
     resolved_at: float | None
     answered_at: float | None
     over_at: float | None
-    reopened: bool = False
+    reopened_at: float | None = None
     false_alarm_reason: str | None = None
     result: str | None = None
     marked_important: bool = False
     unverified: bool = False
     late: bool = False
+
+    @property
+    def reopened(self) -> bool:
+        return self.reopened_at is not None
 
     @property
     def important(self) -> bool:
@@ -76,7 +80,8 @@ class HandoverReport:
     """A shift's hand-over. A case may stand in more than one list; `open` holds all that are handed over.
 
     site: its name. important: of the open ones, to be gone through one by one. overdue: nobody took it within five
-    minutes. to_answer: it has a result, but whoever reported it is not told. reopened, false_alarms: within the shift.
+    minutes. no_result: somebody took it, and it has none yet. to_answer: it has a result, but whoever reported it is
+    not told. to_close: it was answered, but is not closed. reopened, false_alarms: within the shift.
     reviewed_late: how many were reviewed within the shift, but after more than five minutes.
     """
 
@@ -90,7 +95,9 @@ class HandoverReport:
     important: tuple[CaseFacts, ...]
     open: tuple[CaseFacts, ...]
     overdue: tuple[CaseFacts, ...]
+    no_result: tuple[CaseFacts, ...]
     to_answer: tuple[CaseFacts, ...]
+    to_close: tuple[CaseFacts, ...]
     reopened: tuple[CaseFacts, ...]
     false_alarms: tuple[CaseFacts, ...]
     unverified: tuple[CaseFacts, ...]
@@ -136,8 +143,10 @@ def hand_over(
         important=those(lambda c: is_open(c) and c.important),
         open=those(is_open),
         overdue=those(lambda c: is_open(c) and overdue(c.review_from, c.assigned_at, until)),
+        no_result=those(lambda c: is_open(c) and c.assigned_at is not None and c.resolved_at is None),
+        to_close=those(lambda c: is_open(c) and c.answered_at is not None),
         to_answer=those(lambda c: is_open(c) and c.resolved_at is not None and c.answered_at is None),
-        reopened=those(lambda c: c.reopened and within(c.review_from)),
+        reopened=those(lambda c: within(c.reopened_at)),
         false_alarms=those(lambda c: within(c.over_at) and c.false_alarm_reason is not None),
         unverified=those(lambda c: is_open(c) and c.unverified),
         silent_nodes=tuple(sorted(silent, key=lambda n: (n.heard_at, n.id))),

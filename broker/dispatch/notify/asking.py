@@ -7,9 +7,9 @@ carries what waits there.
 from __future__ import annotations
 
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from math import ceil, inf
 from typing import Any
 
 from sqlalchemy import Engine, exists, func, literal, select
@@ -21,13 +21,13 @@ from broker.dispatch.cases import DISPATCH, CaseValues, Wanted, tells_nobody
 from broker.dispatch.database import Among, Writes, look, table_of, transaction
 from broker.dispatch.jobs import Again, JobError, JobValues
 from broker.dispatch.norm import NormError
-from broker.dispatch.norm.feedback import feedback_at, feedback_due
+from broker.dispatch.norm.feedback import feedback_due
 from broker.dispatch.norm.repeat import repeats
 from broker.dispatch.norm.review import escalation
 from broker.dispatch.notify.message import About
 from broker.dispatch.notify.plan import RAISING, State
 from broker.dispatch.roster import Roster
-from broker.dispatch.tables import AlarmState, Case, CaseState, Delivery, Event, Site
+from broker.dispatch.tables import AlarmState, Case, CaseState, Delivery, Event, Job, Site
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def _put(session: Session, rows: Sequence[_Row], now: float, beside: Iterable[Wa
 
 
 def _wake(people: Iterable[str], now: float) -> list[Wanted]:
-    due = math.ceil(now / TOGETHER_S) * TOGETHER_S
+    due = ceil(now / TOGETHER_S) * TOGETHER_S
     return [Wanted("notify", f"to:{person}", due, {"person": person}) for person in people]
 
 
@@ -245,13 +245,12 @@ def late_digest(engine: Engine, job: JobValues, now: float) -> None:
 
 
 def feedback(engine: Engine, job: JobValues, now: float) -> None:
-    """Tell those who heard of a case what came of it: the site's own people at once, others within the hours for it."""
+    """Tell those who heard of a case what came of it. They are the site's own people, at any hour: whoever reported it
+    from outside is told by the person who writes the answer down."""
     with transaction(engine) as session:
         case = _case(session, job)
         if case.answered_at is None:  # opened again since
             return
-        people = roster_of(session, case.site)
-        hours = feedback_at(now, people.calendar)
         told = set(
             session.scalars(
                 select(Delivery.person).where(
@@ -260,11 +259,7 @@ def feedback(engine: Engine, job: JobValues, now: float) -> None:
             )
         )
         heard = [p for p in _heard(session, case.id).ever if p not in told and p != case.owner]
-        now_too = [p for p in heard if p in people.members or hours <= now]
-        ask(session, [(case, About.FEEDBACK, now_too)], now)
-        outside = [p for p in heard if p not in people.members and hours > now]
-    if outside:
-        raise Again(hours)
+        ask(session, [(case, About.FEEDBACK, heard)], now)
 
 
 def answer_due(engine: Engine, job: JobValues, now: float) -> None:
@@ -293,7 +288,8 @@ ROSTER_LOOK_S = 3600.0
 def handover(engine: Engine, job: JobValues, now: float) -> None:
     """Tell the shift that ended and the one that follows what is handed over. key: the site, or `EVERY_SITE`.
 
-    Of several shifts that ended while dispatch was down only the last is told; the pages have the others.
+    `end` of the body says which shift: a job that failed is tried again at another time, and about the same one. Of
+    several shifts that ended while dispatch was down only the last is told; the pages have the others.
     """
     if job.key == EVERY_SITE:
         _look_at_rosters(engine, now)
@@ -301,7 +297,7 @@ def handover(engine: Engine, job: JobValues, now: float) -> None:
     with transaction(engine) as session:
         people = roster_of(session, job.key)
         calendar = people.calendar
-        ended, after = None, calendar.next_ending(job.due - 1.0)
+        ended, after = None, calendar.next_ending(float(job.body.get("end", job.due)) - 1.0)  # it once was `due` alone
         while after and after[0].end <= now:
             ended, after = after, calendar.next_ending(after[0].end)
         if ended is not None:
@@ -310,19 +306,26 @@ def handover(engine: Engine, job: JobValues, now: float) -> None:
             incoming = [p for shift in calendar.running(at) for p in calendar.people(shift)]
             told = dict.fromkeys([*outgoing, *(incoming or people.in_line(at, "").people)])
             _put(session, [_row(job.key, person, About.HANDOVER, at) for person in told], now)
-    again(shift.end for shift in after)
+    if after:
+        raise Again(after[0].end, {"end": after[0].end})
 
 
 def _look_at_rosters(engine: Engine, now: float) -> None:
+    """One job a site, for the shift that ends next. One that waits for an earlier end is left alone: its report is due,
+    or is being tried again."""
     with transaction(engine) as session:
+        waiting = {
+            job.key: float(job.body.get("end", job.due))
+            for job in session.scalars(select(Job).where(Job.kind == "handover", Job.given_up_at.is_(None)))
+        }
         for site in session.scalars(select(Site.id).order_by(Site.id)).all():
             try:
                 following = roster.read(session, site).calendar.next_ending(now)
             except NormError as error:
                 log.warning("site %s: no hand-over: %s", site, error)
                 continue
-            if following:
-                jobs.add(session, "handover", site, following[0].end, {})
+            if following and following[0].end < waiting.get(site, inf):
+                jobs.add(session, "handover", site, following[0].end, {"end": following[0].end})
 
 
 class Heard:

@@ -21,15 +21,15 @@ from broker.dispatch.norm.review import Found, review_due
 from broker.dispatch.notify.message import MAX_ITEMS, SEVERITIES, About, Block, Item, Message, Section, Sheet, words
 from broker.dispatch.notify.plan import RAISING, STORM_WINDOW_S, Dropped, Parcel, Plan, State, Waiting, plan
 from broker.dispatch.notify.words import harmless
-from broker.dispatch.roster import Roster
-from broker.dispatch.tables import AlarmState, Audit, Case, CaseState, Delivery, Event, Node, Person, Site
+from broker.dispatch.roster import EVERYWHERE, Roster
+from broker.dispatch.tables import AlarmState, Audit, Case, CaseState, Delivery, Event, Membership, Node, Person, Site
 from broker.dispatch.text import LANGUAGES, catalogue
 
 log = logging.getLogger(__name__)
 
 UNKNOWN_STORM = 20
 """Messages in ten minutes about a site that nobody has entered; as for others by default."""
-_DELIVERY, _CASE = table_of(Delivery), table_of(Case)
+_DELIVERY, _CASE, _MEMBER = table_of(Delivery), table_of(Case), table_of(Membership)
 _WAITING = (
     select(
         *(_DELIVERY.c[name] for name in ("id", "case", "site", "about", "at")),
@@ -51,6 +51,7 @@ _TOLD = (
     .order_by(_DELIVERY.c.at, _DELIVERY.c.id)
 )
 """What a person was told of these cases: by their index, for in a storm a person's own rows are many."""
+_ROLES = select(_MEMBER.c.site).where(_MEMBER.c.person == bindparam("person", None, type_=String))
 _CALM = {About.CLEARED, About.FEEDBACK}
 _OWN_HEADING = _CALM | {About.UNANSWERED, About.ESCALATION, About.REPEAT, About.REOPENED}
 
@@ -102,8 +103,9 @@ class Desk:
 
     def letters(self) -> tuple[list[Letter], Plan]:
         """What goes now, and the whole plan of it."""
-        found = plan([self._waiting(row) for row in self._rows], self._sent_at(), self._storm(), self.now)
-        written, drop = [], dict(found.drop)
+        rows, foreign = self._post
+        found = plan([self._waiting(row) for row in rows], self._sent_at(), self._storm(), self.now)
+        written, drop = [], {**found.drop, **{row.id: Dropped.NO_ROLE for row in foreign}}
         for parcel in found.send:
             letter = str(uuid7())
             sheet = self._sheet(parcel, letter)
@@ -116,10 +118,23 @@ class Desk:
     # -- what waits ----------------------------------------------------------------------------------------------------
 
     @cached_property
+    def _post(self) -> tuple[Sequence[Any], Sequence[Any]]:
+        """What waits, and what waits of sites where the reader has no role: that is none of theirs any more, with its
+        pictures. Nothing below asks the database row by row."""
+        me = {"person": self.reader.id}
+        rows, roles = look(self.session, (_WAITING, me), (_ROLES, me))
+        sites = {row.site for row in roles}
+        mine = [row for row in rows if row.site in sites or EVERYWHERE in sites]
+        return mine, [row for row in rows if row not in mine] if len(mine) < len(rows) else []
+
+    @property
+    def foreign(self) -> list[tuple[str, About]]:
+        """Cases and what was to be told of them to somebody who has no role on their site."""
+        return sorted({(row.case, About(row.about)) for row in self._post[1] if row.case is not None})
+
+    @property
     def _rows(self) -> Sequence[Any]:
-        """Nothing below asks the database row by row."""
-        (rows,) = look(self.session, (_WAITING, {"person": self.reader.id}))
-        return rows
+        return self._post[0]
 
     @cached_property
     def _heard(self) -> set[str]:

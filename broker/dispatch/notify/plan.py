@@ -55,6 +55,7 @@ class Dropped(StrEnum):
     NOT_TOLD = "not_told"  # cleared, but this person never heard that it was raised
     LASTS = "lasts"  # cleared, but raised again since
     CLEARED = "cleared"  # came late, and all of it was over by then
+    NO_ROLE = "no_role"  # this person has no role on the site any more
     NO_REPORT = "no_report"  # the roster knows no shift any more that ended then
 
 

@@ -62,12 +62,14 @@ class Post:
     def _carry(self, engine: Engine, person: str, attempt: int, now: float) -> None:
         with reading(engine) as session:
             reader = session.get_one(Person, person)
-            letters, found = Desk(session, reader, now, self.links, self.pictures).letters()
+            desk = Desk(session, reader, now, self.links, self.pictures)
+            letters, found = desk.letters()
             ways = _ways(session, reader)
         if found.drop:
             with transaction(engine) as session:
                 for row, why in found.drop.items():
                     _settle(session, [row], State.DROPPED, why, now)
+                _tell_next(session, desk.foreign, now)
         retry, sends = list[float](), 0
         while letters and sends < MAX_SENDS:
             letter = letters.pop(0)
@@ -171,14 +173,22 @@ def _give_up(session: Session, letter: Letter, code: str, now: float) -> None:
     for row in rows:
         log.error("%s (case %s, site %s) did not reach %s: %s", row.about, row.case, row.site, letter.reader, code)
     of_cases = _cases_of(rows)
-    cases = {c.id: c for c in session.scalars(select(Case).where(Case.id.in_([case for case, _ in of_cases])))}
-    waiting = [cases[case] for case, row in of_cases if row.about in RAISING and waits_for_somebody(cases[case])]
-    nexts = next_in_line(session, waiting)
-    ask(session, [(case, About.ESCALATION, nexts[case.id]) for case in waiting], now)
+    _tell_next(session, [(case, row.about) for case, row in of_cases], now)
     more = {"person": letter.reader, "code": code}
     # At the end: the cases are locked from here on, and in a storm they are many.
     unreached = [(case, {"about": row.about.value} | more) for case, row in of_cases]
     ledger.append_all(session, now, DISPATCH, "unreached", unreached)
+
+
+def _tell_next(session: Session, told: Sequence[tuple[str, About]], now: float) -> None:
+    """Have the next in line told of what somebody must know, and did not learn. told: cases, and about what."""
+    urgent = [case for case, about in told if about in RAISING]
+    if not urgent:
+        return
+    cases = {c.id: c for c in session.scalars(select(Case).where(Case.id.in_(urgent)))}
+    waiting = [cases[case] for case in urgent if waits_for_somebody(cases[case])]
+    nexts = next_in_line(session, waiting)
+    ask(session, [(case, About.ESCALATION, nexts[case.id]) for case in waiting], now)
 
 
 def _cases_of(rows: Sequence[Waiting]) -> list[tuple[str, Waiting]]:

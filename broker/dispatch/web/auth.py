@@ -7,6 +7,7 @@ import hmac
 import secrets
 import threading
 from collections import defaultdict
+from collections.abc import Mapping
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -14,6 +15,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session as Transaction
 from uuid6 import uuid7
 
+from broker.dispatch.database import lock
 from broker.dispatch.tables import Attempt, Delivery, Membership, Person, Role, Session
 from broker.dispatch.web.guard import network_of
 from broker.dispatch.web.links import Link, Opens
@@ -85,20 +87,35 @@ class TooManyError(Exception):
         self.wait = wait
 
 
+def _count(db: Transaction, keys: Mapping[str, int], now: float) -> float:
+    """Count one more of each key, if all have room. 0: done; else the seconds until there is, and nothing is counted.
+
+    keys: as counted in `Attempt`, with how many there may be. Looking and counting are one step: of parallel ones each
+    sees those before it.
+    """
+    lock(db, *keys)
+    # What somebody else is deleting is not waited for: who holds one key would wait for who holds another.
+    old = select(Attempt.id).where(Attempt.at <= now - WINDOW_S).with_for_update(skip_locked=True)
+    db.execute(delete(Attempt).where(Attempt.id.in_(old)))
+    for who, most in keys.items():
+        if wait := _left(db, who, most, now):
+            return wait
+    db.add_all([Attempt(id=str(uuid7()), who=who, at=now) for who in keys])
+    return 0.0
+
+
 def _left(db: Transaction, who: str, most: int, now: float) -> float:
     """0: there is room for one more; else the seconds until there is. who: as counted in `Attempt`."""
-    count, oldest = db.execute(select(func.count(), func.min(Attempt.at)).where(Attempt.who == who)).one()
+    recent = (Attempt.who == who, Attempt.at > now - WINDOW_S)
+    count, oldest = db.execute(select(func.count(), func.min(Attempt.at)).where(*recent)).one()
     return 0.0 if count < most else float(max(1.0, oldest + WINDOW_S - now))
 
 
 def spend(db: Transaction, what: str, who: str, now: float) -> None:
     """Count one of `MOST`. Raises TooManyError, and counts nothing, where there were too many."""
-    db.execute(delete(Attempt).where(Attempt.at <= now - WINDOW_S))
-    key = _digest(f"{what} {who}")
-    wait = _left(db, key, MOST[what], now)
+    wait = _count(db, {_digest(f"{what} {who}"): MOST[what]}, now)
     if wait:
         raise TooManyError(wait)
-    db.add(Attempt(id=str(uuid7()), who=key, at=now))
 
 
 class Attempts:
@@ -107,14 +124,7 @@ class Attempts:
 
     def begin(self, db: Transaction, name: str, address: str, now: float) -> float:
         """Count an attempt. 0: go ahead; else the seconds to wait, and nothing is counted."""
-        db.execute(delete(Attempt).where(Attempt.at <= now - WINDOW_S))
-        keys = ((_named(name), PER_NAME), (_from(address), PER_ADDRESS))
-        for who, limit in keys:
-            if wait := _left(db, who, limit, now):
-                return wait
-        for who, _ in keys:
-            db.add(Attempt(id=str(uuid7()), who=who, at=now))
-        return 0.0
+        return _count(db, {_named(name): PER_NAME, _from(address): PER_ADDRESS}, now)
 
     def spent(self, db: Transaction, name: str, address: str) -> list[str]:
         """Which of `name` and `address` has no attempt left for now."""
@@ -124,6 +134,7 @@ class Attempts:
 
     def succeeded(self, db: Transaction, name: str, address: str) -> None:
         """The name's failures are forgotten, the address's are not: who knows one password may not guess others."""
+        lock(db, _named(name), _from(address))  # else two would take back the same one of the address
         db.execute(delete(Attempt).where(Attempt.who == _named(name)))
         newest = select(Attempt.id).where(Attempt.who == _from(address)).order_by(Attempt.at.desc())
         db.execute(delete(Attempt).where(Attempt.id == newest.limit(1).scalar_subquery()))

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from fastapi import FastAPI, Form, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, RedirectResponse
-from sqlalchemy import ColumnElement, and_, or_, select, true
+from sqlalchemy import ColumnElement, and_, select, true
 from sqlalchemy.orm import Session as Transaction
 
 from broker.dispatch import ledger as chains
@@ -28,9 +28,8 @@ from broker.dispatch.web.pages import (
     Page,
     Sha256,
     Web,
-    overdue_at,
+    late_at,
     small_picture,
-    unanswered_at,
 )
 from broker.dispatch.web.rights import Right, Visitor
 from broker.dispatch.web.steps import STEPS, offered, receivers, take_step
@@ -70,8 +69,7 @@ def _add_lists(app: FastAPI, web: Web) -> None:
 
     @app.get("/overdue", include_in_schema=False)
     def overdue(request: Request, visitor: Known, page: Page = 1) -> Response:
-        now = web.clock.now()
-        return listed(request, visitor, "overdue", lambda db: or_(overdue_at(now), unanswered_at(db, now)), page)
+        return listed(request, visitor, "overdue", lambda db: late_at(db, web.clock.now()), page)
 
     @app.get("/open", include_in_schema=False)
     def still_open(request: Request, visitor: Known, page: Page = 1) -> Response:
@@ -106,6 +104,7 @@ def _add_case(app: FastAPI, web: Web) -> None:
                 "quick": words.quick(row.rule),
                 "result": row.result or "",
                 "answer": row.answer or "",
+                "out_of_hours": words.out_of_hours(row.answered_at, row.site) if row.answered_at else "",
                 "false_alarm_reason": row.false_alarm_reason or "",
                 "hold": row.hold,
                 "important": row.important,

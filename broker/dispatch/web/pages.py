@@ -18,11 +18,13 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import ColumnElement, Engine, and_, case, false, func, or_, select, true
 from sqlalchemy.orm import Session as Transaction
 
+from broker.dispatch import roster
 from broker.dispatch.clock import Clock
 from broker.dispatch.database import reading, transaction
 from broker.dispatch.evidence import Store
 from broker.dispatch.norm.calendar import SiteCalendar
 from broker.dispatch.norm.feedback import overdue_before
+from broker.dispatch.norm.result import overdue_before as over_before
 from broker.dispatch.norm.review import REVIEW_S
 from broker.dispatch.tables import Case, CaseState, Event, Evidence, Person, Site
 from broker.dispatch.text import LANGUAGES, Catalogue, catalogue
@@ -121,6 +123,21 @@ def unanswered_at(db: Transaction, now: float) -> ColumnElement[bool]:
         for zone, sites in zones.items()
     ]
     return and_(Case.state == CaseState.RESOLVED.value, or_(false(), *of_zone))
+
+
+def unfinished_at(db: Transaction, now: float) -> ColumnElement[bool]:
+    """Cases that were taken and have no result, or were answered and are not closed, by the end of that shift
+    (`norm.result`)."""
+    waiting = Case.state.in_([CaseState.ASSIGNED.value, CaseState.ANSWERED.value])
+    since = case((Case.state == CaseState.ANSWERED.value, Case.answered_at), else_=Case.assigned_at)
+    calendars = roster.calendars(db, db.scalars(select(Case.site).where(waiting).distinct()))
+    of_site = [and_(Case.site == site, since < over_before(now, calendar)) for site, calendar in calendars.items()]
+    return and_(waiting, or_(false(), *of_site))
+
+
+def late_at(db: Transaction, now: float) -> ColumnElement[bool]:
+    """What is in the list *Overdue*."""
+    return or_(overdue_at(now), unanswered_at(db, now), unfinished_at(db, now))
 
 
 def visible(visitor: Visitor) -> ColumnElement[bool]:
@@ -225,7 +242,7 @@ class Web:
     def words(self, db: Transaction, text: Catalogue) -> Words:
         sites = {site.id: site for site in db.scalars(select(Site))}
         people = dict(db.execute(select(Person.id, Person.name)).all())
-        return Words(text, self.clock.now(), sites, people)
+        return Words(text, self.clock.now(), sites, people, roster.calendars(db, sites))
 
     def listed(self, db: Transaction, where: ColumnElement[bool], page: int) -> tuple[int, list[Case]]:
         """How many there are, and those of a page (from 1): what waits for somebody and is worst first."""
@@ -270,7 +287,7 @@ class Web:
         """For the navigation: what is mine, what is overdue."""
         mine = and_(Case.owner == visitor.id, Case.state.not_in(OVER), visible(visitor))
         now = self.clock.now()
-        late = and_(or_(overdue_at(now), unanswered_at(db, now)), visible(visitor))
+        late = and_(late_at(db, now), visible(visitor))
         return {
             name: db.scalar(select(func.count()).select_from(Case).where(which)) or 0
             for name, which in (("mine", mine), ("overdue", late))

@@ -24,7 +24,7 @@ class Right(Enum):
 
 ROLES: Mapping[Right, frozenset[Role]] = {
     Right.SEE: frozenset(Role),
-    Right.ACT: frozenset({Role.FOREMAN, Role.OFFICER}),
+    Right.ACT: frozenset(role for role in Role if role.acts),
     Right.LEAD: frozenset({Role.OFFICER}),
     Right.MANAGE: frozenset({Role.ADMIN}),
     Right.INSTALL: frozenset({Role.INSTALLER, Role.ADMIN}),

@@ -72,8 +72,8 @@ _TRY: Fields = {"text": "-", "person": "-", "on": "1"}
 
 
 def _may(step: Step, visitor: Visitor, case: Case) -> bool:
-    """Whether role and ownership allow it. What nobody has taken is anybody's who may act."""
-    theirs = not step.owner or case.assigned_at is None or case.owner == visitor.id
+    """Whether role and ownership allow it. What nobody has taken, or nobody has any more, is anybody's who may act."""
+    theirs = not step.owner or case.assigned_at is None or case.owner in {None, visitor.id}
     return visitor.may(step.right, case.site) and (theirs or visitor.may(Right.LEAD, case.site))
 
 

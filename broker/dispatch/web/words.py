@@ -8,13 +8,15 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from broker.dispatch.norm.calendar import SiteCalendar
-from broker.dispatch.norm.feedback import feedback_due
+from broker.dispatch.norm.feedback import CLOSES, OPENS, Telling, telling, within_hours
+from broker.dispatch.norm.result import shift_end
 from broker.dispatch.norm.review import overdue, review_due
 from broker.dispatch.tables import AlarmState, Case, CaseState, Evidence, Ledger, Site
 from broker.dispatch.text import Catalogue
 
 WHOLE_PICTURE = "-"
 _QUICK = ("answer", "close", "false_alarm")  # what is said there does not depend on the rule
+_HOURS = {name: f"{at // 60:02}:{at % 60:02}" for name, at in (("opens", OPENS), ("closes", CLOSES))}
 _FIELDS = ("result", "answer", "text", "reason")  # of a ledger line, those that people wrote
 
 
@@ -60,6 +62,8 @@ class CaseWords:
     lasted: str
     owner: str
     clock: ClockWords
+    telling: str
+    """When whoever reported it from outside may be told; empty unless that is what it waits for."""
     overdue: bool
     notes: tuple[str, ...]
     picture: str
@@ -76,13 +80,21 @@ class StepWords:
 
 
 class Words:
-    """Says things in one language. sites: rows by id; people: names by id."""
+    """Says things in one language. sites, calendars: by id; people: names by id."""
 
-    def __init__(self, text: Catalogue, now: float, sites: Mapping[str, Site], people: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        text: Catalogue,
+        now: float,
+        sites: Mapping[str, Site],
+        people: Mapping[str, str],
+        calendars: Mapping[str, SiteCalendar],
+    ) -> None:
         self.text = text
         self.now = now
         self.sites = sites
         self.people = people
+        self.calendars = calendars
 
     # -- times ---------------------------------------------------------------------------------------------------------
 
@@ -94,6 +106,12 @@ class Words:
         """Time at the site; with the date when that is not today."""
         local, today = self._local(at, site), self._local(self.now, site)
         return f"{local:%H:%M:%S}" if local.date() == today.date() else f"{local:%Y-%m-%d %H:%M}"
+
+    def by(self, at: float, site: str) -> str:
+        """A time of day to come or gone by, with its day in words."""
+        local, today = self._local(at, site), self._local(self.now, site).date()
+        near = {0: "today", 1: "tomorrow", -1: "yesterday"}.get((local.date() - today).days, "day")
+        return self.text(f"web.by.{near}", time=f"{local:%H:%M}", day=f"{local:%Y-%m-%d}")
 
     def stamp(self, at: float, site: str) -> str:
         """Date and time at the site."""
@@ -157,24 +175,52 @@ class Words:
                 left = self.duration(review_due(case.review_from) - self.now)
                 return ClockWords(self.text("web.clock.left", left=left), "wait")
             case CaseState.ASSIGNED:
-                lasted = self.duration(self.now - (case.assigned_at or self.now))
-                return ClockWords(self.text("web.clock.assigned", who=self.person(case.owner), lasted=lasted), "")
+                since = case.assigned_at or self.now
+                due, who = shift_end(since, self._calendar(case.site)), self.person(case.owner)
+                fields = {"who": who, "by": self.by(due, case.site)}
+                if due < self.now:
+                    late = self.duration(self.now - due)
+                    return ClockWords(self.text("web.clock.no_result", lasted=late, **fields), "bad")
+                lasted = self.duration(self.now - since)
+                return ClockWords(self.text("web.clock.assigned", lasted=lasted, **fields), "")
             case CaseState.RESOLVED:
-                due = self._answer_due(case)
+                due = self._telling(case).due
                 if due < self.now:
                     return ClockWords(self.text("web.clock.unanswered", lasted=self.duration(self.now - due)), "bad")
                 lasted = self.duration(self.now - (case.resolved_at or self.now))
-                return ClockWords(self.text("web.clock.resolved", lasted=lasted), "wait")
+                by = self.by(due, case.site)
+                return ClockWords(self.text("web.clock.resolved", lasted=lasted, by=by), "wait")
             case CaseState.ANSWERED:
-                return ClockWords(self.text("web.clock.answered"), "wait")
+                due = shift_end(case.answered_at or self.now, self._calendar(case.site))
+                by = self.by(due, case.site)
+                if due < self.now:
+                    late = self.duration(self.now - due)
+                    return ClockWords(self.text("web.clock.not_closed", lasted=late, by=by), "bad")
+                return ClockWords(self.text("web.clock.answered", by=by), "wait")
             case _:
                 at = self.time(case.closed_at or self.now, case.site)
                 return ClockWords(self.text(f"web.clock.{case.state}", at=at), "good")
 
-    def _answer_due(self, case: Case) -> float:
-        """By when whoever reported it is to be told what was done."""
-        known = self.sites.get(case.site)
-        return feedback_due(case.resolved_at or self.now, SiteCalendar(known.time_zone if known else "UTC"))
+    def _calendar(self, site: str) -> SiteCalendar:
+        return self.calendars.get(site) or SiteCalendar("UTC")
+
+    def _telling(self, case: Case) -> Telling:
+        return telling(case.resolved_at or self.now, self.now, self._calendar(case.site))
+
+    def telling(self, case: Case) -> str:
+        """When whoever reported it from outside may be told, before it is over as well as after."""
+        if CaseState(case.state) is not CaseState.RESOLVED:
+            return ""
+        found = self._telling(case)
+        late = "_late" if found.due < self.now else ""
+        fields = {"at": self.by(found.at, case.site), "by": self.by(found.due, case.site)}
+        return self.text(f"web.telling.{'now' if found.open else 'later'}{late}", **_HOURS, **fields)
+
+    def out_of_hours(self, answered_at: float, site: str) -> str:
+        """That an answer was written down outside the hours for telling people outside; empty where it was not."""
+        if within_hours(answered_at, self._calendar(site)):
+            return ""
+        return self.text("web.telling.outside", time=f"{self._local(answered_at, site):%H:%M}", **_HOURS)
 
     def place(self, case: Case) -> str:
         where = self.text("web.whole_picture") if case.place == WHOLE_PICTURE else case.place
@@ -208,6 +254,7 @@ class Words:
             lasted=self.duration(ended - case.first_seen),
             owner=self.person(case.owner),
             clock=clock,
+            telling=self.telling(case),
             overdue=clock.kind == "bad",
             notes=tuple(notes),
             picture=picture,
@@ -226,6 +273,10 @@ class Words:
         said = [str(line.detail[f]) for f in _FIELDS if line.detail.get(f)]
         if line.action in ("opened", "raised", "updated", "cleared") and line.detail.get("reason"):
             said = [self.reason(str(line.detail["reason"]))]
+        if line.action == "answered" and (outside := self.out_of_hours(line.at, site)):
+            said.append(outside)
+        if line.action == "released":
+            said.insert(0, self.person(str(line.detail["from"])))
         to = line.detail.get("to") or line.detail.get("person")
         if to:
             said.insert(0, f"→ {self.person(str(to))}")

@@ -31,6 +31,7 @@ from broker.dispatch.cases import (
     act,
     mark_unverified,
     on_event,
+    release,
     tells_nobody,
 )
 from broker.dispatch.database import table_of
@@ -107,6 +108,40 @@ def test_why_a_step_is_not_possible(action: Action, before: dict[str, Any], code
 )
 def test_a_step_that_was_taken_already_changes_nothing(action: Action, before: dict[str, Any]) -> None:
     assert not act(case(**before), action, "ann", NOW)
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted"),
+    [
+        ({"state": ASSIGNED, "assigned_at": NOW}, OPEN),
+        ({"state": ASSIGNED, "assigned_at": NOW, "reopened": 1}, REOPENED),
+        ({"state": OPEN}, OPEN),
+        ({"state": REOPENED, "reopened": 1}, REOPENED),
+        ({"state": RESOLVED, "assigned_at": NOW, "resolved_at": NOW}, RESOLVED),
+        ({"state": ANSWERED, "assigned_at": NOW, "resolved_at": NOW, "answered_at": NOW}, ANSWERED),
+    ],
+)
+def test_a_case_whose_owner_left_is_nobodys_and_told_anew_where_it_has_no_result(
+    before: dict[str, Any], wanted: CaseState
+) -> None:
+    old = case(owner="ann", **before)
+    change = release(old, "root", NOW + 900)
+    assert (change.case.state, change.case.owner) == (wanted, None)
+    assert [(line.actor, line.action, line.detail) for line in change.lines] == [("root", "released", {"from": "ann"})]
+    if before["state"] is ASSIGNED:
+        assert (change.case.assigned_at, change.case.review_from) == (None, NOW + 900)
+        jobs = [(job.kind, job.key, job.due, job.body.get("about")) for job in change.jobs]
+        assert jobs == [("notify", "c1:raised", NOW + 900, "raised"), ("escalate", "c1", NOW + 1200, None)]
+    else:
+        assert (change.case.assigned_at, change.case.review_from) == (old.assigned_at, old.review_from)
+        assert change.jobs == ()
+
+
+@pytest.mark.parametrize(
+    "before", [{"owner": None}, {"owner": "ann", "state": CLOSED}, {"owner": "ann", "state": FALSE}]
+)
+def test_what_is_nobodys_or_over_is_not_given_back(before: dict[str, Any]) -> None:
+    assert not release(case(**before), "root", NOW)
 
 
 def test_the_way_of_a_case() -> None:

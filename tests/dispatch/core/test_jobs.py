@@ -158,6 +158,34 @@ def test_what_a_handler_may_say(
     assert (job.due, job.error, job.leased_until) == (NOW + after, error, None)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "asked", "then"),
+    [
+        (Again(NOW + 33), None, (33.0, {"n": 1})),
+        (Again(NOW + 33, {"n": 2}), None, (33.0, {"n": 2})),
+        (Again(NOW + 33, {"n": 2}), {"n": 3}, (0.0, {"n": 3})),  # what is asked for meanwhile is not lost
+        (JobError("refused"), None, (5.0, {"n": 1})),
+    ],
+)
+def test_what_a_job_is_about_the_next_time(
+    both: Engine, clock: ManualClock, outcome: Exception, asked: dict[str, Any] | None, then: tuple[float, Any]
+) -> None:
+    def ask(body: dict[str, Any]) -> None:
+        with transaction(both) as session:
+            jobs.add(session, "notify", "k", NOW, body)
+
+    def handler(_engine: Engine, _job: JobValues, _now: float) -> None:
+        if asked:
+            ask(asked)
+        raise outcome
+
+    ask({"n": 1})
+    run(both, clock, handler)
+    (job,) = waiting(both)
+    assert (job.due - NOW, job.body) == then
+    assert job.leased_until is None
+
+
 def test_again_may_be_said_for_ever(both: Engine, clock: ManualClock) -> None:
     add(both)
     told = Told(*[Again(NOW)] * 30)

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.dispatch.norm.calendar import SiteCalendar
-from broker.dispatch.norm.feedback import feedback_at, feedback_due, overdue_before
+from broker.dispatch.norm.feedback import Telling, feedback_at, feedback_due, overdue_before, telling, within_hours
 from tests.dispatch.norm.builders import BERLIN, SHANGHAI, at, calendar, local, moments, zones
 
 
@@ -83,3 +83,34 @@ def test_what_is_overdue_is_what_was_ready_before_a_moment(site: SiteCalendar, n
 )
 def test_at_ten_the_answers_of_the_day_before_are_overdue(now: str, before: str) -> None:
     assert local(overdue_before(at(now), calendar())) == before
+
+
+@pytest.mark.parametrize(
+    ("ready", "now", "open", "from_", "due"),
+    [
+        ("2026-06-01 12:00", "2026-06-01 12:05", True, "2026-06-01 12:05+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-01 12:00", "2026-06-01 16:59", True, "2026-06-01 16:59+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-01 12:00", "2026-06-01 17:00", False, "2026-06-02 08:30+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-01 21:00", "2026-06-01 21:00", False, "2026-06-02 08:30+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-01 21:00", "2026-06-02 00:01", False, "2026-06-02 08:30+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-02 01:00", "2026-06-02 08:29", False, "2026-06-02 08:30+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-01 21:00", "2026-06-02 08:30", True, "2026-06-02 08:30+08:00", "2026-06-02 10:00+08:00"),
+        ("2026-06-01 21:00", "2026-06-02 21:00", False, "2026-06-03 08:30+08:00", "2026-06-02 10:00+08:00"),  # overdue
+        ("2026-09-30 21:00", "2026-09-30 21:00", False, "2026-10-01 08:30+08:00", "2026-10-01 10:00+08:00"),  # holiday
+        ("2026-12-31 21:00", "2026-12-31 23:59", False, "2027-01-01 08:30+08:00", "2027-01-01 10:00+08:00"),
+    ],
+)
+def test_who_wants_to_call_now_learns_when_they_may(ready: str, now: str, open: bool, from_: str, due: str) -> None:  # noqa: A002
+    site = calendar(off="2026-10-01")
+    found = telling(at(ready), at(now), site)
+    assert (found.open, local(found.at), local(found.due)) == (open, from_, due)
+    assert within_hours(at(now), site) is open
+
+
+@given(zones.map(SiteCalendar), moments, st.floats(0, 3 * 86_400))
+def test_they_may_be_told_now_or_later_never_before(site: SiteCalendar, ready: float, later: float) -> None:
+    now = ready + later
+    found = telling(ready, now, site)
+    assert found == Telling(within_hours(now, site), feedback_at(now, site), feedback_due(ready, site))
+    assert found.open == (found.at == now)
+    assert within_hours(found.at, site)

@@ -16,7 +16,9 @@ from tests.dispatch.norm.builders import BERLIN, DAY, NIGHT, SHANGHAI, at, calen
 (SHIFT,) = [s for s in calendar(DAY, NIGHT).starting(date(2026, 6, 1)) if s.shift.name == "day"]
 EARLIER, WITHIN, JUST_IN = at("2026-05-30 10:00"), at("2026-06-01 10:00"), at("2026-06-01 19:56")
 END = at("2026-06-01 20:00")
-LISTS = ("important", "open", "overdue", "to_answer", "reopened", "false_alarms", "unverified")
+LISTS = (
+    "important", "open", "overdue", "no_result", "to_answer", "to_close", "reopened", "false_alarms", "unverified",
+)  # fmt: skip
 
 
 def report(
@@ -32,27 +34,34 @@ def lists_of(handed: HandoverReport) -> set[str]:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ({}, {"open"}),
-        ({"opened_at": EARLIER}, {"open"}),
+        ({}, {"open", "no_result"}),
+        ({"opened_at": EARLIER}, {"open", "no_result"}),
         ({"over_at": WITHIN + 600}, set()),
-        ({"severity": "critical"}, {"open", "important"}),
-        ({"marked_important": True}, {"open", "important"}),
+        ({"severity": "critical"}, {"open", "no_result", "important"}),
+        ({"marked_important": True}, {"open", "no_result", "important"}),
         ({"marked_important": True, "over_at": WITHIN + 600}, set()),
         ({"assigned_at": None}, {"open", "overdue"}),
         ({"assigned_at": None, "opened_at": JUST_IN}, {"open"}),  # the five minutes are not over yet
         ({"resolved_at": WITHIN + 600}, {"open", "to_answer"}),
-        ({"resolved_at": WITHIN + 600, "answered_at": WITHIN + 900}, {"open"}),
-        ({"unverified": True}, {"open", "unverified"}),
-        ({"opened_at": EARLIER, "reopened": True, "review_from": WITHIN}, {"open", "reopened"}),
-        ({"opened_at": EARLIER, "reopened": True}, {"open"}),  # opened again in an earlier shift
+        ({"resolved_at": WITHIN + 600, "answered_at": WITHIN + 900}, {"open", "to_close"}),
+        ({"unverified": True}, {"open", "no_result", "unverified"}),
+        ({"opened_at": EARLIER, "reopened_at": WITHIN, "review_from": WITHIN}, {"open", "no_result", "reopened"}),
+        (
+            {"opened_at": EARLIER, "reopened_at": EARLIER + 60, "review_from": WITHIN},
+            {"open", "no_result"},
+        ),  # given back
+        (
+            {"opened_at": EARLIER, "reopened_at": EARLIER + 60},
+            {"open", "no_result"},
+        ),  # opened again in an earlier shift
         ({"over_at": WITHIN + 600, "false_alarm_reason": "a bucket"}, {"false_alarms"}),
         ({"opened_at": EARLIER, "over_at": EARLIER + 600, "false_alarm_reason": "a bucket"}, set()),
         (
-            {"severity": "critical", "assigned_at": None, "reopened": True, "unverified": True},
+            {"severity": "critical", "assigned_at": None, "reopened_at": WITHIN, "unverified": True},
             {"open", "important", "overdue", "reopened", "unverified"},
         ),
         ({"opened_at": END}, set()),  # the next shift's
-        ({"over_at": END}, {"open"}),  # so is what was done with it then
+        ({"over_at": END}, {"open", "no_result"}),  # so is what was done with it then
     ],
 )
 def test_in_which_lists_a_case_stands(facts: dict[str, Any], expected: set[str]) -> None:
@@ -61,8 +70,8 @@ def test_in_which_lists_a_case_stands(facts: dict[str, Any], expected: set[str])
 
 def test_a_case_opened_again_and_not_taken_counts_from_its_reopening() -> None:
     again: dict[str, Any] = {"opened_at": EARLIER, "assigned_at": None}
-    waiting = report([case(**again, review_from=END - 301, reopened=True)])
-    fresh = report([case(**again, review_from=END - 299, reopened=True)])
+    waiting = report([case(**again, review_from=END - 301, reopened_at=END - 301)])
+    fresh = report([case(**again, review_from=END - 299, reopened_at=END - 299)])
     assert (len(waiting.overdue), len(fresh.overdue)) == (1, 0)
 
 

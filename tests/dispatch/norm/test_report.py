@@ -106,11 +106,15 @@ def silence(case: CaseValues, _now: float) -> Change:
     return cases.mark_unverified(case, "will")
 
 
+def leaves(case: CaseValues, now: float) -> Change:
+    return cases.release(case, "root", now)
+
+
 def steps(case: CaseValues) -> st.SearchStrategy[Step]:
     """What can happen to a case next; mostly what people may do, so that it gets around."""
     possible = [action for action in ACTIONS if case.state in cases.ALLOWED[type(action)]]
     people = st.builds(act, st.sampled_from(possible), st.sampled_from(["li", "wang"]))
-    return people | events | st.just(silence)
+    return people | events | st.just(silence) | st.just(leaves)
 
 
 class Case:
@@ -159,6 +163,8 @@ AGAIN = act(Dissatisfied("not good"), "wang")
         [act(Give("li"), "wang"), act(Give("wang"), "li"), DONE],
         [TAKE, DONE, act(Answer("told"), "li"), act(Close("so"), "li"), AGAIN, TAKE],
         [TAKE, DONE, told("raised", "b", severity="critical")],
+        [TAKE, leaves, TAKE, DONE, leaves],
+        [TAKE, DONE, AGAIN, leaves, TAKE, leaves],
         [act(Important(True), "li"), act(Important(False), "li")],
     ],
 )
@@ -183,6 +189,8 @@ class Shop:
                 for p, n in (("li", "李工"), ("wang", "Wang"), ("chief", "Chief"))
             ),
             tables.Membership(person="chief", site="south", role="officer"),
+            tables.Membership(person="li", site="south", role="foreman"),
+            tables.Membership(person="wang", site="south", role="foreman"),
             tables.Shift(id="d", site="south", name="白班", start=480, end=1200),
             tables.Shift(id="n", site="south", name="night", start=1200, end=480),
             tables.Duty(id="1", shift="d", person="li"),
@@ -302,7 +310,7 @@ def test_made_later_it_says_the_same(shop: Shop) -> None:
 
 @pytest.mark.parametrize(
     ("last_day", "incoming", "gap"),
-    [(None, ("Wang",), None), ("2026-05-31", ("Chief",), GapReason.NOBODY_ON_SHIFT)],
+    [(None, ("Wang",), None), ("2026-05-31", ("Chief", "Wang", "李工"), GapReason.NOBODY_ON_SHIFT)],
 )
 def test_who_takes_over_or_why_nobody_does(
     shop: Shop, last_day: str | None, incoming: tuple[str, ...], gap: GapReason | None
@@ -321,7 +329,8 @@ def test_who_takes_over_or_why_nobody_does(
             [
                 "2026-06-01 08:00 – 20:00",
                 "received 5, closed 1, false alarms 1, reviewed after more than 5 minutes 1",
-                "open 4, important 1, overdue 1, without an answer 1, not verified 0; reopened in this shift 1",
+                "open 4, important 1, overdue 1, taken without a result 1, without an answer 1, not closed 0",
+                "No hard hat, before, since 06-01 07:00, taken, with: 李工; no result yet",
                 "Handing over: 李工",
                 "Important: go through one by one (1)",
                 "- CRITICAL: Gas beyond its limit, gas, since 06-01 11:00, done, with: 李工;",
@@ -338,6 +347,8 @@ def test_who_takes_over_or_why_nobody_does(
                 "交接班：南门",
                 "本班：收到 5 项，关闭 1 项，误报 1 项，超过 5 分钟才审核 1 项",
                 "交班：李工",
+                "已接手未出结果 1 项，待答复 1 项，待关闭 0 项，",
+                "已接手，负责人：李工；尚无处理结果",
                 "重点事项，须逐项专题交接（1）",
                 "【危急】",
                 "已处理，负责人：李工；尚未答复反映人；处理结果：",

@@ -104,7 +104,7 @@ def test_roles_of_the_chain_become_people_and_those_who_left_are_left_out(engine
         Step(300, ("li", "wang"), "foreman"),
         Step(600, ("zhao",)),
         Step(700, ()),
-        Step(900, ("chief",), "admin"),
+        Step(900, (), "admin"),  # they see, and may take nothing
     )
     assert found.members == ("zhao", "li", "wang", "chief")
 
@@ -113,6 +113,64 @@ def test_a_site_without_a_chain_still_escalates(engine: Engine) -> None:
     with Session(engine) as session:
         found = roster.read(session, "south")
     assert found.chain == (Step(300, ("zhao", "li", "wang", "chief")),)
+
+
+def test_a_chain_that_has_nobody_in_it_is_none(engine: Engine) -> None:
+    store(engine, *chain((300, "gone", None), (600, None, "admin"), (900, "stranger", None)))
+    with Session(engine) as session:
+        found = roster.read(session, "south")
+    assert found.chain == (Step(300, ("zhao", "li", "wang", "chief")),)
+
+
+@pytest.mark.parametrize(
+    ("roles", "counts"),
+    [
+        ([], False),  # removed from the site; the duty stayed, as in databases of before
+        ([("south", "installer")], False),
+        ([("south", "admin")], False),
+        ([("*", "admin")], False),
+        ([("north", "officer")], False),
+        ([("south", "foreman")], True),
+        ([("south", "officer")], True),
+        ([("*", "foreman")], True),
+        ([("south", "installer"), ("south", "foreman")], True),
+    ],
+)
+def test_duties_and_steps_count_for_who_may_take_a_case_there(
+    engine: Engine, roles: list[tuple[str, str]], counts: bool
+) -> None:
+    store(
+        engine,
+        *person("sun"),
+        *(tables.Membership(person="sun", site=site, role=role) for site, role in roles),
+        duty("n", "sun"),
+        *chain((300, "sun", None), (600, "zhao", None)),
+    )
+    with Session(engine) as session:
+        found = roster.read(session, "south")
+    line = found.in_line(at("2026-06-01 23:00"), "helmet")
+    assert (line.people, line.found) == ((("sun",), Found.DUTY) if counts else (("zhao",), Found.CHAIN))
+    assert found.chain[0].people == (("sun",) if counts else ())
+
+
+@pytest.mark.parametrize(
+    ("moment", "duties", "empty"),
+    [
+        ("2026-06-01 12:00", {}, {"n"}),  # wang is on `d`; who left is on `n`
+        ("2026-06-01 12:00", {"n": {"person": "li"}}, set()),
+        ("2026-06-01 12:00", {"n": {"person": "li", "rule": "gas"}}, {"n"}),
+        ("2026-06-01 12:00", {"n": {"person": "li", "to_day": "2026-05-31"}}, {"n"}),
+        ("2026-06-01 02:00", {"n": {"person": "li", "to_day": "2026-05-31"}}, set()),  # that night still runs
+        ("2026-06-01 09:00", {"n": {"person": "li", "from_day": "2026-06-02"}}, {"n"}),
+    ],
+)
+def test_which_shifts_have_nobody(
+    engine: Engine, moment: str, duties: dict[str, dict[str, Any]], empty: set[str]
+) -> None:
+    store(engine, *(duty(shift, more.pop("person"), **more) for shift, more in duties.items()))
+    with Session(engine) as session:
+        found = roster.read(session, "south").calendar.unmanned(at(moment))
+    assert {shift.id for shift in found} == empty
 
 
 @pytest.mark.parametrize(
@@ -169,7 +227,7 @@ def test_an_unknown_site_is_said(engine: Engine) -> None:
 
 def test_a_restart_in_the_middle_of_an_escalation_goes_on_where_it_was(engine: Engine, tmp_path: Path) -> None:
     """All that a second process has is the file: it finds the same times, and the step that is still to come."""
-    store(engine, *chain((300, None, "officer"), (900, None, "admin")))
+    store(engine, *chain((300, None, "officer"), (900, None, "foreman")))
     received = at("2026-06-01 23:55")
     with Session(engine) as session:
         before = escalation(received, roster.read(session, "south").chain, None)
@@ -181,5 +239,5 @@ def test_a_restart_in_the_middle_of_an_escalation_goes_on_where_it_was(engine: E
         taken = escalation(received, roster.read(session, "south").chain, received + 400)
     again.dispose()
     assert after == before == ((at("2026-06-02 00:00"), before[0][1]), (at("2026-06-02 00:10"), before[1][1]))
-    assert [step.people for _, step in after] == [("zhao",), ("chief",)]
+    assert [step.people for _, step in after] == [("zhao",), ("li", "wang")]
     assert taken == before[:1]

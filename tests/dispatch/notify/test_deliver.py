@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
 
-from broker.dispatch import jobs, watch
+from broker.dispatch import jobs, leaving, watch
 from broker.dispatch.cases import Answer as TellReporter
 from broker.dispatch.cases import Close, Done, FalseAlarm, Give, Take
-from broker.dispatch.notify import post
+from broker.dispatch.database import transaction
+from broker.dispatch.notify import asking, post
 from broker.dispatch.notify.asking import EVERY_SITE
-from broker.dispatch.tables import Contact, Membership, Node, Person, Site
+from broker.dispatch.tables import Contact, Membership, Node, Person, Shift, Site
 from broker.pki import names
 from broker.pki.authority import Pki
 from broker.pki.certificates import PRIVATE
@@ -116,6 +119,63 @@ def test_the_reader_s_language(yard: Yard) -> None:
     yard.event()
     yard.run(3)
     assert titles(yard, "li") == ["Warning: No hard hat, 1 person | 东门工地, pit-1"]
+
+
+# -- who has no role on the site any more ------------------------------------------------------------------------------
+
+
+def removed(yard: Yard, person: str, role: str | None = None) -> None:
+    """Of the site, or to another role, with duties and steps left behind as databases of before have them."""
+    with transaction(yard.engine) as session:
+        session.execute(delete(Membership).where(Membership.person == person))
+        if role:
+            session.add(Membership(person=person, site="east", role=role))
+
+
+@pytest.mark.parametrize("role", [None, "installer", "admin"])
+def test_who_may_take_no_case_any_more_is_not_on_duty_and_the_next_in_line_hears_at_once(
+    yard: Yard, role: str | None
+) -> None:
+    removed(yard, "li", role)
+    yard.event(severity="critical")
+    yard.run(5)
+    assert set(yard.told()) == {"chen"}
+
+
+def test_a_step_of_the_chain_who_may_take_no_case_any_more_is_passed_over(yard: Yard) -> None:
+    removed(yard, "chen")
+    yard.event()
+    yard.run(1000)
+    assert set(yard.told()) == {"li", "boss"}
+
+
+def test_what_waits_for_somebody_who_is_removed_goes_to_the_next_in_line(yard: Yard) -> None:
+    yard.event(severity="critical")  # whose picture is waited for
+    yard.run(0.5)
+    assert yard.deliveries(state="waiting") == [("li", "raised", "waiting", "")]
+    removed(yard, "li")
+    yard.run(5)
+    assert set(yard.told()) == {"chen"}
+    assert ("li", "raised", "dropped", "no_role") in yard.deliveries()
+
+
+def test_cases_of_who_left_are_told_to_those_on_duty_like_new_ones(yard: Yard) -> None:
+    """Without anybody pressing a button: whoever left before dispatch knew of it, or was given one while leaving."""
+    case = yard.event()
+    yard.run(10)
+    yard.do(case, Give("wang"), "li")
+    yard.run(4000)
+    yard.told()
+    leaving.give_back(yard.engine, yard.clock.now())
+    yard.run(400)
+    assert yard.told() == {}, "wang is there"
+    removed(yard, "wang")
+    leaving.give_back(yard.engine, yard.clock.now())
+    assert ("released", {"from": "wang"}) in yard.ledger(case)
+    yard.run(10)
+    assert yard.told() == {"li": [HELMET]}
+    yard.run(300)
+    assert yard.told() == {"chen": ["【升级·警告】未戴安全帽 1人｜东门工地 pit-1"]}
 
 
 # -- the life of an alarm ----------------------------------------------------------------------------------------------
@@ -360,16 +420,12 @@ def test_those_who_heard_of_a_case_are_told_what_came_of_it(yard: Yard) -> None:
     assert "处理结果：戴上了" in yard.text(yard.far.requests[-1])
 
 
-def test_an_outsider_is_told_in_the_hours_for_it(yard: Yard) -> None:
-    with yard.engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM membership WHERE person = 'chen'")
+def test_who_was_removed_meanwhile_is_not_told_what_came_of_it(yard: Yard) -> None:
     answered(yard)
-    yard.run(3600)
+    removed(yard, "chen")
+    yard.run(24 * 3600)
     assert set(yard.told()) == {"li"}
-    yard.run(10 * 3600)  # 08:10
-    assert yard.told() == {}
-    yard.run(1800)
-    assert yard.told() == {"chen": ["【已答复】未戴安全帽｜东门工地 pit-1"]}
+    assert ("chen", "feedback", "dropped", "no_role") in yard.deliveries()
 
 
 def test_at_the_end_of_a_shift_both_crews_get_the_report(yard: Yard) -> None:
@@ -399,6 +455,49 @@ def test_after_days_of_being_down_only_the_last_shift_is_reported(yard: Yard) ->
     yard.clock.advance(3 * 86_400)
     yard.run(1)
     assert {name: len(found) for name, found in yard.told().items()} == {"li": 1, "wang": 1}
+
+
+@pytest.mark.parametrize("fails", [1, 3, 8])
+def test_a_hand_over_that_fails_is_tried_again_about_the_same_shift(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    """8: for 21 minutes, and over a look at the rosters."""
+    yard.ask("handover", EVERY_SITE, yard.clock.now())
+    yard.run(9 * 3600)
+    broken = asking._put
+
+    def put(session: Session, rows: Any, *args: Any) -> None:
+        nonlocal fails
+        broken(session, rows, *args)  # all is written, and then the connection dies
+        if rows and rows[0]["about"] == "handover" and fails:
+            fails -= 1
+            raise OSError("connection lost")
+
+    monkeypatch.setattr(asking, "_put", put)
+    yard.run(80 * 60)  # 07:25, and the shift ended at 07:00
+    yard.ask("handover", EVERY_SITE, yard.clock.now())
+    yard.run(3600)
+    titles = [title for told in yard.told().values() for title in told]
+    assert sorted(titles) == ["交接班：东门工地，night，2026-11-26 19:00 – 07:00"] * 2
+    assert fails == 0
+    yard.run(11 * 3600)
+    titles = [title for told in yard.told().values() for title in told]
+    assert sorted(titles) == ["交接班：东门工地，day，2026-11-27 07:00 – 19:00"] * 2, "the next one in its turn"
+
+
+def test_a_hand_over_asked_for_by_the_version_before_is_told(yard: Yard) -> None:
+    yard.ask("handover", "east", yard.clock.now() + 9 * 3600 + 55 * 60)  # with nothing in its body
+    yard.run(10 * 3600)
+    assert set(yard.told()) == {"li", "wang"}
+
+
+def test_a_shift_that_ends_earlier_now_is_handed_over_then(yard: Yard) -> None:
+    yard.ask("handover", EVERY_SITE, yard.clock.now())
+    yard.run(60)
+    yard.change(Shift, "night", end=6 * 60)
+    yard.run(9 * 3600)  # 06:06
+    assert set(yard.told()) == {"li", "chen"}, "nobody is on the next shift yet"
+    assert len(yard.deliveries(about="handover")) == 2
 
 
 # -- what does not arrive ----------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class Yard:
             self.store.picture_of,
         )
         self.site("east", "东门工地")
-        for name, role in (("wang", "foreman"), ("li", "foreman"), ("chen", "officer"), ("boss", "admin")):
+        for name, role in (("wang", "foreman"), ("li", "foreman"), ("chen", "officer"), ("boss", "officer")):
             self.person(name, role)
         self.shift("day", 7 * 60, 19 * 60, "wang")
         self.shift("night", 19 * 60, 7 * 60, "li")

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from uuid6 import uuid7
 
 from broker.dispatch.database import reading, transaction
-from broker.dispatch.tables import Audit, ChainStep, Contact, Duty, Holiday, Membership, Person, Role, Shift, Site
+from broker.dispatch.tables import Audit, ChainStep, Contact, Duty, Holiday, Job, Membership, Person, Role, Shift, Site
 from broker.dispatch.web.bootstrap import set_admin
 from tests.dispatch.web.builders import PASSWORD, Bench, Reader
 
@@ -308,3 +308,156 @@ def test_what_is_of_another_site_is_not_changed(bench: Bench) -> None:
     for path, fields in forms.items():
         answer = admin.submit(f"{south}/{path}", {"id": ids[path], "change": "1"} | fields, page=south)
         assert answer.status_code == 409, path
+
+
+# -- who may take no cases any more ------------------------------------------------------------------------------------
+
+
+def on_duty(bench: Bench, person: str) -> None:
+    """Alone on the night shift of the north, and a step of its chain; on duty in the south, too, if they may."""
+    with transaction(bench.engine) as db:
+        for site in ("north", "south"):
+            db.add(Shift(id=f"night-{site}", site=site, name=f"夜班 {site}", start=1200, end=480))
+            db.flush()
+            db.add(Duty(id=f"duty-{site}", shift=f"night-{site}", person=person))
+            db.add(ChainStep(id=f"step-{site}", site=site, after_s=600, person=person))
+
+
+def left(bench: Bench) -> set[str]:
+    with reading(bench.engine) as db:
+        return {*db.scalars(select(Duty.id)), *db.scalars(select(ChainStep.id))}
+
+
+def leave(bench: Bench, how: str, person: str) -> tuple[Reader, str]:
+    """A form of an administrator; gives the page that it leads to."""
+    admin = bench.logged_in("root")
+    at = f"/admin/people/{person}"
+    forms: dict[str, tuple[str, dict[str, str], str]] = {
+        "removed from the site": (f"{NORTH}/members/remove", {"person": person, "role": "foreman"}, NORTH),
+        "role taken": (f"{at}/roles/remove", {"site": "north", "role": "foreman"}, at),
+        "role everywhere taken": (f"{at}/roles/remove", {"site": "*", "role": "foreman"}, at),
+        "left": (at, {"name": "X", "language": "en", "active": ""}, at),
+    }
+    path, fields, page = forms[how]
+    answer = admin.submit(path, fields, page=page)
+    assert answer.status_code == 303
+    return admin, answer.headers["location"]
+
+
+@pytest.mark.parametrize("how", ["removed from the site", "role taken", "left"])
+def test_with_the_role_end_duty_chain_and_cases_and_the_page_says_so(bench: Bench, how: str) -> None:
+    bench.logged_in("root").submit("/admin/sites/south/members", {"login": "wang", "role": "officer"}, NORTH)
+    on_duty(bench, bench.foreman)
+    case, over = bench.case(), bench.case()
+    foreman = bench.logged_in("wang")
+    for one in (case, over):
+        foreman.submit(f"/cases/{one}/take")
+    foreman.submit(f"/cases/{over}/false_alarm", {"text": "a bucket"})
+    bench.clock.advance(3600)
+    admin, page = leave(bench, how, bench.foreman)
+    everywhere = how == "left"
+    assert left(bench) == (set() if everywhere else {"duty-south", "step-south"})
+    assert (bench.now(case).state, bench.now(case).owner) == ("open", None)
+    assert bench.now(case).review_from == bench.clock.now()
+    assert bench.now(over).owner == bench.foreman, "what is over keeps its owner"
+    assert bench.ledger(case) == ["opened", "taken", "released"]
+    with reading(bench.engine) as db:
+        lines = db.scalars(select(Audit).where(Audit.action.like("%ended") | Audit.action.like("%back"))).all()
+        told = {(line.action, line.site, line.detail["name"], line.actor) for line in lines}
+        asked = db.scalars(select(Job.asked).where(Job.key.in_([f"{case}:raised", case]))).all()
+    of_north = {
+        ("duty_ended", "north", "夜班 north", bench.admin), ("step_ended", "north", "600", bench.admin),
+        ("case_given_back", "north", case, bench.admin),
+    }  # fmt: skip
+    of_south = {("duty_ended", "south", "夜班 south", bench.admin), ("step_ended", "south", "600", bench.admin)}
+    assert told == (of_north | of_south if everywhere else of_north)
+    assert asked == [2, 2], "those on duty are told, and the chain, as of a new alarm"
+    duties = 2 if everywhere else 1
+    for language, ended, empty in (
+        (
+            "en",
+            f"With it ended: {duties} duties, {duties} escalation steps; 1 cases",
+            "Nobody is on duty for all rules",
+        ),
+        ("zh-CN", f"随之结束：值班 {duties} 项，升级 {duties} 级；手上的 1 个事项", "以下班次无人值守全部规则："),
+    ):
+        shown = admin.get(f"{page}&lang={language}").text
+        assert ended in shown
+        assert empty in shown
+        assert "夜班 north" in shown
+        assert ("夜班 south" in shown) == everywhere
+    assert "夜班 north" in admin.get(NORTH).text
+    assert "Nobody is on duty" in admin.get(f"{NORTH}?lang=en").text, "as long as it is so"
+
+
+def test_a_role_on_all_sites_that_is_taken_ends_what_hung_on_it_everywhere(bench: Bench) -> None:
+    key = bench.person("sun", "Sun", ("*", Role.FOREMAN), ("north", Role.OFFICER))
+    on_duty(bench, key)
+    leave(bench, "role everywhere taken", key)
+    assert left(bench) == {"duty-north", "step-north"}
+
+
+def test_who_keeps_another_role_that_takes_cases_keeps_all(bench: Bench) -> None:
+    with transaction(bench.engine) as db:
+        db.add(Membership(person=bench.foreman, site="north", role="officer"))
+    on_duty(bench, bench.foreman)
+    case = bench.case()
+    bench.logged_in("wang").submit(f"/cases/{case}/take")
+    _, page = leave(bench, "removed from the site", bench.foreman)
+    assert left(bench) == {"duty-north", "step-north", "duty-south", "step-south"}, "no other site is touched"
+    assert bench.now(case).owner == bench.foreman
+    assert page == NORTH
+
+
+def test_a_done_case_of_who_left_is_anybodys_to_answer(bench: Bench) -> None:
+    case = bench.case()
+    first, second = bench.logged_in("wang"), bench.logged_in("li")
+    first.submit(f"/cases/{case}/take")
+    first.submit(f"/cases/{case}/done", {"text": "helmets handed out"})
+    assert second.submit(f"/cases/{case}/answer", {"text": "told"}).status_code == 409
+    leave(bench, "left", bench.foreman)
+    assert bench.now(case).state == "resolved"
+    assert second.submit(f"/cases/{case}/answer", {"text": "told"}).status_code == 303
+    assert bench.now(case).state == "answered"
+
+
+@pytest.mark.parametrize("path", ["duties", "chain"])
+@pytest.mark.parametrize(
+    ("who", "said"),
+    [
+        ("installer", {"en": "an active foreman or safety officer", "zh-CN": "只有可以接手事项的人"}),
+        ("admin", {"en": "an active foreman or safety officer", "zh-CN": "只有可以接手事项的人"}),
+        ("outsider", {"en": "does not belong to the site", "zh-CN": "此人不属于本工地"}),
+    ],
+)
+def test_only_who_may_take_a_case_is_put_on_duty_or_in_the_chain(
+    bench: Bench, path: str, who: str, said: dict[str, str]
+) -> None:
+    crew(bench)
+    admin = bench.logged_in("root")
+    with reading(bench.engine) as db:
+        shift = db.scalars(select(Shift.id)).one()
+    before = left(bench)
+    fields = {"id": new(), "person": getattr(bench, who), "shift": shift, "after_min": "10"}
+    for language, words in said.items():
+        answer = admin.submit(f"{NORTH}/{path}?lang={language}", fields, page=NORTH)
+        assert answer.status_code == 422
+        assert words in answer.text
+    assert left(bench) == before
+    fields["person"] = bench.second
+    assert admin.submit(f"{NORTH}/{path}", fields, page=NORTH).status_code == 303
+
+
+@pytest.mark.parametrize(("role", "code"), [("installer", 422), ("admin", 422), ("foreman", 303), ("officer", 303)])
+def test_a_chain_is_made_of_roles_that_take_cases(bench: Bench, role: str, code: int) -> None:
+    admin = bench.logged_in("root")
+    fields = {"id": new(), "after_min": "10", "role": role}
+    assert admin.submit(f"{NORTH}/chain", fields, page=NORTH).status_code == code
+
+
+def test_what_was_left_behind_is_marked_on_the_page(bench: Bench) -> None:
+    on_duty(bench, bench.installer)
+    page = bench.logged_in("root").get(f"{NORTH}?lang=en").text
+    assert "does not count: may take no cases here" in page
+    assert "nobody on duty for all rules" in page
+    assert "nobody takes cases here" in page

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -12,9 +14,9 @@ from PIL.ExifTags import GPS, IFD, Base
 from sqlalchemy import select
 
 from broker.dispatch.database import reading, transaction
-from broker.dispatch.tables import Evidence, Shift
+from broker.dispatch.tables import Evidence, Holiday, Shift
 from broker.dispatch.text import LANGUAGES, catalogue
-from tests.dispatch.web.builders import Bench, clip, jpeg
+from tests.dispatch.web.builders import Bench, Reader, clip, jpeg
 
 
 def test_from_alarm_to_closed(bench: Bench) -> None:
@@ -288,3 +290,131 @@ def test_a_case_names_the_shift_in_charge_when_it_was_received(bench: Bench) -> 
     night, none = bench.case(), bench.case("south", "pump-1")
     assert "22:13:20 · 夜班" in bench.logged_in("wang").get(f"/cases/{night}").text
     assert "夜班" not in bench.logged_in("smith").get(f"/cases/{none}").text
+
+
+# -- when whoever reported it may be told ------------------------------------------------------------------------------
+
+H = 3600
+
+
+def done_at(bench: Bench, at: float) -> tuple[Reader, str]:
+    """A case that wang took and did at a time; the clock stands there. Gives his browser and the case's address."""
+    bench.clock.advance(at - bench.clock.now())
+    case = bench.case()
+    foreman = bench.logged_in("wang")
+    foreman.submit(f"/cases/{case}/take")
+    foreman.submit(f"/cases/{case}/done", {"text": "helmets handed out"})
+    return foreman, f"/cases/{case}"
+
+
+def local(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("done", "now", "en", "zh"),
+    [
+        (
+            "2026-09-22 12:00", "2026-09-22 12:00",
+            "between 08:30 and 17:00: now, at the latest before 10:00 tomorrow.",
+            "可在 08:30 至 17:00 之间告知外部反映人：现在即可，最迟明天 10:00 前。",
+        ),
+        (
+            "2026-09-22 21:00", "2026-09-22 21:00",
+            "these hours are over: call from 08:30 tomorrow on, before 10:00 tomorrow.",
+            "现已过时段：请自明天 08:30 起、在明天 10:00 前告知。",
+        ),
+        (
+            "2026-09-22 21:00", "2026-09-23 00:30",
+            "these hours are over: call from 08:30 today on, before 10:00 today.",
+            "请自今天 08:30 起、在今天 10:00 前告知。",
+        ),
+        (
+            "2026-09-30 21:00", "2026-09-30 21:00",  # a holiday follows
+            "call from 08:30 tomorrow on, before 10:00 tomorrow.",
+            "请自明天 08:30 起、在明天 10:00 前告知。",
+        ),
+        (
+            "2026-09-22 21:00", "2026-09-23 10:30",
+            "between 08:30 and 17:00: now. It was due before 10:00 today.",
+            "现在即可。应在今天 10:00 前告知，已逾期。",
+        ),
+        (
+            "2026-09-22 21:00", "2026-09-23 20:00",
+            "call from 08:30 tomorrow on. It was due before 10:00 today.",
+            "请自明天 08:30 起告知。应在今天 10:00 前告知，已逾期。",
+        ),
+    ],
+)  # fmt: skip
+def test_the_case_says_when_whoever_reported_it_may_be_told(
+    bench: Bench, done: str, now: str, en: str, zh: str
+) -> None:
+    with transaction(bench.engine) as db:
+        db.add(Holiday(site="north", day="2026-10-01", name="国庆节"))
+    foreman, at = done_at(bench, local(done))
+    bench.clock.advance(local(now) - bench.clock.now())
+    foreman = bench.logged_in("wang")
+    assert en in foreman.get(f"{at}?lang=en").text
+    assert zh in foreman.get(f"{at}?lang=zh-CN").text
+    assert "To be answered before" in foreman.get(f"{at}?lang=en").text or "was due" in en
+
+
+@pytest.mark.parametrize(("at", "outside"), [("21:00", True), ("08:29", True), ("08:30", False), ("16:59", False)])
+def test_an_answer_at_another_hour_is_written_down_and_said_to_be_so(bench: Bench, at: str, outside: bool) -> None:
+    foreman, case = done_at(bench, local(f"2026-09-22 {at}"))
+    assert foreman.submit(f"{case}/answer", {"text": "told the caller"}).status_code == 303
+    page, chinese = foreman.get(f"{case}?lang=en").text, foreman.get(f"{case}?lang=zh-CN").text
+    said = f"Written down at {at}, outside the hours for telling people (08:30 to 17:00)."
+    assert page.count(said) == (2 if outside else 0), "beside the answer, and in the history"
+    assert chinese.count(f"记录于 {at}，在告知时段（08:30 至 17:00）之外。") == (2 if outside else 0)
+    assert "may be told between" not in page
+
+
+def test_who_may_only_look_sees_the_hours_too(bench: Bench) -> None:
+    _, case = done_at(bench, local("2026-09-22 21:00"))
+    assert "may be told between 08:30 and 17:00" in bench.logged_in("zhao").get(f"{case}?lang=en").text
+
+
+# -- what was taken, and then forgotten --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "late"),
+    [
+        (("take",), "No result by 08:00 today, 1 min 0 s late: in hand of 王强"),
+        (("take", "done", "answer"), "Answered, but not closed by 08:00 today, 1 min 0 s late"),
+    ],
+)
+def test_what_has_no_result_or_is_not_closed_by_the_end_of_the_shift_is_overdue(
+    bench: Bench, steps: tuple[str, ...], late: str
+) -> None:
+    with transaction(bench.engine) as db:
+        db.add(Shift(id="day", site="north", name="白班", start=480, end=1200))
+        db.add(Shift(id="night", site="north", name="夜班", start=1200, end=480))
+    case, foreign = bench.case(), bench.case("south", "pump-1")  # at 22:13
+    foreman = bench.logged_in("wang")
+    for step in steps:
+        foreman.submit(f"/cases/{case}/{step}", {"text": "so"})
+    bench.clock.advance(local("2026-09-22 08:00") - bench.clock.now())
+    assert case not in foreman.get("/overdue").text
+    assert "by 08:00 today" in foreman.get(f"/cases/{case}?lang=en").text, "before it is over, too"
+    bench.clock.advance(60)
+    page = foreman.get("/overdue?lang=en").text
+    assert case in page
+    assert late in page
+    assert 'class="bad">1<' in page, "in the count of the navigation, too"
+    assert foreign not in page
+    assert case in bench.logged_in("li").get("/overdue").text
+    foreman.submit(f"/cases/{case}/{'done' if steps == ('take',) else 'close'}", {"text": "so"})
+    assert case not in foreman.get("/overdue").text
+
+
+def test_without_shifts_it_is_a_day(bench: Bench) -> None:
+    case = bench.case()
+    foreman = bench.logged_in("wang")
+    foreman.submit(f"/cases/{case}/take")
+    bench.clock.advance(24 * H)
+    foreman = bench.logged_in("wang")
+    assert case not in foreman.get("/overdue").text
+    bench.clock.advance(1)
+    assert case in foreman.get("/overdue").text

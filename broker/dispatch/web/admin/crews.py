@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, cast
 
 from fastapi import FastAPI, Form, Response
-from sqlalchemy import Delete, delete, func, select
+from sqlalchemy import Delete, delete, select
 from sqlalchemy.orm import Session as Transaction
 
 from broker.dispatch.tables import ChainStep, Duty, Membership, Person, Role, Shift
@@ -46,7 +46,7 @@ def _add_rows(app: FastAPI, web: Web) -> None:
             mine = (Membership.person == person, Membership.site == site, Membership.role == role)
             db.execute(delete(Membership).where(*mine))
 
-        return desk.change(visitor, site, "member_removed", person, do, role=role)
+        return desk.change(visitor, site, "member_removed", person, do, leaves=person, role=role)
 
     @app.post("/admin/sites/{site}/shifts", include_in_schema=False)
     def add_shift(
@@ -76,7 +76,7 @@ def _add_rows(app: FastAPI, web: Web) -> None:
             of_site = db.scalar(select(Shift.site).where(Shift.id == shift))
             if of_site != site:
                 raise FormError("web.error.choice")
-            _member(db, person, site)
+            _acting(db, person, site)
 
         return _kept(desk, visitor, row, site, person, "duty", change, check)
 
@@ -88,14 +88,14 @@ def _add_rows(app: FastAPI, web: Web) -> None:
         if bool(person) == bool(role):
             raise FormError("web.error.person_or_role")
         if role:
-            one_of(role, list(Role))
+            one_of(role, [r for r in Role if r.acts], "web.error.acting_role")
         row = ChainStep(
             id=id, site=site, after_s=number(after_min, 5, 10_080) * 60, person=person or None, role=role or None
         )
 
         def check(db: Transaction) -> None:
             if person:
-                _member(db, person, site)
+                _acting(db, person, site)
 
         return _kept(desk, visitor, row, site, person or role, "step", change, check)
 
@@ -159,8 +159,11 @@ def _site_of(db: Transaction, row: Row) -> str | None:
     return db.scalar(select(Shift.site).where(Shift.id == row.shift)) if isinstance(row, Duty) else row.site
 
 
-def _member(db: Transaction, person: str, site: str) -> None:
-    """Raises FormError for somebody who does not belong to the site."""
-    of_site = (Membership.person == person, Membership.site.in_([site, EVERYWHERE]))
-    if db.scalar(select(func.count()).select_from(Membership).where(*of_site)) == 0:
+def _acting(db: Transaction, person: str, site: str) -> None:
+    """Raises FormError for somebody who does not belong to the site, or may take none of its cases."""
+    of_site = (Membership.person == person, Membership.site.in_([site, EVERYWHERE]), Person.active)
+    roles = db.scalars(select(Membership.role).join(Person, Person.id == Membership.person).where(*of_site)).all()
+    if not roles:
         raise FormError("web.error.member")
+    if not any(Role(role).acts for role in roles):
+        raise FormError("web.error.acting")

@@ -16,7 +16,7 @@ from broker.dispatch.notify.channels import standard
 from broker.dispatch.tables import Contact, Membership, Person, Role, Session, Site
 from broker.dispatch.text import LANGUAGES
 from broker.dispatch.web import audit
-from broker.dispatch.web.admin.desks import PeopleDesk, everywhere
+from broker.dispatch.web.admin.desks import AfterChange, PeopleDesk, everywhere, unmanned
 from broker.dispatch.web.admin.fields import LONGEST_NAME, Key, Line, PersonId, RowId, number, one_of
 from broker.dispatch.web.auth import LEAST_PASSWORD, LONGEST_PASSWORD, PasswordError
 from broker.dispatch.web.pages import Changing, FormError, Known, Web, cleaned
@@ -54,7 +54,7 @@ def _add_people(app: FastAPI, web: Web) -> None:
         return RedirectResponse(f"/admin/people/{id}", 303)
 
     @app.get("/admin/people/{person}", include_in_schema=False)
-    def person_page(request: Request, visitor: Known, person: PersonId) -> Response:
+    def person_page(request: Request, visitor: Known, person: PersonId, told: AfterChange) -> Response:
         everywhere(visitor)
         with reading(web.engine) as db:
             row = db.get(Person, person)
@@ -68,10 +68,11 @@ def _add_people(app: FastAPI, web: Web) -> None:
             ).all()
             members = db.scalars(select(Membership).where(Membership.person == person)).all()
             sites = {s.id: s.name for s in db.scalars(select(Site).order_by(Site.name))}
+            empty = [(sites[s], unmanned(db, s, web.clock.now())) for s in told.sites if s in sites]
         return web.render(
             request, "person.html", "admin", visitor, person=row, contacts=contacts, members=members, sites=sites,
             roles=list(Role), channels=CHANNELS, langs=LANGUAGES, new_id=str(uuid7()), least=LEAST_PASSWORD,
-            longest=LONGEST_PASSWORD,
+            longest=LONGEST_PASSWORD, told=told, empty=[(site, names) for site, names in empty if names],
         )  # fmt: skip
 
     @app.post("/admin/people/{person}", include_in_schema=False)

@@ -15,7 +15,7 @@ from broker.dispatch.database import reading, transaction
 from broker.dispatch.tables import ChainStep, Duty, Holiday, Membership, Person, Role, Shift, Site
 from broker.dispatch.text import LANGUAGES
 from broker.dispatch.web import audit
-from broker.dispatch.web.admin.desks import SiteDesk, everywhere
+from broker.dispatch.web.admin.desks import AfterChange, SiteDesk, everywhere, unmanned
 from broker.dispatch.web.admin.fields import LONGEST_NAME, ZONES, Key, Line, clock_of, minute_of, number, one_of
 from broker.dispatch.web.pages import Changing, FormError, Ident, Known, Web, cleaned
 from broker.dispatch.web.rights import EVERYWHERE, Right
@@ -61,13 +61,14 @@ def add(app: FastAPI, web: Web) -> None:
         return RedirectResponse(f"/admin/sites/{id}", 303)
 
     @app.get("/admin/sites/{site}", include_in_schema=False)
-    def site_page(request: Request, visitor: Known, site: Ident) -> Response:
+    def site_page(request: Request, visitor: Known, site: Ident, told: AfterChange) -> Response:
         desk.allow(visitor, site)
         with reading(web.engine) as db:
             row = db.get(Site, site)
             if row is None:
                 raise HTTPException(404, "no such site")
             names = dict(db.execute(select(Person.id, Person.name).order_by(Person.name)).all())
+            active = set(db.scalars(select(Person.id).where(Person.active)))
             members = db.scalars(select(Membership).where(Membership.site.in_([site, EVERYWHERE]))).all()
             shifts = db.scalars(select(Shift).where(Shift.site == site).order_by(Shift.start, Shift.name)).all()
             duties = db.scalars(
@@ -78,6 +79,8 @@ def add(app: FastAPI, web: Web) -> None:
             ).all()
             holidays = db.scalars(select(Holiday).where(Holiday.site == site).order_by(Holiday.day.desc())).all()
             chain = db.scalars(select(ChainStep).where(ChainStep.site == site).order_by(ChainStep.after_s)).all()
+            empty = unmanned(db, site, web.clock.now())
+        acting = {m.person for m in members if m.person in active and Role(m.role).acts}
         t = web.text(request, visitor)
         return web.render(
             request,
@@ -95,6 +98,11 @@ def add(app: FastAPI, web: Web) -> None:
             chain=chain,
             quiet=(clock_of(row.quiet_start), clock_of(row.quiet_end)),
             roles=list(Role),
+            acting=acting,
+            acting_roles=[role for role in Role if role.acts],
+            staffed={m.role for m in members if m.person in acting and Role(m.role).acts},
+            told=told,
+            empty=empty,
             zones=ZONES,
             langs=LANGUAGES,
             rules=sorted({key.split(".")[1] for key in t.texts if key.startswith("rule.")} - {"other"}),
