@@ -211,7 +211,7 @@ class Node:
         model = self._detector.manifest
         return CameraLine(
             site, camera, self._detector.names, RULES, model.least_confidence,
-            closer=self._closer, overlooked=model.overlooked,
+            closer=self._closer, overlooked=model.overlooks,
         )  # fmt: skip
 
     def _wake_uplink(self) -> None:

@@ -88,7 +88,8 @@ def release(
     )
     told = json.loads(report.with_name(JSON).read_text(encoding="utf-8"))
     runtimes = compared(weights, in_split(photos, "test")[::every], pt=shipped, int8=small, threads=threads)
-    manifest = read_manifest(weights) | {"metrics": metrics(told), "overlooked": overlooked(told)}
+    manifest = read_manifest(weights)
+    manifest |= {"metrics": metrics(told), "overlooked": overlooked(told, manifest["classes"])}
     _write(weights / "manifest.json", manifest, indent=2)
     _write(small / "manifest.json", read_manifest(small) | {"overlooked": manifest["overlooked"]}, indent=2)
     results.mkdir(parents=True, exist_ok=True)
@@ -97,6 +98,8 @@ def release(
     _write(results / "closer.json", looks, indent=1)
     if recipe:
         (results / RECIPE).write_text(f"{recipe}\n", encoding="utf-8")
+    else:  # else the card would tell that of the weights before
+        (results / RECIPE).unlink(missing_ok=True)
     out = home / "CARD.md"
     out.write_text(card_of(weights, results), encoding="utf-8")
     return out
@@ -113,13 +116,14 @@ def metrics(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def overlooked(told: Mapping[str, Any]) -> list[str]:
-    """Classes of which more than half are missed at the confidence that a node judges by, out of `eval.json`.
+def overlooked(told: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    """Of these classes those of which more than half are missed at the confidence that a node judges by, or of which no
+    held-out photo tells, out of `eval.json`.
 
     That such a model sees none of them says nothing: it would call most barriers missing that stand there.
     """
-    classes = told["photos"]["classes"]
-    return [name for name, one in classes.items() if one["recall"] is not None and one["recall"] < LEAST_RECALL]
+    recalls = {name: told["photos"]["classes"].get(name, {}).get("recall") for name in classes}
+    return [name for name, recall in recalls.items() if recall is None or recall < LEAST_RECALL]
 
 
 def _write(path: Path, told: Any, *, indent: int) -> None:

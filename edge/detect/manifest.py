@@ -117,8 +117,8 @@ class Manifest(_Part):
     metrics: Metrics = Metrics()
     least_confidence: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
     """By class: below it a part of somebody's clothes decides nothing. Chosen on validation photos, by alarms."""
-    overlooked: tuple[str, ...] = ()
-    """Classes of which it misses most: that it sees none proves nothing. From the recall on held-out photos."""
+    overlooked: tuple[str, ...] | None = None
+    """Classes of which it misses most, by the recall on held-out photos; None: nobody measured that."""
     closer: tuple[Closer, ...] = ()
     """What is looked at once more before somebody is blamed."""
 
@@ -134,9 +134,14 @@ class Manifest(_Part):
     def _told_of_its_classes(self) -> Self:
         if unknown := sorted(self.least_confidence.keys() - set(self.classes)):
             raise ValueError(f"least_confidence: no class of this model: {', '.join(unknown)}")
-        if unknown := sorted(set(self.overlooked) - set(self.classes)):
+        if unknown := sorted(set(self.overlooked or ()) - set(self.classes)):
             raise ValueError(f"overlooked: no class of this model: {', '.join(unknown)}")
         return self
+
+    @property
+    def overlooks(self) -> frozenset[str]:
+        """Classes of which it proves nothing that it sees none: all that it knows where that was not measured."""
+        return frozenset(self.classes if self.overlooked is None else self.overlooked)
 
     @model_validator(mode="after")
     def _closer_looks_fit(self) -> Self:

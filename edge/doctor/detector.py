@@ -75,7 +75,7 @@ def examine_fixtures(folder: Path, site: SiteFile) -> Iterator[Result]:
             about = f"{camera.id}/{fixture.id}"
             if lacking := [name for name in fixture.classes if name not in manifest.classes]:
                 yield found("model", "lacks", about, classes=", ".join(lacking))
-            elif missed := [name for name in fixture.classes if name in manifest.overlooked]:
+            elif missed := [name for name in fixture.classes if name in manifest.overlooks]:
                 yield found("model", "overlooks", about, classes=", ".join(missed))
 
 

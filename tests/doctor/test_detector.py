@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.detect import read_manifest
 from edge.doctor.detector import examine_detector, examine_fixtures, examine_model
 from edge.doctor.result import Result
 from edge.doctor.trial import Trial, attempt, store
@@ -92,6 +94,13 @@ def test_a_barrier_whose_loss_nobody_would_be_told_of_is_named(classes: list[str
     camera = {"id": "gate", "source": {"type": "usb"}, "fixtures": [fence, lamp]}
     site = SiteFile.model_validate({"site": PLACE, "node": {"id": "n"}, "cameras": [camera]})
     assert codes(list(examine_fixtures(SHIPPED, site))) == finding
+
+
+def test_of_a_model_that_nobody_measured_no_absence_is_believed(model: ModelFolder) -> None:
+    manifest = {key: value for key, value in model.manifest.items() if key != "overlooked"}
+    (model.path / "manifest.json").write_text(json.dumps(manifest))
+    told = read_manifest(model.path)
+    assert told.overlooks == set(told.classes)
 
 
 def test_weights_for_developers_look_closer_at_nothing(model: ModelFolder) -> None:

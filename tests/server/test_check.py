@@ -220,6 +220,8 @@ def test_cards_that_name_another_server_than_its_settings(folder: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(cards_text(load(folder), "os.img.xz", "0" * 64, "app.tar", "release.pub"))
     assert told(check.on_cards(folder, load(folder))) == [("ok", "on_cards")]
+    edit(path, (r"(?m)^influx_bucket = .*", 'influx_bucket = "{site}"'), (r"(?m)^ntp = .*", 'ntp = "time.lan"'))
+    assert told(check.on_cards(folder, load(folder))) == [("warn", "cards_differ")]
     edit(folder / "server.toml", (r"(?m)^hosts = .*", f'hosts = ["{ADDRESS}", "{HOST}"]'))
     assert told(check.on_cards(folder, load(folder))) == [("bad", "cards_other")]
     path.write_text("image = 1\n")
