@@ -205,6 +205,10 @@ class SiteTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics is not
             both.update()
         return both
 
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        super().save_metrics(metrics)
+        _write_classes(self)  # before the checkpoint, like the other table: a kill behind that must not cost a row
+
     def save_model(self) -> bool:
         last, best = self.wdir / "last.pt", self.wdir / "best.pt"
         self.last, self.best = last.with_suffix(".part"), best.with_suffix(".best.part")
@@ -279,7 +283,7 @@ def train(data: Path, out: Path, recipe: Recipe, *, fresh: bool = False) -> Path
         "hsv_v": 0.4,
     }
     trainer = SiteTrainer(photos, recipe, overrides=settings)
-    trainer.add_callback("on_fit_epoch_end", _write_classes)
+    trainer.add_callback("on_fit_epoch_end", _write_best)
     trainer.train()
     best: Path = trainer.best
     return best
@@ -335,6 +339,11 @@ def _write_classes(trainer: SiteTrainer) -> None:
             table.writerow(("epoch", *CLASSES))
         row = (f"{found[number]:.4f}" if number in found else "" for number in range(len(CLASSES)))
         table.writerow((trainer.epoch + 1 if trainer.validator.training else "best", *row))
+
+
+def _write_best(trainer: SiteTrainer) -> None:
+    if not trainer.validator.training:  # else it was written before the checkpoint
+        _write_classes(trainer)
 
 
 def main(
