@@ -22,6 +22,7 @@ if not os.environ.get("BANKSMAN_REQUIRE_ALL"):
 
 import torch
 from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer
 
 from models import train as module
 from models.data import CLASSES, write_set
@@ -120,6 +121,21 @@ def test_a_run_that_was_killed_goes_on(listing: Path, recipe: Recipe, tmp_path: 
     train(listing, out, recipe)
     assert [row["epoch"] for row in rows(out / "results.csv")] == ["1", "2", "3"]
     assert [row["epoch"] for row in rows(out / "classes.csv")] == ["1", "2", "3", "best"]
+
+
+def test_an_epoch_is_in_both_tables_before_its_checkpoint(
+    listing: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, told = tmp_path / "run", []
+    save = DetectionTrainer.save_model
+
+    def saving(self: DetectionTrainer) -> Any:
+        told.append([[row["epoch"] for row in rows(out / name)] for name in ("results.csv", "classes.csv")])
+        return save(self)
+
+    monkeypatch.setattr(DetectionTrainer, "save_model", saving)
+    train(listing, out, replace(recipe, epochs=2))
+    assert told == [[["1"], ["1"]], [["1", "2"], ["1", "2"]]]
 
 
 def test_another_recipe_does_not_go_on_with_a_run(listing: Path, recipe: Recipe, tmp_path: Path) -> None:
