@@ -103,6 +103,8 @@ def calendars(session: Session, site_ids: Iterable[str]) -> dict[str, SiteCalend
     Of a site whose rows make no sense its time zone alone, which is said in the log; of one that nobody entered, UTC.
     """
     ids = sorted(set(site_ids))
+    if not ids:
+        return {}
     of = {"sites": ids}
     session.flush()
     sites, shifts, holidays = look(session, (_SITES, of), (_SHIFTS, of), (_HOLIDAYS, of))
