@@ -13,7 +13,7 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -48,13 +48,29 @@ class LinkError(Exception):
     """The line cannot be made as the settings say."""
 
 
-class _Line:
-    """One connection, from before it is made to its end. number, since: 0 and None until the broker agreed."""
+class _Client(paho.Client):
+    """Tells when its loop, and so its thread, ended: by some ways paho leaves it without calling `on_disconnect`."""
 
-    def __init__(self, client: paho.Client) -> None:
+    on_end: Callable[[], None] | None = None
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
+        on_end = self.on_end
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        finally:
+            if on_end is not None:
+                on_end()
+
+
+class _Line:
+    """One connection, from before it is made to its end. number, since: 0 and None until the broker agreed. refused: it
+    said no."""
+
+    def __init__(self, client: _Client) -> None:
         self.client = client
         self.number = 0
         self.since: float | None = None
+        self.refused = False
         self.over = threading.Event()
         """It ended, or is to be left."""
         self.ended = threading.Event()
@@ -65,7 +81,7 @@ class _Line:
 
     def release(self) -> None:
         """It ended. Its callbacks know it, and so would keep paho's sockets open until somebody looks for circles."""
-        self.client.on_connect = self.client.on_disconnect = self.client.on_message = None
+        self.client.on_connect = self.client.on_disconnect = self.client.on_message = self.client.on_end = None
 
 
 class Link:
@@ -133,7 +149,7 @@ class Link:
         if not line.up:
             return False
         sent = line.client.publish(topic, payload, qos=1, properties=_content())
-        return sent.rc is not MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
+        return sent.rc is MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def retain(self, messages: Mapping[str, bytes]) -> set[str]:
         """See `publish.Sender`. What is not confirmed in time will not come later: the connection is left."""
@@ -206,7 +222,7 @@ class Link:
         line.client.loop_start()
         line.over.wait()
         line.client.disconnect()
-        line.ended.wait()  # paho's thread ends with it
+        line.ended.wait()
 
     def _leave(self, line: _Line) -> None:
         line.over.set()
@@ -215,7 +231,7 @@ class Link:
 
     def _new_line(self) -> _Line:
         settings = self._settings
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
@@ -227,6 +243,7 @@ class Link:
         client.max_queued_messages_set(MAX_UNSENT)
         client.on_connect = lambda _c, _d, _f, reason, _p: self._on_connect(line, reason)
         client.on_disconnect = lambda _c, _d, _f, reason, _p: self._on_disconnect(line, reason)
+        client.on_end = lambda: self._on_end(line)
         client.on_message = lambda _c, _d, message: self._on_message(line, message)
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
@@ -247,6 +264,7 @@ class Link:
 
     def _on_connect(self, line: _Line, reason: ReasonCode) -> None:
         if reason.is_failure:
+            line.refused = True
             self._troubled(f"it said: {reason}")
             return
         self._trouble = ""
@@ -267,8 +285,18 @@ class Link:
 
     def _on_disconnect(self, line: _Line, reason: ReasonCode) -> None:
         metrics.CONNECTED.set(0)
-        if reason.is_failure:  # else it was asked for
+        if reason.is_failure and not line.refused:  # else it was asked for, or why is told already
             self._troubled(f"connection lost: {reason}")
+        line.ended.set()
+        self._leave(line)
+
+    def _on_end(self, line: _Line) -> None:
+        """Whatever ended paho's loop, even an error in it: else `_hold` would wait for ever."""
+        if line.ended.is_set():
+            return
+        metrics.CONNECTED.set(0)
+        if not line.over.is_set():
+            self._troubled("connection lost: it cannot be read any more")
         line.ended.set()
         self._leave(line)
 

@@ -1,7 +1,8 @@
 """The hand-over report of a shift (`norm.handover`): gathered from the ledger, put into words for people.
 
 The ledger says how each case stood at the shift's end, whatever came after. So a report made late, because dispatch was
-down, or looked at again says the same as one made on time. Only which nodes are silent is known as of now.
+down, or looked at again says the same as one made on time; who was on it, too, whoever left since. Only which nodes are
+silent, and who was next in line where nobody took over, is known as of now.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ def gather(session: Session, site_id: str, shift: ShiftAt, now: float) -> Handov
     people = roster.read(session, site_id)
     site = session.get_one(Site, site_id)
     names = dict(session.execute(select(Person.id, Person.name)).all())
-    next_up = [person for s in people.calendar.running(shift.end) for person in people.calendar.people(s)]
+    calendar = people.of(shift, now)
+    next_up = [person for s in calendar.running(shift.end) for person in calendar.people(s)]
     line = None if next_up else people.in_line(shift.end, rule="")
     crews = Crews(
-        outgoing=_named(people.calendar.people(shift), names),
+        outgoing=_named(calendar.people(shift), names),
         incoming=_named(line.people if line else next_up, names),
         gap=line.gap if line else None,
     )

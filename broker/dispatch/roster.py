@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from broker.dispatch import tables
 from broker.dispatch.database import Among, look, table_of
 from broker.dispatch.norm import NormError
-from broker.dispatch.norm.calendar import Duty, Holiday, Shift, SiteCalendar
+from broker.dispatch.norm.calendar import Duty, Holiday, Shift, ShiftAt, SiteCalendar
 from broker.dispatch.norm.repeat import QuietHours
 from broker.dispatch.norm.review import REVIEW_S, InLine, Step, in_line
 
@@ -29,13 +29,21 @@ RANK: Sequence[tables.Role] = (tables.Role.OFFICER, tables.Role.FOREMAN, tables.
 
 @dataclass(frozen=True)
 class Roster:
-    """Who answers for a site, and when. members: ids of all who belong to it, those who decide first."""
+    """Who answers for a site, and when. members: ids of all who belong to it, those who decide first. left: duties of
+    people who may take no cases there any more."""
 
     calendar: SiteCalendar
     chain: tuple[Step, ...]
     members: tuple[str, ...]
     quiet: QuietHours | None
     repeat_min: tuple[int, ...]
+    left: tuple[Duty, ...] = ()
+
+    def of(self, shift: ShiftAt, now: float) -> SiteCalendar:
+        """Who was on a shift and on what followed it, where it is over, whoever left since; else who is."""
+        if shift.end > now or not self.left:
+            return self.calendar
+        return replace(self.calendar, duties=(*self.calendar.duties, *self.left))
 
     def in_line(self, at: float, rule: str) -> InLine:
         """Who is told of a case first (`review.in_line`)."""
@@ -44,7 +52,8 @@ class Roster:
 
 def read(session: Session, site_id: str) -> Roster:
     """The roster of a site. Duties and steps count only for people who are active and may take a case there: whoever
-    left, or has another role now, would get alarms whose link opens nothing.
+    left, or has another role now, would get alarms whose link opens nothing. Only who was on a shift that is over does
+    not change any more (`Roster.of`).
 
     A site whose chain has nobody in it has one step: all its members, when the five minutes are over. Raises
     LookupError for a site that is not known, NormError for rows that make no sense.
@@ -94,6 +103,8 @@ def calendars(session: Session, site_ids: Iterable[str]) -> dict[str, SiteCalend
     Of a site whose rows make no sense its time zone alone, which is said in the log; of one that nobody entered, UTC.
     """
     ids = sorted(set(site_ids))
+    if not ids:
+        return {}
     of = {"sites": ids}
     session.flush()
     sites, shifts, holidays = look(session, (_SITES, of), (_SHIFTS, of), (_HOLIDAYS, of))
@@ -182,12 +193,14 @@ def _roster(rows: _Rows, site_id: str) -> Roster:
     members = _members(rows, site_id)
     everybody = tuple(dict.fromkeys(person for role in RANK for person in members.get(role, ())))
     chain = _chain(rows, site_id, members)
+    acting = _acting(members)
     return Roster(
         calendar=_calendar(rows, site_id),
         chain=chain if any(step.people for step in chain) else (Step(int(REVIEW_S), everybody),),
         members=everybody,
         quiet=_quiet(site),
         repeat_min=tuple(site.repeat_min),
+        left=tuple(_duty(d) for d in rows.duties.get(site_id, ()) if d.person not in acting),
     )
 
 
@@ -202,18 +215,18 @@ def _calendar(rows: _Rows, site_id: str) -> SiteCalendar:
             Holiday(_day(h.day, NormError.HOLIDAY, "holiday"), h.name, h.working)
             for h in rows.holidays.get(site_id, ())
         ),
-        duties=tuple(
-            Duty(
-                shift=d.shift,
-                person=d.person,
-                rule=d.rule,
-                position=d.position,
-                from_day=None if d.from_day is None else _day(d.from_day, NormError.DUTY, f"duty of {d.person}"),
-                to_day=None if d.to_day is None else _day(d.to_day, NormError.DUTY, f"duty of {d.person}"),
-            )
-            for d in rows.duties.get(site_id, ())
-            if d.person in acting
-        ),
+        duties=tuple(_duty(d) for d in rows.duties.get(site_id, ()) if d.person in acting),
+    )
+
+
+def _duty(row: Any) -> Duty:
+    return Duty(
+        shift=row.shift,
+        person=row.person,
+        rule=row.rule,
+        position=row.position,
+        from_day=None if row.from_day is None else _day(row.from_day, NormError.DUTY, f"duty of {row.person}"),
+        to_day=None if row.to_day is None else _day(row.to_day, NormError.DUTY, f"duty of {row.person}"),
     )
 
 

@@ -446,7 +446,15 @@ class Delivery(Base):
     """
 
     __tablename__ = "delivery"
-    __table_args__ = (Index("ix_delivery_person_state", "person", "state"),)
+    __table_args__ = (
+        Index("ix_delivery_person_state", "person", "state"),
+        Index(
+            "ix_delivery_message",
+            "message",
+            sqlite_where=text("message IS NOT NULL"),
+            postgresql_where=text("message IS NOT NULL"),
+        ),
+    )
     id: Mapped[str] = mapped_column(String(ID), primary_key=True)
     case: Mapped[str | None] = mapped_column(ForeignKey("case.id"), index=True)
     """None: of no case, as a hand-over report."""

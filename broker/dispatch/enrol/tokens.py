@@ -14,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
-from broker.dispatch.tables import Audit, Enrolment, Node, Site
+from broker.dispatch.database import lock as hold
+from broker.dispatch.tables import Audit, Enrolment, Node
 from broker.pki import names
 
 HOURS = 72.0
@@ -66,7 +67,7 @@ def new_token(  # noqa: PLR0917
     names.node(f"{site}/{node}")
     if not 0 < hours <= MAX_HOURS:
         raise ValueError(f"{hours:g} hours: a token is good for more than 0 and at most {MAX_HOURS:g}")
-    session.scalar(select(Site.id).where(Site.id == site).with_for_update())  # of two who ask at once one is told
+    hold(session, f"enrolment {site}/{node}")  # of two who ask at once one is told
     if not replace and (held := holders(session, site, now).get(node)) is not None:
         raise TakenError(f"{site}/{node}", held)
     token = secrets.token_urlsafe(_BYTES)

@@ -39,12 +39,15 @@ def overdue_before(now: float, calendar: SiteCalendar) -> float:
         return now - WITHOUT_SHIFTS_S
     today = calendar.local(now).date()
     first = min([today, *(holiday.day for holiday in calendar.holidays)]) - _WEEK
+    best = -inf
     day = today + _DAY
     while day >= first:
         # A shift of the day before may end after those of this day began.
         edges = [edge for d in (day, day - _DAY) for s in calendar.starting(d) for edge in (s.start, s.end)]
         over = [edge for edge in edges if edge <= now and shift_end(nextafter(edge, -inf), calendar) < now]
-        if over:
-            return max(over)
+        if best > -inf:
+            return max([best, *over])
+        if over:  # one more day: a shift that began on it may end later than what was found
+            best = max(over)
         day -= _DAY
-    return -inf
+    return best

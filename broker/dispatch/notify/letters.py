@@ -124,8 +124,9 @@ class Desk:
         me = {"person": self.reader.id}
         rows, roles = look(self.session, (_WAITING, me), (_ROLES, me))
         sites = {row.site for row in roles}
-        mine = [row for row in rows if row.site in sites or EVERYWHERE in sites]
-        return mine, [row for row in rows if row not in mine] if len(mine) < len(rows) else []
+        if EVERYWHERE in sites:
+            return rows, []
+        return [row for row in rows if row.site in sites], [row for row in rows if row.site not in sites]
 
     @property
     def foreign(self) -> list[tuple[str, About]]:

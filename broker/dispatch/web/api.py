@@ -20,6 +20,11 @@ from broker.dispatch.web.pages import LONGEST_TEXT, OVER, CaseId, Known, Web, ov
 from broker.dispatch.web.rights import Visitor
 from broker.dispatch.web.steps import take_step
 
+_OVERDUE = (
+    "Only what is not over and nobody has taken in five minutes. The list *Overdue* of the pages has more: what has no "
+    "result, no answer, or is not closed in time."
+)
+
 
 class Credentials(BaseModel):
     """Who logs in."""
@@ -191,7 +196,7 @@ def add(app: FastAPI, web: Web) -> None:
         state: CaseState | None = None,
         owner: Annotated[str | None, Query(max_length=64, description="A person's id.")] = None,
         over: Annotated[bool | None, Query(description="Closed or a false alarm, or neither.")] = None,
-        overdue: Annotated[bool, Query(description="Only what nobody has taken in five minutes.")] = False,
+        overdue: Annotated[bool, Query(description=_OVERDUE)] = False,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
     ) -> CasePage:

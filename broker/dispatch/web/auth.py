@@ -175,7 +175,8 @@ class Sessions:
 
     def open_link(self, db: Transaction, link: Link, cookie: str, now: float) -> None:
         """The session of a signed link. cookie: the same for the same link (`Links.cookie`), so that a link that is
-        used again and again has one session, not one a tap."""
+        used again and again has one session, not one a tap, be it twice at the same time."""
+        lock(db, _digest(cookie))
         db.execute(delete(Session).where(Session.created_at <= now - ABSOLUTE_S))
         if self.find(db, cookie, now) is None:
             self.close(db, cookie)

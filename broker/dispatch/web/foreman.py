@@ -28,7 +28,6 @@ from broker.dispatch.web.pages import (
     Page,
     Sha256,
     Web,
-    late_at,
     small_picture,
 )
 from broker.dispatch.web.rights import Right, Visitor
@@ -69,7 +68,7 @@ def _add_lists(app: FastAPI, web: Web) -> None:
 
     @app.get("/overdue", include_in_schema=False)
     def overdue(request: Request, visitor: Known, page: Page = 1) -> Response:
-        return listed(request, visitor, "overdue", lambda db: late_at(db, web.clock.now()), page)
+        return listed(request, visitor, "overdue", lambda db: web.late(request, db, visitor), page)
 
     @app.get("/open", include_in_schema=False)
     def still_open(request: Request, visitor: Known, page: Page = 1) -> Response:
@@ -88,7 +87,7 @@ def _add_case(app: FastAPI, web: Web) -> None:
         t = web.text(request, visitor)
         with reading(web.engine) as db:
             row = web.case(db, visitor, case_id)
-            words = web.words(db, t)
+            words = web.words(db, t, [row.site])
             files = web.files(db, words, row)
             lines = db.scalars(
                 select(Ledger).where(Ledger.case == row.id).order_by(Ledger.n.desc()).limit(_HISTORY)

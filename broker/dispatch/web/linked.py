@@ -102,7 +102,7 @@ def _add_case(app: FastAPI, web: Web) -> None:
             return RedirectResponse(f"/cases/{case.id}", 303)
         t = web.text(request, visitor)
         with reading(web.engine) as db:
-            words = web.words(db, t)
+            words = web.words(db, t, [case.site])
             files = web.files(db, words, case, f"/l/{token}")
         return web.render(
             request,
@@ -141,7 +141,7 @@ def _add_message(app: FastAPI, web: Web) -> None:
         t, now = web.text(request, visitor), web.clock.now()
         with reading(web.engine) as db:
             total, rows = web.listed(db, visible(visitor), page)
-            words = web.in_words(db, web.words(db, t), rows, f"/m/{token}")
+            words = web.in_words(db, web.words(db, t, {row.site for row in rows}), rows, f"/m/{token}")
         return web.render(
             request,
             "linked.html",

@@ -162,7 +162,7 @@ def _add_ledger(app: FastAPI, web: Web) -> None:
                 .limit(PER_PAGE)
                 .offset((page - 1) * PER_PAGE)
             ).all()
-            words = web.words(db, t)
+            words = web.words(db, t, {row.site for row in rows})
             of_sites = Membership.site.in_([*(site.id for site in sites), EVERYWHERE])
             people = db.execute(
                 select(Person.id, Person.name)

@@ -16,6 +16,7 @@ from fastapi import Depends, Form, HTTPException, Query, Request, Response
 from fastapi import Path as PathParam
 from fastapi.responses import HTMLResponse
 from sqlalchemy import ColumnElement, Engine, and_, case, false, func, or_, select, true
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Transaction
 
 from broker.dispatch import roster
@@ -113,10 +114,10 @@ def overdue_at(now: float) -> ColumnElement[bool]:
     return and_(Case.state.not_in(OVER), Case.assigned_at.is_(None), Case.review_from < now - REVIEW_S)
 
 
-def unanswered_at(db: Transaction, now: float) -> ColumnElement[bool]:
+def _unanswered_at(db: Transaction, now: float, visitor: Visitor) -> ColumnElement[bool]:
     """Cases with a result of which nobody was told by the time that the norm gives (`norm.feedback`)."""
     zones: dict[str, list[str]] = {}
-    for site, zone in db.execute(select(Site.id, Site.time_zone)):
+    for site, zone in db.execute(select(Site.id, Site.time_zone).where(_seen(visitor, Site.id))):
         zones.setdefault(zone, []).append(site)
     of_zone = [
         and_(Case.site.in_(sites), Case.resolved_at < overdue_before(now, SiteCalendar(zone)))
@@ -125,32 +126,34 @@ def unanswered_at(db: Transaction, now: float) -> ColumnElement[bool]:
     return and_(Case.state == CaseState.RESOLVED.value, or_(false(), *of_zone))
 
 
-def unfinished_at(db: Transaction, now: float) -> ColumnElement[bool]:
+def _unfinished_at(db: Transaction, now: float, visitor: Visitor) -> ColumnElement[bool]:
     """Cases that were taken and have no result, or were answered and are not closed, by the end of that shift
     (`norm.result`)."""
     waiting = Case.state.in_([CaseState.ASSIGNED.value, CaseState.ANSWERED.value])
     since = case((Case.state == CaseState.ANSWERED.value, Case.answered_at), else_=Case.assigned_at)
-    calendars = roster.calendars(db, db.scalars(select(Case.site).where(waiting).distinct()))
+    sites = db.scalars(select(Case.site).where(waiting, _seen(visitor, Case.site)).distinct())
+    calendars = roster.calendars(db, sites)
     of_site = [and_(Case.site == site, since < over_before(now, calendar)) for site, calendar in calendars.items()]
     return and_(waiting, or_(false(), *of_site))
 
 
-def late_at(db: Transaction, now: float) -> ColumnElement[bool]:
-    """What is in the list *Overdue*."""
-    return or_(overdue_at(now), unanswered_at(db, now), unfinished_at(db, now))
+def _late_at(db: Transaction, now: float, visitor: Visitor) -> ColumnElement[bool]:
+    """What is in the list *Overdue* of the sites that somebody sees; of others it says nothing that could be used."""
+    return or_(overdue_at(now), _unanswered_at(db, now, visitor), _unfinished_at(db, now, visitor))
 
 
 def visible(visitor: Visitor) -> ColumnElement[bool]:
     """Cases that somebody may see."""
     if visitor.cases is not None:
-        return and_(Case.id.in_(visitor.cases), _of_sites(visitor))
-    return _of_sites(visitor)
+        return and_(Case.id.in_(visitor.cases), _seen(visitor, Case.site))
+    return _seen(visitor, Case.site)
 
 
-def _of_sites(visitor: Visitor) -> ColumnElement[bool]:
+def _seen(visitor: Visitor, site: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    """Rows of the sites that somebody sees."""
     if visitor.may(Right.SEE, EVERYWHERE):
         return true()
-    return Case.site.in_(visitor.among(Right.SEE, visitor.roles))
+    return site.in_(visitor.among(Right.SEE, visitor.roles))
 
 
 def more_of(total: int, page: int) -> str:
@@ -239,10 +242,11 @@ class Web:
         rows = db.scalars(select(Site).order_by(Site.name, Site.id))
         return [site for site in rows if visitor.may(right, site.id)]
 
-    def words(self, db: Transaction, text: Catalogue) -> Words:
+    def words(self, db: Transaction, text: Catalogue, of: Iterable[str] = ()) -> Words:
+        """of: ids of the sites of whose cases it says how the norm's clock stands."""
         sites = {site.id: site for site in db.scalars(select(Site))}
         people = dict(db.execute(select(Person.id, Person.name)).all())
-        return Words(text, self.clock.now(), sites, people, roster.calendars(db, sites))
+        return Words(text, self.clock.now(), sites, people, roster.calendars(db, of))
 
     def listed(self, db: Transaction, where: ColumnElement[bool], page: int) -> tuple[int, list[Case]]:
         """How many there are, and those of a page (from 1): what waits for somebody and is worst first."""
@@ -283,11 +287,17 @@ class Web:
             raise HTTPException(404, "no such file")
         return row
 
-    def counts(self, db: Transaction, visitor: Visitor) -> dict[str, int]:
+    def late(self, request: Request, db: Transaction, visitor: Visitor) -> ColumnElement[bool]:
+        """What is in the list *Overdue* of who asks; worked out once a request, for the list as for its count."""
+        found: ColumnElement[bool] | None = getattr(request.state, "late", None)
+        if found is None:
+            found = request.state.late = and_(_late_at(db, self.clock.now(), visitor), visible(visitor))
+        return found
+
+    def counts(self, request: Request, db: Transaction, visitor: Visitor) -> dict[str, int]:
         """For the navigation: what is mine, what is overdue."""
         mine = and_(Case.owner == visitor.id, Case.state.not_in(OVER), visible(visitor))
-        now = self.clock.now()
-        late = and_(late_at(db, now), visible(visitor))
+        late = self.late(request, db, visitor)
         return {
             name: db.scalar(select(func.count()).select_from(Case).where(which)) or 0
             for name, which in (("mine", mine), ("overdue", late))
@@ -317,7 +327,7 @@ class Web:
         t = self.text(request, visitor)
         with reading(self.engine) as db:
             total, rows = self.listed(db, and_(which(db), visible(visitor)), page)
-            found = self.in_words(db, self.words(db, t), rows)
+            found = self.in_words(db, self.words(db, t, {row.site for row in rows}), rows)
         return self.render(
             request, "list.html", name, visitor, t=t, cases=found, total=total, more=more_of(total, page)
         )
@@ -335,7 +345,7 @@ class Web:
         counts = {}
         if visitor is not None and not visitor.linked:
             with reading(self.engine) as db:
-                counts = self.counts(db, visitor)
+                counts = self.counts(request, db, visitor)
         rest = [(k, v) for k, v in request.query_params.multi_items() if k != "lang"]
         html = (
             _templates()

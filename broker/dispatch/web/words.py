@@ -80,7 +80,8 @@ class StepWords:
 
 
 class Words:
-    """Says things in one language. sites, calendars: by id; people: names by id."""
+    """Says things in one language. sites: by id; people: names by id; calendars: by id, of those sites of whose cases
+    it is asked how the clock stands."""
 
     def __init__(
         self,
@@ -202,7 +203,7 @@ class Words:
                 return ClockWords(self.text(f"web.clock.{case.state}", at=at), "good")
 
     def _calendar(self, site: str) -> SiteCalendar:
-        return self.calendars.get(site) or SiteCalendar("UTC")
+        return self.calendars[site]
 
     def _telling(self, case: Case) -> Telling:
         return telling(case.resolved_at or self.now, self.now, self._calendar(case.site))

@@ -40,7 +40,7 @@ def test_the_partial_indexes_are_partial(both: Engine) -> None:
     query = "SELECT indexdef FROM pg_indexes" if both.dialect.name == "postgresql" else "SELECT sql FROM sqlite_master"
     with both.connect() as connection:
         made = "\n".join(str(row[0]) for row in connection.execute(text(query)))
-    for name in ("uq_case_open_identity", "uq_job_waiting", "ix_job_due", "ix_case_unpublished"):
+    for name in ("uq_case_open_identity", "uq_job_waiting", "ix_job_due", "ix_case_unpublished", "ix_delivery_message"):
         assert any(name in line and "WHERE" in line for line in made.split("\n")), name
 
 

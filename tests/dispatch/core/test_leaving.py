@@ -41,6 +41,13 @@ def owners(engine: Engine) -> dict[str, tuple[str | None, str]]:
         return {case.id: (case.owner, case.state) for case in session.scalars(select(Case))}
 
 
+def duties(engine: Engine) -> dict[str, str | None]:
+    with reading(engine) as session:
+        return dict(session.execute(select(Duty.id, Duty.to_day)).all())
+
+
+TODAY, YESTERDAY = "2026-09-21", "2026-09-20"
+"""At NOW it is a quarter past ten in the evening there."""
 KEPT = {"bo-taken": ("bo", "assigned"), "bo-done": ("bo", "resolved")}
 ANNS = {"ann-taken": ("ann", "assigned"), "ann-done": ("ann", "resolved")}
 GIVEN_BACK = {"ann-taken": (None, "open"), "ann-done": (None, "resolved")}
@@ -58,13 +65,35 @@ def test_what_hangs_on_the_role_ends_with_it(engine: Engine) -> None:
     assert again == ()
     assert owners(engine) == KEPT | GIVEN_BACK
     with reading(engine) as session:
-        assert session.scalars(select(Duty.id)).all() == ["duty-bo"]
+        assert dict(session.execute(select(Duty.id, Duty.to_day)).all()) == {"duty-ann": TODAY, "duty-bo": None}
         assert session.scalars(select(ChainStep.id)).all() == ["step-bo"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_duty_that_was_stood_is_closed_and_one_to_come_is_gone(engine: Engine, at_once: bool) -> None:
+    with transaction(engine) as session:
+        session.add(Shift(id="night", site=NODE.site, name="night", start=23 * 60, end=6 * 60))
+        session.flush()
+        for key, shift, from_day, to_day in (
+            ("to come", "day", "2026-09-22", None),
+            ("tonight", "night", TODAY, "2026-09-30"),
+            ("nights", "night", "2026-09-01", "2026-09-30"),
+            ("over", "day", "2026-08-01", "2026-08-31"),
+        ):
+            session.add(Duty(id=key, shift=shift, person="ann", from_day=from_day, to_day=to_day))
+    for _ in range(2):
+        if at_once:
+            with transaction(engine) as session:
+                leaving.end(session, "ann", "root", NOW)
+        else:
+            leaving.give_back(engine, NOW)
+        assert duties(engine) == {"duty-ann": TODAY, "duty-bo": None, "nights": YESTERDAY, "over": "2026-08-31"}
 
 
 def test_a_manager_of_another_site_ends_nothing_here(engine: Engine) -> None:
     with transaction(engine) as session:
         assert leaving.end(session, "ann", "root", NOW, site="south-yard") == ()
+    assert duties(engine) == {"duty-ann": None, "duty-bo": None}
     assert owners(engine) == KEPT | ANNS
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import logging
+import os
+import resource
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -102,3 +105,47 @@ def test_a_line_that_breaks_ends_the_wait_for_what_was_under_way(broker: Mosquit
             told = pool.submit(link.retain, {ONE: b"old"})
             wire.cut()
             assert told.result(timeout=module.CONFIRM_S / 2) == set()
+
+
+@contextmanager
+def no_small_descriptor() -> Iterator[None]:
+    """Each file that is opened meanwhile has a number that paho's `select` cannot take."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before, 2048), most))
+    with ExitStack() as opened:
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (before, most))
+        number = 0
+        while number < 1024:
+            number = os.dup(0)
+            opened.callback(os.close, number)
+        yield
+
+
+def test_a_line_whose_thread_ends_without_a_word_is_told_and_made_anew(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", (0.01, 0.01))
+    with no_small_descriptor(), ExitStack() as lines:
+        link = lines.enter_context(line(broker.port, "dispatch-1"))
+        until(lambda: "cannot be read any more" in caplog.text, "the line is dead and nothing says so")
+        left = lines.pop_all()
+    with left:
+        until(up(link, 1))
+        assert link.retain({ONE: b"new"}) == {ONE}
+
+
+def test_what_paho_has_no_connection_for_is_not_sent(broker: Mosquitto) -> None:
+    link = Link(Mqtt(host="127.0.0.1", port=broker.port, tls=False, client_id="dispatch-1"), SystemClock())
+    link._line.since = 0.0  # the moment between the end of the connection and paho's word of it
+    assert not link.send("banksman/1/north-yard/gate-03/ack", b"{}")
+
+
+def test_a_broker_that_refuses_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", (0.01, 0.01))
+    with Mosquitto(tmp_path / "strict", users={"other": "secret"}) as server, line(server.port, "dispatch-1"):
+        until(lambda: server.log().count("not authorised") > 3)
+    told = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert len(told) == 1, told
+    assert "Not authorized" in told[0]

@@ -10,8 +10,11 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from broker.dispatch import intake, jobs, publish, watch
-from broker.dispatch.database import open_engine, transaction
+from broker.dispatch.database import migrate, open_engine, reading, transaction
 from broker.dispatch.evidence import Store
+from broker.dispatch.tables import Delivery, Person
+from broker.dispatch.web.auth import cases_of
+from broker.dispatch.web.links import Opens
 from tests.dispatch.core.builders import NOW
 from tests.dispatch.core.test_intake import alarm
 from tests.servers import Postgres
@@ -35,6 +38,10 @@ FROM generate_series(1, :rows) AS i;
 INSERT INTO job (id, kind, key, "case", due, body, asked, attempts)
 SELECT 'j' || i, (CAST(:kinds AS text[]))[1 + i % 6], 'k' || i, 'c' || i, :now + i, '{}', 1, 0
 FROM generate_series(1, :rows) AS i;
+INSERT INTO person (id, login, name, language, active, created_at) VALUES ('p', 'p', 'P', 'en', true, :now);
+INSERT INTO delivery (id, "case", person, site, message, channel, about, at, state, code)
+SELECT 'd' || i, 'c' || i, 'p', 'site-' || i % 20, CASE WHEN i % 4 > 0 THEN 'm' || i / 8 END, 'ntfy', 'raised',
+    :now + i, CASE WHEN i % 4 > 0 THEN 'sent' ELSE 'dropped' END, '' FROM generate_series(1, :rows) AS i;
 INSERT INTO node (site, id, online, silent, heard_at, period_s, version)
 SELECT 'site-' || i % 20, 'node-' || i, true, false, :now, 30, '1' FROM generate_series(1, 400) AS i;
 """
@@ -65,6 +72,7 @@ ASKED: dict[str, Callable[[Engine, Path], object]] = {
     "publish": lambda engine, _: publish.publish(engine, Nobody()),
     "will": lambda engine, _: fell_silent(engine),
     "admit": lambda engine, folder: admit(engine, Store(folder, reserve=0)),
+    "link": lambda engine, _: link(engine),
     "expire": lambda engine, folder: expire(engine, Store(folder, reserve=0)),
 }
 
@@ -84,6 +92,11 @@ def fell_silent(engine: Engine) -> None:
 def admit(engine: Engine, store: Store) -> None:
     with transaction(engine) as session:
         store.admit(session, site="site-1", node="node-1", alarm="a1", kind="snapshot", size=1)
+
+
+def link(engine: Engine) -> None:
+    with reading(engine) as session:
+        assert cases_of(session, Opens.MESSAGE, "m5", "p") == {f"c{i}" for i in range(41, 48) if i != 44}
 
 
 def expire(engine: Engine, store: Store) -> None:
@@ -111,5 +124,29 @@ def test_nothing_reads_a_whole_table(filled: Engine, tmp_path: Path, what: str) 
         filled.dispose()
     assert any("Index" in plan for plan in plans)
     for plan in plans:
-        for table in ('"case"', "event", "job", "ledger"):
+        for table in ('"case"', "event", "job", "ledger", "delivery"):
             assert f"Seq Scan on {table}" not in plan, plan
+
+
+def test_sqlite_finds_the_rows_of_a_message_by_it(tmp_path: Path) -> None:
+    sqlite = open_engine(f"sqlite:///{tmp_path / 'dispatch.db'}")
+    migrate(sqlite)
+    with transaction(sqlite) as session:
+        session.add(Person(id="p", login="p", name="P", created_at=NOW))
+        session.flush()
+        of = {"person": "p", "site": "north-yard", "about": "raised", "at": NOW, "state": "sent"}
+        session.add_all([Delivery(id=f"d{i}", message=f"m{i // 8}", **of) for i in range(1000)])
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        asked.append((statement, values))
+
+    event.listen(sqlite, "before_cursor_execute", note)
+    with reading(sqlite) as session:
+        cases_of(session, Opens.MESSAGE, "m5", "p")
+    event.remove(sqlite, "before_cursor_execute", note)
+    ((statement, values),) = [one for one in asked if "delivery" in one[0]]
+    with sqlite.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    sqlite.dispose()
+    assert ["ix_delivery_message" in row.detail for row in plan] == [True], plan

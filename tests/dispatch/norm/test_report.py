@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, delete, update
 from sqlalchemy.orm import Session
 
-from broker.dispatch import cases, desk, report, roster, tables
+from broker.dispatch import cases, desk, leaving, report, roster, tables
 from broker.dispatch.cases import (
     Action,
     Answer,
@@ -35,7 +35,7 @@ from broker.dispatch.cases import (
 )
 from broker.dispatch.database import migrate, open_engine, transaction
 from broker.dispatch.norm.calendar import GapReason, ShiftAt
-from broker.dispatch.norm.handover import HandoverReport
+from broker.dispatch.norm.handover import Crews, HandoverReport
 from broker.dispatch.text import LANGUAGES, catalogue
 from tests.dispatch.norm.builders import at
 
@@ -221,10 +221,15 @@ class Shop:
             calendar = roster.read(session, "south").calendar
         return next(s for s in calendar.starting(date.fromisoformat(day)) if s.shift.id == name)
 
-    def report(self, name: str = "d") -> HandoverReport:
-        shift = self.shift(name)
+    def report(self, name: str = "d", now: str = f"{MONDAY} 23:59", day: str = MONDAY) -> HandoverReport:
+        shift = self.shift(name, day)
         with Session(self.engine) as session:
-            return report.gather(session, "south", shift, at(f"{MONDAY} 23:59"))
+            return report.gather(session, "south", shift, at(now))
+
+    def leaves(self, person: str, now: str) -> None:
+        with transaction(self.engine) as session:
+            session.execute(delete(tables.Membership).where(tables.Membership.person == person))
+            leaving.end(session, person, "chief", at(now))
 
 
 @contextmanager
@@ -306,6 +311,23 @@ def test_made_later_it_says_the_same(shop: Shop) -> None:
     busy.alarm("20:07", "later")
     assert busy.report() == before
     assert {case.id for case in busy.report("n").open} == {"done", "again", "fresh", "later"}
+
+
+def test_whoever_left_since_still_was_on_it(shop: Shop) -> None:
+    """On Wednesday at noon both go: Monday's report is as it was, as is that of the night; nobody new is told."""
+    noon = "2026-06-03 12:00"
+    days = {name: shop.report(name, noon) for name in ("d", "n")}
+    night = shop.report("n", noon, "2026-06-02")
+    for person in ("li", "wang"):
+        shop.leaves(person, noon)
+    assert {name: shop.report(name, noon) for name in ("d", "n")} == days
+    assert days["d"].crews == Crews(outgoing=("李工",), incoming=("Wang",))
+    assert shop.report("n", noon, "2026-06-02") == night
+    assert night.crews == Crews(outgoing=("Wang",), incoming=("李工",))
+    running = shop.report("d", noon, "2026-06-03")
+    assert running.crews == Crews(outgoing=(), incoming=("Chief",), gap=GapReason.NOBODY_ON_SHIFT)
+    after = shop.report("d", "2026-06-04 21:00", "2026-06-04")
+    assert after.crews == Crews(outgoing=(), incoming=("Chief",), gap=GapReason.NOBODY_ON_SHIFT)
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,7 @@ def on_duty(bench: Bench, person: str) -> None:
 
 def left(bench: Bench) -> set[str]:
     with reading(bench.engine) as db:
-        return {*db.scalars(select(Duty.id)), *db.scalars(select(ChainStep.id))}
+        return {*db.scalars(select(Duty.id).where(Duty.to_day.is_(None))), *db.scalars(select(ChainStep.id))}
 
 
 def leave(bench: Bench, how: str, person: str) -> tuple[Reader, str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import re
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from broker.dispatch.database import reading, transaction
-from broker.dispatch.tables import Evidence, Holiday, Shift
+from broker.dispatch.tables import Evidence, Holiday, Role, Shift
 from broker.dispatch.text import LANGUAGES, catalogue
 from tests.dispatch.web.builders import Bench, Reader, clip, jpeg
 
@@ -407,6 +408,42 @@ def test_what_has_no_result_or_is_not_closed_by_the_end_of_the_shift_is_overdue(
     assert case in bench.logged_in("li").get("/overdue").text
     foreman.submit(f"/cases/{case}/{'done' if steps == ('take',) else 'close'}", {"text": "so"})
     assert case not in foreman.get("/overdue").text
+
+
+@pytest.mark.parametrize(
+    ("path", "times"),
+    [
+        ("/", 2),  # for the list, and for the count in the navigation
+        ("/overdue", 1),  # for both, and nothing is in the list
+        ("/cases/{case}", 3),  # for its clock, the shift that it came in, the count
+        ("/handover?site=north", 3),  # for the choice, the report, the count
+        ("/me", 1),
+    ],
+)
+def test_a_page_reads_the_shifts_of_its_cases_and_of_what_its_reader_sees(bench: Bench, path: str, times: int) -> None:
+    with transaction(bench.engine) as db:
+        db.add_all(
+            [Shift(id=f"day-{site}", site=site, name="白班", start=480, end=1200) for site in ("north", "south")]
+        )
+    case, foreign = bench.case(), bench.case("south", "pump-1")
+    officer = bench.person("wu", "Wu", ("north", Role.OFFICER))
+    for login, key in (("wu", case), ("smith", foreign)):
+        bench.logged_in(login).submit(f"/cases/{key}/take")
+    assert bench.now(foreign).state == "assigned"
+    assert bench.now(case).owner == officer
+    reader = bench.logged_in("wu")
+    read: list[set[str]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if "FROM shift" in statement and "shift.on_holidays" in statement:
+            read.append(set(values))
+
+    event.listen(bench.engine, "before_cursor_execute", note)
+    try:
+        assert reader.get(path.format(case=case)).status_code == 200
+    finally:
+        event.remove(bench.engine, "before_cursor_execute", note)
+    assert read == [{"north"}] * times
 
 
 def test_without_shifts_it_is_a_day(bench: Bench) -> None:

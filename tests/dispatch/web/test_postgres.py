@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from broker.dispatch.clock import ManualClock
 from broker.dispatch.database import migrate, open_engine, transaction
-from broker.dispatch.tables import Shift
+from broker.dispatch.tables import Session, Shift
+from broker.dispatch.web.auth import Sessions
+from broker.dispatch.web.links import Opens
 from tests.dispatch.web.builders import START, Bench, jpeg, serving
 from tests.servers import Postgres
 
@@ -57,3 +61,24 @@ def test_every_page_and_step(on_postgres: Bench) -> None:
     bench.clock.advance(31 * DAY_S)
     with transaction(bench.engine) as db:
         assert bench.store.expire(db, bench.clock.now()) == 1
+
+
+def test_a_button_of_a_link_that_is_tapped_twice_opens_one_session(on_postgres: Bench) -> None:
+    bench = on_postgres
+    token = bench.message(bench.foreman, bench.case(), case := bench.case())
+    link = bench.links.read(token, bench.clock.now(), Opens.MESSAGE)
+    answers: list[int] = []
+
+    def tap() -> None:
+        answers.append(bench.reader().post(f"/m/{token}", data={"case": case}).status_code)
+
+    second = threading.Thread(target=tap)
+    with transaction(bench.engine) as db:  # the first, which is not through yet
+        Sessions().open_link(db, link, bench.links.cookie(link), bench.clock.now())
+        second.start()
+        second.join(1.0)
+        assert answers == [], "it waits for this transaction"
+    second.join()
+    assert answers == [303]
+    with transaction(bench.engine) as db:
+        assert db.scalar(select(func.count()).select_from(Session)) == 1
