@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import subprocess
+import sysconfig
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ from tests.enrol.builders import NODE, SITE, Place
 SCRIPT = REPO / "deploy/card/install/install.sh"
 PROOF = bool(os.environ.get("BANKSMAN_PROOF"))
 INSTALLED, FAILED, WAITING = "Installed", "FAILED", "tried again by itself"
+SITE_FILE = "etc/banksman/site.yaml"
+ZEROS = bytes(700)
+"""What an unsafe eject leaves of a file; tests/enrol tries other ways as well."""
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +141,57 @@ def test_a_card_that_brings_an_older_program_leaves_the_newer_one(installed: Roo
     assert ran.code == 0, ran.said
     assert "older: sequence 1; 9 (0.9.0) was taken" in ran.said
     assert json.loads(state.read_text())["taken"]["banksman"] == [9, "0.9.0"]
+
+
+OLDER = """
+import sys
+if sys.argv[1:3] in (["node", "site"], ["node", "page"]):
+    print("No such command", sys.argv[2], file=sys.stderr)
+    sys.exit(2)
+from deploy.cli import main
+main()
+"""
+"""A program from before these two commands, as typer answers for it."""
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory, office: Office) -> tuple[Root, Payload]:
+    """A box with that program, waiting for its server, and its card: the server has a newer installer than release."""
+    root = Root(tmp_path_factory.mktemp("older") / "root")
+    app = office.maker.app("0.0.9", 1, OLDER, pth=f"{REPO}\n{sysconfig.get_path('purelib')}\n")
+    whole = office.payload(app=app)
+    card(root, whole)
+    assert root.install().code == 75, status(root)
+    return root, whole
+
+
+def test_a_card_with_a_program_that_takes_no_site_file_over_makes_a_node_all_the_same(
+    older: tuple[Root, Payload],
+) -> None:
+    root, whole = older
+    assert WAITING in status(root)
+    assert (root.path / SITE_FILE).read_bytes() == whole.files["site.yaml"]
+    assert stat.S_IMODE((root.path / SITE_FILE).stat().st_mode) == 0o660
+
+
+def test_such_a_program_leaves_the_site_file_that_is_there(root: Root, older: tuple[Root, Payload]) -> None:
+    subprocess.run(["cp", "-a", f"{older[0].path}/.", root.path], check=True)
+    with (root.path / SITE_FILE).open("a") as drawn:
+        drawn.write("# zones that were drawn\n")
+    before = (root.path / SITE_FILE).read_bytes()
+    inject(Folder(root.boot), older[1])
+    assert root.install().code == 75
+    assert (root.path / SITE_FILE).read_bytes() == before
+
+
+def test_such_a_program_is_given_no_damaged_site_file(root: Root, older: tuple[Root, Payload]) -> None:
+    subprocess.run(["cp", "-a", f"{older[0].path}/.", root.path], check=True)
+    (root.path / SITE_FILE).unlink()
+    _spoil("site.yaml", ZEROS)(Folder(root.boot))
+    assert root.install().code == 1
+    for part in ("Step 5 of 8", FAILED, "site.yaml, is damaged"):
+        assert part in status(root)
+    assert not (root.path / SITE_FILE).exists()
 
 
 def test_what_fails_of_a_second_card_is_not_written_over_by_the_node_that_still_works(
@@ -273,11 +328,6 @@ def test_a_card_that_is_not_right_runs_nothing_and_says_so(
         assert part in status(root)
     assert not root.opt("banksman/current").exists()
     assert not (root.path / "etc/banksman").exists()
-
-
-SITE_FILE = "etc/banksman/site.yaml"
-ZEROS = bytes(700)
-"""What an unsafe eject leaves of a file; tests/enrol tries other ways as well."""
 
 
 @pytest.fixture
