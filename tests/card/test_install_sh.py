@@ -503,6 +503,23 @@ def test_without_the_server_it_works_alone_and_asks_again(
     assert [(path, path.read_bytes()) for path, _ in before] == before
 
 
+def test_a_site_file_that_comes_back_while_the_node_waits_is_the_service_s(
+    root: Root, office: Office, offline: tuple[Root, Payload]
+) -> None:
+    """Which reads it and saves zones in it; the card is wiped of its own by then."""
+    root.has_program_of(offline[0])
+    card(root, office.payload())
+    assert root.install().code == 75
+    path = root.path / SITE_FILE
+    owner, good = path.stat().st_uid, path.read_bytes()
+    assert owner != 0
+    path.unlink()
+    path.with_name(".site.yaml.last-good").write_bytes(good)
+    assert root.install().code == 75
+    assert path.read_bytes() == good
+    assert path.stat().st_uid == owner
+
+
 def left(root: Root) -> tuple[set[str], set[bytes]]:
     """Files on the card that are to go away, and secrets that whoever finds it could read."""
     files = [path for path in root.boot.rglob("*") if path.is_file()]

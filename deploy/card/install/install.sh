@@ -399,9 +399,12 @@ erase() {
     sync
 }
 
+# The service puts them right as well, before it starts; it may run already.
+own_files() { try systemd-tmpfiles --create banksman.conf; }
+
 start() {
     step "启动节点" "Starting the node"
-    try systemd-tmpfiles --create banksman.conf
+    own_files
     try systemctl --quiet enable banksman-node.service banksman-update.path banksman-status.timer
     running || return 0
     try udevadm control --reload
@@ -430,8 +433,12 @@ go() {
     identify
     if [ -n "$later" ]; then
         # It works by itself meanwhile: the page is there for aiming the camera and drawing zones.
-        marked started || start
-        mark started
+        if marked started; then
+            own_files # one of them may have been mended, or written anew
+        else
+            start
+            mark started
+        fi
         n=6 zh="取得节点证书" en="Getting the node's certificate" detail=$later
         told waiting "还连不上工地服务器，会自动重试。节点已在工作。请检查网线或 Wi-Fi，并确认服务器已开机。
 $(page_of zh-CN)" \
