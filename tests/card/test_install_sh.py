@@ -11,6 +11,7 @@ import sysconfig
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from deploy.card.node import Node
 from deploy.card.payload import GO_AWAY, Payload, Token, inject
 from deploy.card.status import addresses
 from deploy.card.tree import Folder
-from tests.card.builders import SECRETS, SERVER, Office
+from tests.card.builders import SECRETS, SERVER, WIFI, Office
 from tests.card.images import BOOKWORM, TRIXIE, tool
 from tests.card.root import Root
 from tests.card.test_payload import packed, stock
@@ -518,6 +519,50 @@ def test_a_site_file_that_comes_back_while_the_node_waits_is_the_service_s(
     assert root.install().code == 75
     assert path.read_bytes() == good
     assert path.stat().st_uid == owner
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory, office: Office, offline: tuple[Root, Payload]) -> Root:
+    """A node that waits for its server, which it cannot reach: its Wi-Fi has another password, say."""
+    root = Root(tmp_path_factory.mktemp("waiting") / "root")
+    root.has_program_of(offline[0])
+    card(root, office.payload())
+    assert root.install().code == 75
+    return root
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_spoil("wifi.nmconnection"), "Wi-Fi file on the card is damaged"),
+        (_spoil("wifi.nmconnection", b""), "Wi-Fi file on the card is damaged"),
+        (_spoil("enrol.json"), "enrol.json: FAILED"),
+        (_spoil("secret.sums", b""), "secret.sums"),
+        (lambda tree: tree.remove("banksman/secret.sums"), "secret.sums: No such file"),
+    ],
+)
+def test_a_second_card_that_differs_in_secrets_alone_is_checked_too(
+    root: Root, office: Office, waiting: Root, harm: Callable[[Folder], None], told: str
+) -> None:
+    """It was pulled out while it was written; nothing of it is taken over or wiped."""
+    subprocess.run(["cp", "-a", f"{waiting.path}/.", root.path], check=True)
+    tree = Folder(root.boot)
+    again = office.payload(
+        identity=Token("another-token", 1_795_000_000.0),
+        wifi=replace(WIFI, password="the right one"),  # noqa: S106
+    )
+    same = tree.read("banksman/SHA256SUMS")
+    inject(tree, again)
+    assert tree.read("banksman/SHA256SUMS") == same
+    harm(tree)
+    for _ in range(2):
+        assert root.install().code == 1
+        for part in ("Step 1 of 8", FAILED, "Make the card again", told):
+            assert part in status(root)
+    inject(tree, again)
+    assert root.install().code == 75, status(root)
+    wifi = root.path / "etc/NetworkManager/system-connections/banksman.nmconnection"
+    assert wifi.read_bytes() == again.files["wifi.nmconnection"]
 
 
 def left(root: Root) -> tuple[set[str], set[bytes]]:

@@ -172,12 +172,23 @@ check_files() {
         rm -rf "$marks" # they are of another card
         this_card | into "$marks/card" 600
     fi
-    if marked files; then
+    if marked files && ! secrets_anew; then
         try check_needed || damaged_file # a FAT that lost power may have lost it since
         return
     fi
     try check_all || damaged_file
     mark files
+    sha256sum <"$here/secret.sums" | into "$marks/secrets" 600
+}
+
+# A card that was filled anew may differ from the one before in what is secret alone, which SHA256SUMS does not know. Wi-Fi
+# and site file leave the card before their checksums do.
+secrets_anew() {
+    if [ -e "$here/secret.sums" ]; then
+        [ "$(cat "$marks/secrets" 2>/dev/null)" != "$(sha256sum <"$here/secret.sums")" ]
+    else
+        [ -e "$here/wifi.nmconnection" ] || [ -e "$here/site.yaml" ]
+    fi
 }
 
 check_all() { (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS secret.sums); }
@@ -347,7 +358,8 @@ take_site() {
         *) unforeseen "banksman node site: $code" ;;
         esac
     fi
-    spend site.yaml secret.sums
+    spend site.yaml
+    spend secret.sums # afterwards: see secrets_anew
 }
 
 take_site_for_older() {
