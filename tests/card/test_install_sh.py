@@ -35,6 +35,11 @@ SCRIPT = REPO / "deploy/card/install/install.sh"
 PROOF = bool(os.environ.get("BANKSMAN_PROOF"))
 INSTALLED, FAILED, WAITING = "Installed", "FAILED", "tried again by itself"
 SITE_FILE = "etc/banksman/site.yaml"
+ELSEWHERE = """\
+site: {id: south, latitude: 39.9, longitude: 116.4}
+node: {id: crane-02}
+cameras: [{id: gate, source: {type: usb}}]
+"""
 ZEROS = bytes(700)
 """What an unsafe eject leaves of a file; tests/enrol tries other ways as well."""
 
@@ -357,6 +362,30 @@ def test_a_site_file_that_is_damaged_later_is_not_installed_and_the_next_card_he
     assert (half.path / SITE_FILE).read_bytes() == offline[1].files["site.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (ELSEWHERE, "south/crane-02"),
+        ("site: [", "/etc/banksman/site.yaml:1"),
+    ],
+)
+def test_a_site_file_that_is_whole_but_no_good_is_told_as_what_it_is(
+    root: Root, offline: tuple[Root, Payload], content: str, told: str
+) -> None:
+    """Written by hand, with its checksum."""
+    tree = card(root, offline[1])
+    root.has_program_of(offline[0])
+    sums = tree.read("banksman/secret.sums").decode()
+    digest = sha256(content.encode()).hexdigest()
+    tree.write("banksman/secret.sums", re.sub(r"\w{64}(?=  site.yaml)", digest, sums).encode())
+    tree.write("banksman/site.yaml", content.encode())
+    assert root.install().code == 1
+    for part in ("Step 5 of 8", FAILED, "site.yaml 不能用", "site.yaml, cannot be used", told):
+        assert part in status(root)
+    assert "damaged" not in status(root)
+    assert tree.read("banksman/site.yaml") == content.encode()
+
+
 def test_a_node_file_that_is_damaged_later_is_told_as_that(half: Root) -> None:
     _spoil("node.toml")(Folder(half.boot))
     assert half.install().code == 1
@@ -570,6 +599,40 @@ def left(root: Root) -> tuple[set[str], set[bytes]]:
     files = [path for path in root.boot.rglob("*") if path.is_file()]
     found = {secret for path in files for secret in SECRETS if secret in path.read_bytes()}
     return {name for path in files for name in GO_AWAY if path.name.startswith(name)}, found
+
+
+def test_a_card_that_cannot_be_written_any_more_keeps_no_box_from_work(
+    root: Root, office: Office, tmp_path: Path, offline: tuple[Root, Payload]
+) -> None:
+    """Only its secrets cannot be wiped, which is told last."""
+    root.has_program_of(offline[0])
+    with zipfile.ZipFile(packed(office.payload(), tmp_path / "node.zip")) as archive:  # the kernel is not told yet
+        archive.extractall(stock(root.boot, TRIXIE))
+    (root.boot / "banksman/site.yaml.spent").touch()  # cut off
+    before = {path: path.read_bytes() for path in root.boot.rglob("*") if path.is_file()}
+    root.worn = True
+    ran = root.install()
+    assert ran.code == 75, ran.said
+    for said in ("cmdline.txt cannot be written", "not wiped yet: wifi.nmconnection", "not wiped yet: site.yaml"):
+        assert said in ran.said
+    assert (root.path / "etc/systemd/system/multi-user.target.wants/banksman-node.service").is_symlink()
+    assert {path: path.read_bytes() for path in root.boot.rglob("*") if path.is_file()} == before
+
+
+def test_a_card_whose_secrets_cannot_be_wiped_is_told_when_the_box_has_its_certificate(
+    root: Root, offline: tuple[Root, Payload]
+) -> None:
+    root.has_program_of(offline[0])
+    card(root, offline[1])
+    root.worn = True
+    ran = root.install()
+    assert ran.code == 1
+    assert "failed: step 7 of 8" in ran.said
+    assert "Read-only file system" in ran.said.splitlines()[-1]
+    assert (root.path / "etc/banksman/node.key").exists()
+    root.worn = False
+    assert root.install().code == 0
+    assert left(root) == (set(), set())
 
 
 def test_a_node_that_waits_for_the_server_says_where_its_page_is(

@@ -266,7 +266,7 @@ tell_kernel() {
     for word in "${words[@]}"; do
         [[ $word == cgroup_enable=memory || (-n $1 && $word == cfg80211.ieee80211_regdom=*) ]] || kept+=("$word")
     done
-    into "$cmdline" 644 <<<"${kept[*]} ${wanted[*]}"
+    into "$cmdline" 644 <<<"${kept[*]} ${wanted[*]}" || echo "$cmdline cannot be written" >&2
     sync
 }
 
@@ -278,7 +278,7 @@ take_wifi() {
     elif [ ! -e "$wifi" ]; then
         damaged_wifi
     fi
-    spend wifi.nmconnection
+    spend_early wifi.nmconnection
 }
 
 # radio_on COUNTRY: Raspberry Pi OS keeps it off, for the kernel and for NetworkManager, until the country is known.
@@ -354,12 +354,16 @@ take_site() {
             take_site_for_older
             return
             ;;
-        4) damaged_site ;;
+        4)
+            whole site.yaml || damaged_site
+            give_up "工地文件 site.yaml 不能用，原因和办法见下面的详情。" \
+                "The site file, site.yaml, cannot be used; the details below say why, and what to do."
+            ;;
         *) unforeseen "banksman node site: $code" ;;
         esac
     fi
-    spend site.yaml
-    spend secret.sums # afterwards: see secrets_anew
+    spend_early site.yaml
+    spend_early secret.sums # afterwards: see secrets_anew
 }
 
 take_site_for_older() {
@@ -384,7 +388,8 @@ identify() {
 
 wipe() {
     step "清除卡上的密钥" "Removing secrets from the card"
-    spend "${secrets[@]}"
+    try spend "${secrets[@]}"
+    try erase # what could not be erased before
 }
 
 # spend FILE…: what is secret, and was taken over, leaves the card: overwritten first, for whoever reads the card elsewhere.
@@ -395,18 +400,22 @@ spend() {
     for file; do [ ! -e "$here/$file" ] || there+=("$file"); done
     [ "${#there[@]}" != 0 ] || return 0
     sync
-    for file in "${there[@]}"; do mv -fT "$here/$file" "$here/$file.spent"; done
+    for file in "${there[@]}"; do mv -fT "$here/$file" "$here/$file.spent" || return; done
     sync
     erase
+}
+
+# A card that cannot be written any more keeps nothing back before the step that wipes it.
+spend_early() {
+    try spend "$@" || echo "not wiped yet: $*" >&2
+    detail=''
 }
 
 erase() {
     local file
     for file in "${secrets[@]/%/.spent}"; do
         [ -e "$here/$file" ] || continue
-        shred --iterations=1 --zero "$here/$file"
-        sync "$here/$file"
-        rm -f "$here/$file"
+        shred --iterations=1 --zero "$here/$file" && sync "$here/$file" && rm -f "$here/$file" || return
     done
     sync
 }
@@ -435,7 +444,7 @@ go() {
     flock 9
     trap 'unforeseen "line $LINENO: $BASH_COMMAND"' ERR
     rm -f "$var/installed" # else banksman-status would write over what is told here
-    erase                  # what a cut-off run left half wiped; the card may have been filled anew since
+    erase || true          # what a cut-off run left half wiped; the card may have been filled anew since
     read -r site node < <(names)
     check_files
     check_release
