@@ -1,11 +1,14 @@
 """The site file of a node: the one that it has, the one that its card brings, or a first one.
 
 One that works is never written over: the node's page saves zones in it. One that cannot be read gives way to the last
-good one, which the node keeps beside it, or else to the card's, and stays as `site.yaml.broken`.
+good one, which the node keeps beside it, or else to the card's, and stays as `site.yaml.broken`; where there is neither
+it stays in its place, and whoever wrote it is told what is wrong with it.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
 from pathlib import Path
 
 from edge.enrol import first
@@ -13,7 +16,7 @@ from edge.enrol.card import SITE_FILE, Card, NodeFile
 from edge.enrol.error import EnrolError
 from edge.enrol.files import put
 from edge.enrol.first import Bucket
-from edge.site.disk import read_bytes
+from edge.site.disk import read_bytes, replace
 from edge.site.keep import last_good_beside
 from edge.site.problem import SiteFileError
 
@@ -63,14 +66,38 @@ class SiteFile:
         self._kept.unlink(missing_ok=True)
 
     def _mend(self) -> None:
-        """There is none, or one that cannot be read; or this was cut off in between."""
+        """There is none, or one that cannot be read; or this was cut off in between. Raises EnrolError for the latter
+        where nothing better is at hand."""
         last_good = last_good_beside(self._path)
         own = self._named(last_good) == self._node.full_name
         data = last_good.read_bytes() if own else self._brought()
-        if self._path.exists():
-            self._path.replace(self._path.with_suffix(".yaml.broken"))
-        if data is not None:
-            put(self._path, data, MODE)
+        if not self._path.exists():
+            if data is not None:
+                put(self._path, data, MODE)
+        elif data is None or self._path.is_dir():
+            self._refuse()
+        else:
+            self._keep_broken()
+            replace(self._path, data)  # it stays the service's
+
+    def _refuse(self) -> None:
+        """Say what is wrong with the one that is there. Raises EnrolError."""
+        try:
+            self._name(read_bytes(self._path, self._node.node.language))
+        except SiteFileError as error:
+            raise EnrolError("site.wrong", problems=str(error)) from error
+
+    def _keep_broken(self) -> None:
+        """By a second name, which is no earlier one's; it may be too big to be read, or unreadable."""
+        own = self._path.lstat()
+        for n in itertools.count(1):
+            name = self._path.with_name(f"{SITE_FILE}.broken" if n == 1 else f"{SITE_FILE}.broken.{n}")
+            try:
+                os.link(self._path, name, follow_symlinks=False)
+            except FileExistsError:
+                if not os.path.samestat(name.lstat(), own):  # else it was cut off here
+                    continue
+            return
 
     def _brought(self) -> bytes | None:
         """The card's, or what is kept of it; None: it brings none. Raises EnrolError where that is no good."""

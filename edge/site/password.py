@@ -28,7 +28,11 @@ def save_password(path: Path, password: str, known_rules: Collection[str], langu
     if old.page is None or after is None:
         raise _refusal(path, language)
     page = old.page.model_copy(update={"password": SecretStr(password)})
-    if parse(after, path, known_rules, language) != old.model_copy(update={"page": page}):
+    try:
+        new = parse(after, path, known_rules, language)
+    except SiteFileError:  # of lines that only the new file has
+        raise _refusal(path, language) from None
+    if new != old.model_copy(update={"page": page}):
         raise _refusal(path, language)
     replace(target, after)
 
@@ -48,7 +52,9 @@ def _with_password(data: bytes, password: str) -> bytes | None:
         key, value = page.pairs["password"]
         if not isinstance(value, Scalar):
             return None
-        colon = text.index(":", key.end.index) + 1
+        colon = text.find(":", key.end.index) + 1
+        if not colon:
+            return None
         text = f"{text[:colon]} {quoted}{text[max(colon, value.end.index) :]}"
     elif not page.flow:
         first = next(iter(page.pairs.values()))[0].start

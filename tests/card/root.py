@@ -19,6 +19,8 @@ root=$1; shift
 mount --bind {repo} "$root{repo}"
 for at in /usr {venv}; do mkdir -p "$root$at"; mount --rbind "$at" "$root$at"; done
 [ $1 = 0 ] || mount -t tmpfs -o size=$1m tmpfs "$root/opt"; shift
+boot="$root/boot/firmware"
+[ $1 = rw ] || {{ mount --bind "$boot" "$boot"; mount -o remount,bind,ro "$boot"; }}; shift
 mount -t proc proc "$root/proc"
 for at in null zero urandom random; do touch "$root/dev/$at"; mount --bind "/dev/$at" "$root/dev/$at"; done
 code=0
@@ -47,7 +49,10 @@ class Ran:
 
 
 class Root:
-    """A root file system with a boot partition at /boot/firmware. disk_mb: of /opt, then empty at each run."""
+    """A root file system with a boot partition at /boot/firmware. disk_mb: of /opt, then empty at each run.
+
+    worn: the boot partition has gone read-only.
+    """
 
     def __init__(self, path: Path, disk_mb: int = 0) -> None:
         tested = shutil.which("unshare") and os.geteuid() == 0
@@ -56,6 +61,7 @@ class Root:
         need(probe.returncode == 0, "this machine allows no mount namespaces, so install.sh cannot be tried")
         self.path = path
         self.disk_mb = disk_mb
+        self.worn = False
         for name in ("boot/firmware", "dev", "etc", "opt", "proc", "run", "tmp", "var/lib", str(REPO).lstrip("/")):
             (path / name).mkdir(parents=True)
         for name in ("bin", "sbin", "lib", "lib64"):
@@ -81,7 +87,7 @@ class Root:
         given = [f"{key}={value}" for key, value in environment.items()]
         done = subprocess.run(
             ["unshare", "--mount", "--pid", "--fork", *([] if network else ["--net"]), "/bin/sh", "-c", setup, "-",
-             self.path, str(self.disk_mb), *given, *command],
+             self.path, str(self.disk_mb), "ro" if self.worn else "rw", *given, *command],
             capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         return Ran(done.returncode, done.stdout + done.stderr)

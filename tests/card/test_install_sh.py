@@ -7,9 +7,11 @@ import os
 import re
 import stat
 import subprocess
+import sysconfig
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from deploy.card.node import Node
 from deploy.card.payload import GO_AWAY, Payload, Token, inject
 from deploy.card.status import addresses
 from deploy.card.tree import Folder
-from tests.card.builders import SECRETS, SERVER, Office
+from tests.card.builders import SECRETS, SERVER, WIFI, Office
 from tests.card.images import BOOKWORM, TRIXIE, tool
 from tests.card.root import Root
 from tests.card.test_payload import packed, stock
@@ -32,6 +34,14 @@ from tests.enrol.builders import NODE, SITE, Place
 SCRIPT = REPO / "deploy/card/install/install.sh"
 PROOF = bool(os.environ.get("BANKSMAN_PROOF"))
 INSTALLED, FAILED, WAITING = "Installed", "FAILED", "tried again by itself"
+SITE_FILE = "etc/banksman/site.yaml"
+ELSEWHERE = """\
+site: {id: south, latitude: 39.9, longitude: 116.4}
+node: {id: crane-02}
+cameras: [{id: gate, source: {type: usb}}]
+"""
+ZEROS = bytes(700)
+"""What an unsafe eject leaves of a file; tests/enrol tries other ways as well."""
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +147,57 @@ def test_a_card_that_brings_an_older_program_leaves_the_newer_one(installed: Roo
     assert ran.code == 0, ran.said
     assert "older: sequence 1; 9 (0.9.0) was taken" in ran.said
     assert json.loads(state.read_text())["taken"]["banksman"] == [9, "0.9.0"]
+
+
+OLDER = """
+import sys
+if sys.argv[1:3] in (["node", "site"], ["node", "page"]):
+    print("No such command", sys.argv[2], file=sys.stderr)
+    sys.exit(2)
+from deploy.cli import main
+main()
+"""
+"""A program from before these two commands, as typer answers for it."""
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory, office: Office) -> tuple[Root, Payload]:
+    """A box with that program, waiting for its server, and its card: the server has a newer installer than release."""
+    root = Root(tmp_path_factory.mktemp("older") / "root")
+    app = office.maker.app("0.0.9", 1, OLDER, pth=f"{REPO}\n{sysconfig.get_path('purelib')}\n")
+    whole = office.payload(app=app)
+    card(root, whole)
+    assert root.install().code == 75, status(root)
+    return root, whole
+
+
+def test_a_card_with_a_program_that_takes_no_site_file_over_makes_a_node_all_the_same(
+    older: tuple[Root, Payload],
+) -> None:
+    root, whole = older
+    assert WAITING in status(root)
+    assert (root.path / SITE_FILE).read_bytes() == whole.files["site.yaml"]
+    assert stat.S_IMODE((root.path / SITE_FILE).stat().st_mode) == 0o660
+
+
+def test_such_a_program_leaves_the_site_file_that_is_there(root: Root, older: tuple[Root, Payload]) -> None:
+    subprocess.run(["cp", "-a", f"{older[0].path}/.", root.path], check=True)
+    with (root.path / SITE_FILE).open("a") as drawn:
+        drawn.write("# zones that were drawn\n")
+    before = (root.path / SITE_FILE).read_bytes()
+    inject(Folder(root.boot), older[1])
+    assert root.install().code == 75
+    assert (root.path / SITE_FILE).read_bytes() == before
+
+
+def test_such_a_program_is_given_no_damaged_site_file(root: Root, older: tuple[Root, Payload]) -> None:
+    subprocess.run(["cp", "-a", f"{older[0].path}/.", root.path], check=True)
+    (root.path / SITE_FILE).unlink()
+    _spoil("site.yaml", ZEROS)(Folder(root.boot))
+    assert root.install().code == 1
+    for part in ("Step 5 of 8", FAILED, "site.yaml, is damaged"):
+        assert part in status(root)
+    assert not (root.path / SITE_FILE).exists()
 
 
 def test_what_fails_of_a_second_card_is_not_written_over_by_the_node_that_still_works(
@@ -275,11 +336,6 @@ def test_a_card_that_is_not_right_runs_nothing_and_says_so(
     assert not (root.path / "etc/banksman").exists()
 
 
-SITE_FILE = "etc/banksman/site.yaml"
-ZEROS = bytes(700)
-"""What an unsafe eject leaves of a file; tests/enrol tries other ways as well."""
-
-
 @pytest.fixture
 def half(tmp_path: Path, offline: tuple[Root, Payload]) -> Root:
     """A box whose card was found whole, and which then lost power; the program is there already."""
@@ -304,6 +360,30 @@ def test_a_site_file_that_is_damaged_later_is_not_installed_and_the_next_card_he
     ran = half.install()
     assert ran.code == 0, ran.said
     assert (half.path / SITE_FILE).read_bytes() == offline[1].files["site.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (ELSEWHERE, "south/crane-02"),
+        ("site: [", "/etc/banksman/site.yaml:1"),
+    ],
+)
+def test_a_site_file_that_is_whole_but_no_good_is_told_as_what_it_is(
+    root: Root, offline: tuple[Root, Payload], content: str, told: str
+) -> None:
+    """Written by hand, with its checksum."""
+    tree = card(root, offline[1])
+    root.has_program_of(offline[0])
+    sums = tree.read("banksman/secret.sums").decode()
+    digest = sha256(content.encode()).hexdigest()
+    tree.write("banksman/secret.sums", re.sub(r"\w{64}(?=  site.yaml)", digest, sums).encode())
+    tree.write("banksman/site.yaml", content.encode())
+    assert root.install().code == 1
+    for part in ("Step 5 of 8", FAILED, "site.yaml 不能用", "site.yaml, cannot be used", told):
+        assert part in status(root)
+    assert "damaged" not in status(root)
+    assert tree.read("banksman/site.yaml") == content.encode()
 
 
 def test_a_node_file_that_is_damaged_later_is_told_as_that(half: Root) -> None:
@@ -453,11 +533,106 @@ def test_without_the_server_it_works_alone_and_asks_again(
     assert [(path, path.read_bytes()) for path, _ in before] == before
 
 
+def test_a_site_file_that_comes_back_while_the_node_waits_is_the_service_s(
+    root: Root, office: Office, offline: tuple[Root, Payload]
+) -> None:
+    """Which reads it and saves zones in it; the card is wiped of its own by then."""
+    root.has_program_of(offline[0])
+    card(root, office.payload())
+    assert root.install().code == 75
+    path = root.path / SITE_FILE
+    owner, good = path.stat().st_uid, path.read_bytes()
+    assert owner != 0
+    path.unlink()
+    path.with_name(".site.yaml.last-good").write_bytes(good)
+    assert root.install().code == 75
+    assert path.read_bytes() == good
+    assert path.stat().st_uid == owner
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory, office: Office, offline: tuple[Root, Payload]) -> Root:
+    """A node that waits for its server, which it cannot reach: its Wi-Fi has another password, say."""
+    root = Root(tmp_path_factory.mktemp("waiting") / "root")
+    root.has_program_of(offline[0])
+    card(root, office.payload())
+    assert root.install().code == 75
+    return root
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_spoil("wifi.nmconnection"), "Wi-Fi file on the card is damaged"),
+        (_spoil("wifi.nmconnection", b""), "Wi-Fi file on the card is damaged"),
+        (_spoil("enrol.json"), "enrol.json: FAILED"),
+        (_spoil("secret.sums", b""), "secret.sums"),
+        (lambda tree: tree.remove("banksman/secret.sums"), "secret.sums: No such file"),
+    ],
+)
+def test_a_second_card_that_differs_in_secrets_alone_is_checked_too(
+    root: Root, office: Office, waiting: Root, harm: Callable[[Folder], None], told: str
+) -> None:
+    """It was pulled out while it was written; nothing of it is taken over or wiped."""
+    subprocess.run(["cp", "-a", f"{waiting.path}/.", root.path], check=True)
+    tree = Folder(root.boot)
+    again = office.payload(
+        identity=Token("another-token", 1_795_000_000.0),
+        wifi=replace(WIFI, password="the right one"),  # noqa: S106
+    )
+    same = tree.read("banksman/SHA256SUMS")
+    inject(tree, again)
+    assert tree.read("banksman/SHA256SUMS") == same
+    harm(tree)
+    for _ in range(2):
+        assert root.install().code == 1
+        for part in ("Step 1 of 8", FAILED, "Make the card again", told):
+            assert part in status(root)
+    inject(tree, again)
+    assert root.install().code == 75, status(root)
+    wifi = root.path / "etc/NetworkManager/system-connections/banksman.nmconnection"
+    assert wifi.read_bytes() == again.files["wifi.nmconnection"]
+
+
 def left(root: Root) -> tuple[set[str], set[bytes]]:
     """Files on the card that are to go away, and secrets that whoever finds it could read."""
     files = [path for path in root.boot.rglob("*") if path.is_file()]
     found = {secret for path in files for secret in SECRETS if secret in path.read_bytes()}
     return {name for path in files for name in GO_AWAY if path.name.startswith(name)}, found
+
+
+def test_a_card_that_cannot_be_written_any_more_keeps_no_box_from_work(
+    root: Root, office: Office, tmp_path: Path, offline: tuple[Root, Payload]
+) -> None:
+    """Only its secrets cannot be wiped, which is told last."""
+    root.has_program_of(offline[0])
+    with zipfile.ZipFile(packed(office.payload(), tmp_path / "node.zip")) as archive:  # the kernel is not told yet
+        archive.extractall(stock(root.boot, TRIXIE))
+    (root.boot / "banksman/site.yaml.spent").touch()  # cut off
+    before = {path: path.read_bytes() for path in root.boot.rglob("*") if path.is_file()}
+    root.worn = True
+    ran = root.install()
+    assert ran.code == 75, ran.said
+    for said in ("cmdline.txt cannot be written", "not wiped yet: wifi.nmconnection", "not wiped yet: site.yaml"):
+        assert said in ran.said
+    assert (root.path / "etc/systemd/system/multi-user.target.wants/banksman-node.service").is_symlink()
+    assert {path: path.read_bytes() for path in root.boot.rglob("*") if path.is_file()} == before
+
+
+def test_a_card_whose_secrets_cannot_be_wiped_is_told_when_the_box_has_its_certificate(
+    root: Root, offline: tuple[Root, Payload]
+) -> None:
+    root.has_program_of(offline[0])
+    card(root, offline[1])
+    root.worn = True
+    ran = root.install()
+    assert ran.code == 1
+    assert "failed: step 7 of 8" in ran.said
+    assert "Read-only file system" in ran.said.splitlines()[-1]
+    assert (root.path / "etc/banksman/node.key").exists()
+    root.worn = False
+    assert root.install().code == 0
+    assert left(root) == (set(), set())
 
 
 def test_a_node_that_waits_for_the_server_says_where_its_page_is(

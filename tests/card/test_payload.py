@@ -161,6 +161,19 @@ def test_the_same_payload_is_the_same_node_file(tmp_path: Path, office: Office) 
     assert packed(office.payload(), tmp_path / "b.zip").read_bytes() == first
 
 
+def test_a_node_file_of_an_older_server_has_no_checksums_of_what_is_secret(tmp_path: Path, office: Office) -> None:
+    path = packed(office.payload(), tmp_path / "node.zip")
+    with zipfile.ZipFile(path) as archive:
+        old = {name: archive.read(name) for name in archive.namelist() if not name.endswith("secret.sums")}
+    path.write_bytes(_zip(old))
+    inject(Folder(stock(tmp_path / "boot", TRIXIE)), unpack(path))
+    assert {p.name for p in (tmp_path / "boot" / FOLDER).iterdir()} == set(office.payload().files) - {"secret.sums"}
+    path.write_bytes(_zip(old | {"banksman/ca.pem": b"somebody else's"}))
+    with pytest.raises(CardError) as told:
+        unpack(path)
+    assert told.value.code == "payload.damaged"
+
+
 def test_a_damaged_node_file_is_refused(tmp_path: Path, office: Office) -> None:
     path = packed(office.payload(), tmp_path / "node.zip")
     whole = path.read_bytes()

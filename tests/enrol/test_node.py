@@ -403,6 +403,60 @@ def test_one_that_cannot_be_read_stays_where_the_card_has_no_better(bare: Card) 
     assert bare.file("site.yaml").decode() == "site: ["
 
 
+@pytest.mark.parametrize("content", ["", "site: [", "\0" * 700])
+def test_one_that_cannot_be_read_stays_where_there_is_nothing_better(bare: Card, place: Place, content: str) -> None:
+    """A slip of whoever wrote it, and a card that is wiped already: no first site file follows, no token is used."""
+    (bare.etc / "site.yaml").write_text(content)
+    (bare.folder / "site.yaml").unlink()
+    (bare.folder / "secret.sums").unlink()
+    bare.give(place.token())
+    for code, told in (take(bare), ((ran := bare.run("--lang", "en")).exit_code, ran.output)):
+        assert code == 4
+        assert f"not in order: {bare.etc / 'site.yaml'}" in told
+    assert bare.file("site.yaml").decode() == content
+    assert list(bare.etc.glob("site.yaml.*")) == []
+    assert [row.used_at for row in place.rows()] == [None]
+
+
+def test_a_folder_in_its_place_is_told(bare: Card) -> None:
+    (bare.etc / "site.yaml").mkdir()
+    code, told = take(bare)
+    assert (code, "folder" in told) == (4, True)
+
+
+def test_one_that_is_mended_stays_the_service_s(bare: Card) -> None:
+    """Which the page saves zones as; nobody puts it right while the node works and waits for its server."""
+    path = bare.etc / "site.yaml"
+    path.write_text("site: [")
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 1234, 1235)
+    before = path.stat()
+    assert take(bare)[0] == 0
+    after = path.stat()
+    assert path.read_text() == WORKS
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+
+
+def test_each_one_that_could_not_be_read_is_kept(bare: Card) -> None:
+    for content in ("site: [", "site: {", "too big" * 100_000):
+        (bare.etc / "site.yaml").write_text(content)
+        assert take(bare)[0] == 0
+    kept = [bare.file(f"site.yaml.broken{n}").decode() for n in ("", ".2", ".3")]
+    assert kept == ["site: [", "site: {", "too big" * 100_000]
+
+
+def test_a_box_that_is_cut_off_while_it_mends_has_one_all_the_time(bare: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare.etc / "site.yaml").write_text("site: [")
+    with monkeypatch.context() as cut:
+        cut.setattr("edge.enrol.site.replace", _power_cut)
+        assert take(bare)[0] == 1
+    assert bare.file("site.yaml").decode() == "site: ["
+    assert take(bare)[0] == 0
+    assert bare.file("site.yaml").decode() == WORKS
+    assert [path.name for path in bare.etc.glob("site.yaml.*")] == ["site.yaml.broken"]
+
+
 @pytest.mark.parametrize("content", ["", DRAWN, WORKS])
 def test_one_that_works_is_never_written_over(bare: Card, content: str) -> None:
     (bare.etc / "site.yaml").write_text(DRAWN)

@@ -44,7 +44,13 @@ def test_only_the_password_changes(tmp_path: Path, before: str, after: str, ends
     assert page.password.get_secret_value() == NEW
 
 
-@pytest.mark.parametrize("page", ["", "page: {port: 8081}\n", "page:\n", "page: {}\n"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "", "page: {port: 8081}\n", "page:\n", "page: {}\n", "page: {password}\n", "page:\n  ? password\n",
+        "page:\n  password: |\n    hush-hush\n  port: 81\n", "page:\n  password: >-\n    hush-\n    hush\n  port: 81\n",
+    ],
+)  # fmt: skip
 def test_where_there_is_no_place_for_it_nothing_is_written_and_said_what_is(tmp_path: Path, page: str) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(MINIMAL + page)

@@ -172,12 +172,23 @@ check_files() {
         rm -rf "$marks" # they are of another card
         this_card | into "$marks/card" 600
     fi
-    if marked files; then
+    if marked files && ! secrets_anew; then
         try check_needed || damaged_file # a FAT that lost power may have lost it since
         return
     fi
     try check_all || damaged_file
     mark files
+    sha256sum <"$here/secret.sums" | into "$marks/secrets" 600
+}
+
+# A card that was filled anew may differ from the one before in what is secret alone, which SHA256SUMS does not know. Wi-Fi
+# and site file leave the card before their checksums do.
+secrets_anew() {
+    if [ -e "$here/secret.sums" ]; then
+        [ "$(cat "$marks/secrets" 2>/dev/null)" != "$(sha256sum <"$here/secret.sums")" ]
+    else
+        [ -e "$here/wifi.nmconnection" ] || [ -e "$here/site.yaml" ]
+    fi
 }
 
 check_all() { (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS secret.sums); }
@@ -255,7 +266,7 @@ tell_kernel() {
     for word in "${words[@]}"; do
         [[ $word == cgroup_enable=memory || (-n $1 && $word == cfg80211.ieee80211_regdom=*) ]] || kept+=("$word")
     done
-    into "$cmdline" 644 <<<"${kept[*]} ${wanted[*]}"
+    into "$cmdline" 644 <<<"${kept[*]} ${wanted[*]}" || echo "$cmdline cannot be written" >&2
     sync
 }
 
@@ -267,7 +278,7 @@ take_wifi() {
     elif [ ! -e "$wifi" ]; then
         damaged_wifi
     fi
-    spend wifi.nmconnection
+    spend_early wifi.nmconnection
 }
 
 # radio_on COUNTRY: Raspberry Pi OS keeps it off, for the kernel and for NetworkManager, until the country is known.
@@ -339,11 +350,27 @@ take_site() {
         try "$opt/current/bin/banksman" node site "$here" || code=$?
         case $code in
         0) ;;
-        4) damaged_site ;;
+        2) # a program from before `node site`: it may read the card's when it enrols, so that goes with the rest
+            take_site_for_older
+            return
+            ;;
+        4)
+            whole site.yaml || damaged_site
+            give_up "工地文件 site.yaml 不能用，原因和办法见下面的详情。" \
+                "The site file, site.yaml, cannot be used; the details below say why, and what to do."
+            ;;
         *) unforeseen "banksman node site: $code" ;;
         esac
     fi
-    spend site.yaml secret.sums
+    spend_early site.yaml
+    spend_early secret.sums # afterwards: see secrets_anew
+}
+
+take_site_for_older() {
+    detail=''
+    [ ! -e "$etc/site.yaml" ] || return 0
+    whole site.yaml || damaged_site
+    put "$here/site.yaml" "$etc/site.yaml" 660
 }
 
 later=''
@@ -361,7 +388,8 @@ identify() {
 
 wipe() {
     step "清除卡上的密钥" "Removing secrets from the card"
-    spend "${secrets[@]}"
+    try spend "${secrets[@]}"
+    try erase # what could not be erased before
 }
 
 # spend FILE…: what is secret, and was taken over, leaves the card: overwritten first, for whoever reads the card elsewhere.
@@ -372,25 +400,32 @@ spend() {
     for file; do [ ! -e "$here/$file" ] || there+=("$file"); done
     [ "${#there[@]}" != 0 ] || return 0
     sync
-    for file in "${there[@]}"; do mv -fT "$here/$file" "$here/$file.spent"; done
+    for file in "${there[@]}"; do mv -fT "$here/$file" "$here/$file.spent" || return; done
     sync
     erase
+}
+
+# A card that cannot be written any more keeps nothing back before the step that wipes it.
+spend_early() {
+    try spend "$@" || echo "not wiped yet: $*" >&2
+    detail=''
 }
 
 erase() {
     local file
     for file in "${secrets[@]/%/.spent}"; do
         [ -e "$here/$file" ] || continue
-        shred --iterations=1 --zero "$here/$file"
-        sync "$here/$file"
-        rm -f "$here/$file"
+        shred --iterations=1 --zero "$here/$file" && sync "$here/$file" && rm -f "$here/$file" || return
     done
     sync
 }
 
+# The service puts them right as well, before it starts; it may run already.
+own_files() { try systemd-tmpfiles --create banksman.conf; }
+
 start() {
     step "启动节点" "Starting the node"
-    try systemd-tmpfiles --create banksman.conf
+    own_files
     try systemctl --quiet enable banksman-node.service banksman-update.path banksman-status.timer
     running || return 0
     try udevadm control --reload
@@ -409,7 +444,7 @@ go() {
     flock 9
     trap 'unforeseen "line $LINENO: $BASH_COMMAND"' ERR
     rm -f "$var/installed" # else banksman-status would write over what is told here
-    erase                  # what a cut-off run left half wiped; the card may have been filled anew since
+    erase || true          # what a cut-off run left half wiped; the card may have been filled anew since
     read -r site node < <(names)
     check_files
     check_release
@@ -419,8 +454,12 @@ go() {
     identify
     if [ -n "$later" ]; then
         # It works by itself meanwhile: the page is there for aiming the camera and drawing zones.
-        marked started || start
-        mark started
+        if marked started; then
+            own_files # one of them may have been mended, or written anew
+        else
+            start
+            mark started
+        fi
         n=6 zh="取得节点证书" en="Getting the node's certificate" detail=$later
         told waiting "还连不上工地服务器，会自动重试。节点已在工作。请检查网线或 Wi-Fi，并确认服务器已开机。
 $(page_of zh-CN)" \
