@@ -11,9 +11,10 @@ PINNED := -c requirements.txt
 demo: $(VENV)/.demo
 	$(BIN)/banksman demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(PORT),--port $(PORT)) $(if $(FOR),--for $(FOR))
 
-# Two workers, for two cores; a file of tests stays in one, because servers are shared by its tests.
+# Three workers for two cores: a third of the time is waiting for programs that start, or die. A file of tests stays in
+# one, because servers are shared by its tests.
 test: $(VENV)/.dev tools
-	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/arm $(TESTS)
+	$(BIN)/pytest -n 3 --dist loadfile --ignore=tests/arm $(TESTS)
 
 # The node's packages on the processor of a Pi 4, emulated: sizes, imports, what the shipped model sees. Two minutes.
 proof-arm: $(VENV)/.dev
