@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 # Three workers for two cores: a third of the time is waiting for programs that start, or die. A file of tests stays in
 # one, because servers are shared by its tests.
 test: $(VENV)/.dev tools
-	$(BIN)/pytest -n 3 --dist loadfile --ignore=tests/arm $(TESTS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/arm $(TESTS)
 
 # The node's packages on the processor of a Pi 4, emulated: sizes, imports, what the shipped model sees. Two minutes.
 proof-arm: $(VENV)/.dev

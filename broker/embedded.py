@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import secrets
 import socket
 import tempfile
 from pathlib import Path
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 20.0
+_PORTS = range(20_000, 32_768)
+"""Below what Linux (32768 on) and others give to outgoing connections."""
 
 # rumqttd's configuration. The listener speaks version 5 only: its "v4" listeners would refuse the node's CONNECT.
 _CONFIG = """
@@ -51,9 +54,18 @@ class EmbeddedBrokerError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.create_server((HOST, 0)) as server:
-        return int(server.getsockname()[1])
+    """A TCP port that nobody listens on now. Raises OSError where none is found.
+
+    Not one of those that the system gives to outgoing connections: one of these could take it before it is used.
+    """
+    for _ in range(100):
+        port = secrets.choice(_PORTS)
+        try:
+            with socket.create_server((HOST, port)):
+                return port
+        except OSError:  # somebody has it
+            continue
+    raise OSError(f"no free port among a hundred from {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 class EmbeddedBroker:

@@ -34,6 +34,14 @@ def need(present: object, what: str) -> None:
     pytest.skip(what)
 
 
+SLOW = ("card/test_install_sh", "whole/", "models/", "node/", "detect/", "page/", "evidence/", "dashboards/", "kill/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first: a worker that gets one last is waited for by all others."""
+    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(SLOW))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of labelled photos, clips and starting weights."""
