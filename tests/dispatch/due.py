@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine
 
@@ -13,5 +14,7 @@ from broker.dispatch.jobs import Handler, claim, do
 def run_due(engine: Engine, handlers: Mapping[str, Handler], clock: Clock, limit: int) -> int:
     """Gives how many were tried."""
     claimed = claim(engine, handlers, clock.now(), limit)
-    do(engine, claimed, handlers, clock)
+    # In a thread, as a worker does: in that of the tests a browser may keep an event loop running, and channels start one.
+    with ThreadPoolExecutor(1) as worker:
+        worker.submit(do, engine, claimed, handlers, clock).result()
     return len(claimed)
