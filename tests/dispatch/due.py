@@ -14,8 +14,8 @@ from broker.dispatch.jobs import Handler, claim, do
 def run_due(engine: Engine, handlers: Mapping[str, Handler], clock: Clock, limit: int) -> int:
     """Gives how many were tried."""
     claimed = claim(engine, handlers, clock.now(), limit)
-    # In a thread, as a worker does: in the one of the tests a browser may keep an event loop running, and channels start
-    # one of their own.
+    # In a thread, as a worker does: in that of the tests a browser may keep an event loop running, and a channel
+    # starts one of its own.
     with ThreadPoolExecutor(1) as worker:
         worker.submit(do, engine, claimed, handlers, clock).result()
     return len(claimed)
