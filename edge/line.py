@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from types import MappingProxyType
 
 import cv2
@@ -20,10 +20,23 @@ from edge.rules.night import NightState, night
 from edge.rules.rule import Circumstances, Place, Rule, resting
 from edge.site.model import Camera, RuleSettings, SiteFile
 from edge.track import Tracker, persons
-from edge.values import Box, Detections, Finding, Frame, Image, Instance, Reason, Rest, Scene, Verdict, WearState
+from edge.values import (
+    Box,
+    Detections,
+    Finding,
+    Frame,
+    Image,
+    Instance,
+    Judgement,
+    Reason,
+    Rest,
+    Scene,
+    Verdict,
+    WearState,
+)
 
 Look = Callable[[Image, Box], WearState]
-"""What is worn at a place in a frame; `edge.detect.CloserLook` is one."""
+"""What is worn at a place in a frame, or whether anybody is there; `edge.detect.CloserLook` is one."""
 
 TRACK_FLOOR = 0.05
 """What is less sure than this does not keep a track."""
@@ -71,11 +84,22 @@ def _look_closer(look: Look, image: Image, outcomes: list[LookError | None], box
     return state
 
 
+def _believed(look: Callable[[Box], WearState], judgement: Judgement) -> Judgement:
+    """The judgement, unless it blames somebody where a closer look is sure that there is nobody: then nothing is said.
+
+    Where the look is not sure, or fails, the detector is believed: somebody in danger weighs more than a false alarm.
+    """
+    blamed = judgement.box if judgement.verdict is Verdict.VIOLATION else None
+    if blamed is None or look(blamed) is not WearState.OFF:
+        return judgement
+    return replace(judgement, verdict=Verdict.UNKNOWN, reason=Reason.UNCERTAIN)
+
+
 class CameraLine:
     """Keeps what one camera's judging needs from frame to frame: its tracks, and when each rule looked last.
 
     names: the classes that the model knows. least: see `persons`. closer: by the class that says that something is
-    worn, who is asked before somebody is blamed.
+    worn, or by `person`, who is asked before somebody is blamed.
     """
 
     def __init__(
@@ -114,7 +138,7 @@ class CameraLine:
     def judge(self, frame: Frame, seen: Detections) -> Looked:
         """Judge one frame by what the detector saw in it, down to `heads.DETECTION_FLOOR`.
 
-        Where a closer look fails, nothing is claimed of that person, and `Looked.closer` tells.
+        Where a closer look fails, nothing is claimed of what that person wears, and `Looked.closer` tells.
         """
         trackable = seen.confidence >= np.float32(TRACK_FLOOR)
         tracked = self._tracker.update(seen[trackable], frame.stamp.mono)
@@ -134,7 +158,7 @@ class CameraLine:
             brightness=brightness(frame.image),
             overlooked=self._overlooked,
         )
-        findings, ended = self._apply_rules(scene)
+        findings, ended = self._apply_rules(scene, closely.get("person"))
         heads = heads_of(tracked.joined(seen[~trackable]), people, frame.width, frame.height)
         return Looked(frame, scene, findings, heads, ended, tuple(closer))
 
@@ -154,15 +178,21 @@ class CameraLine:
             if instance not in self.resting
         ), ended
 
-    def _apply_rules(self, scene: Scene) -> tuple[tuple[Finding, ...], tuple[Instance, ...]]:
+    def _apply_rules(
+        self, scene: Scene, look: Callable[[Box], WearState] | None
+    ) -> tuple[tuple[Finding, ...], tuple[Instance, ...]]:
         ended = self._applying_now(scene.stamp)
         findings = []
+        # A box that breaks three rules is looked at once.
+        believed = partial(_believed, cache(look)) if look is not None else None
         for instance, rule, place, settings in self._places:
             since = scene.stamp.mono - self._looked.get(instance, float("-inf"))
             if instance in self.resting or since < rule.every_s * (1 - _EARLY):
                 continue
             self._looked[instance] = scene.stamp.mono
             found = rule.judge(scene, place, Circumstances(self._night, settings))
+            if believed is not None and rule.subject == "person":
+                found = tuple(map(believed, found))
             findings.append(Finding(instance, scene.stamp, found))
         return tuple(findings), ended
 

@@ -56,7 +56,7 @@ def card(
         height=manifest["input"]["height"],
         classes=", ".join(manifest["classes"]),
         unknown=", ".join(photos["unknown_classes"]) or "none of ours",
-        overlooked=", ".join(manifest.get("overlooked", ())) or "none",
+        overlooked=_overlooked(manifest.get("overlooked")),
         beside=_beside(told, beside),
         image_size=told["image_size"],
         photos=photos["photos"],
@@ -182,6 +182,10 @@ def _heads(found: Mapping[str, Any] | None) -> str:
     return markdown(("labelled", *(f"seen as {column}" for column in columns)), rows)
 
 
+def _overlooked(classes: Sequence[str] | None) -> str:
+    return "not measured" if classes is None else ", ".join(classes) or "none"
+
+
 def _closer(networks: Sequence[Mapping[str, Any]], looks: Mapping[str, Any]) -> str:
     """Raises `DataError` where a network has no numbers, or those of another."""
     for one in networks:
@@ -197,7 +201,9 @@ def _closer(networks: Sequence[Mapping[str, Any]], looks: Mapping[str, Any]) -> 
          found["labelled"] - found["called_on"] - found["called_off"]]
         for one in networks
         for split in ("val", "test")
-        for name, found in ((one[state], looks[one["on"]][split][state]) for state in ("on", "off"))
+        for name, found in (
+            (one[state] or f"no {one['on']}", looks[one["on"]][split][state]) for state in ("on", "off")
+        )
     ]  # fmt: skip
     trained = "; ".join(
         f"Trained for {part}: {told['epochs']} epochs over cut-outs of training photos, "

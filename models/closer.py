@@ -3,8 +3,9 @@
     banksman model closer var/labelled models/checkpoints/site-v1.pt models/weights/site-v1 helmet
 
 It is the first layers of a trained detector, the mean of what they see, and three numbers: what is labelled as off, as
-on, and what is neither. In the model folder: `closer-helmet.*` and an entry of the manifest. Some ten minutes on
-two cores.
+on, and what is neither. For `person` two: nobody, somebody; nobody is learned from the detector's own mistakes, from
+things that are labelled, and from places where nothing is. In the model folder: `closer-helmet.*` and an entry of the
+manifest. Some ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from models.data.labels import CLASS_ID, Boxes, DataError, Floats, Photo
 from models.data.labelset import in_split, read_set
 from models.data.pictures import Pixels, pixels_of
 from models.errors import CommandError
-from models.eval.network import read_manifest
+from models.eval.network import open_network, read_manifest
 from models.export import to_ncnn, to_onnx
 
 LAYERS = 7
@@ -44,9 +45,9 @@ SPARE = 1.3
 LEAST_PX = 6.0
 """Longer side of the smallest box that is learned from."""
 NEITHER = 2
-"""Places a photo on which neither is to be seen, as large as what is labelled on it."""
+"""Places a photo on which there is neither, as large as what is labelled on it."""
 ANSWERS = ("off", "on", "neither")
-"""What the logits stand for, in this order."""
+"""What the logits stand for, in this order; of a part that nothing speaks against, the first two."""
 _OFF, _ON, _NEITHER = range(len(ANSWERS))
 _GREY = 114
 EPOCHS, HARD, LEAST = 8, 0.3, 0.9
@@ -57,13 +58,21 @@ _RATE, _HEAD_RATE = 6e-4, 2e-3
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """reach: see `edge.detect.manifest.Closer`; a helmet is told by the head below it, so more than its box is seen.
-    framings: of a labelled box and its answer, all the boxes that the detector may draw there."""
+    """on, off, reach: see `edge.detect.manifest.Closer`; a helmet is told by the head below it, so more than its box is
+    seen. framings: of a labelled box and its answer, all the boxes that the detector may draw there."""
 
     on: str
-    off: str
+    off: str | None
     reach: float
     framings: Callable[[Floats, int], tuple[Floats, ...]]
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return ANSWERS if self.off is not None else ANSWERS[:2]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return (self.on,) if self.off is None else (self.on, self.off)
 
 
 def hat_and_head(box: Floats, answer: int) -> tuple[Floats, ...]:
@@ -77,7 +86,25 @@ def hat_and_head(box: Floats, answer: int) -> tuple[Floats, ...]:
     return head, hat
 
 
-PARTS = {"helmet": Part("helmet", "no_helmet", 1.7, hat_and_head)}
+def as_labelled(box: Floats, answer: int) -> tuple[Floats, ...]:
+    del answer
+    return (box,)
+
+
+PARTS = {
+    "helmet": Part("helmet", "no_helmet", 1.7, hat_and_head),
+    "person": Part("person", None, 1.2, as_labelled),
+}
+THINGS = ("cone", "barrier", "sign", "warning_light", "machinery", "vehicle")
+"""Where these are labelled, and nobody with them, there is nobody."""
+MISTAKE = 0.02
+"""Confidence from which the detector's word about nobody is a mistake to learn from; a twentieth of what a node judges
+by, since there are few otherwise."""
+_APART = 0.1  # of what a box covers that may be somebody's, and it is still none of them
+
+
+Detector = Callable[[Pixels, float], Floats]
+"""Where it sees a part in a picture, from a confidence on: (n, 4) corners in shares."""
 
 
 class CloserError(CommandError):
@@ -96,15 +123,15 @@ class CutOuts:
 
 
 class Network(nn.Module):  # type: ignore[misc]  # nor is torch followed by mypy
-    """(n, 3, side, side) to (n, 3) logits."""
+    """(n, 3, side, side) to (n, answers) logits."""
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: nn.Module, answers: int = len(ANSWERS)) -> None:
         super().__init__()
         self.body = nn.Sequential(*[copy.deepcopy(layer) for layer in list(detector.model)[:LAYERS]]).float()
         with torch.inference_mode():
             channels = self.body(torch.zeros(1, 3, SIDE, SIDE)).shape[1]
         self.drop = nn.Dropout(0.2)
-        self.head = nn.Linear(channels, len(ANSWERS))
+        self.head = nn.Linear(channels, answers)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.head(self.drop(self.body(pictures).mean((2, 3))))
@@ -129,22 +156,32 @@ def blob_of(squares: Sequence[Pixels]) -> NDArray[np.float32]:
     return np.divide(np.stack(squares)[..., ::-1].transpose(0, 3, 1, 2), 255, dtype=np.float32)
 
 
-def cut_outs(photos: Sequence[Photo], part: Part, random: np.random.Generator | None) -> CutOuts:
+def cut_outs(
+    photos: Sequence[Photo], part: Part, random: np.random.Generator | None, detector: Detector | None = None
+) -> CutOuts:
     """All labelled boxes of a part, in all framings; with `random` also places with neither, on photos where all is
-    labelled."""
+    labelled. Of a part that nothing is labelled against: what the detector mistakes for it, and other things."""
     squares: list[Pixels] = []
     answers: list[int] = []
     for photo in photos:
-        boxes = photo.boxes.of(part.on, part.off)
-        if not len(boxes):
+        boxes = photo.boxes.of(*part.classes)
+        whole = set(part.classes) <= photo.complete and not len(photo.ignore.of(*part.classes))
+        if not len(boxes) and not (whole and part.off is None):
             continue
         picture = pixels_of(photo.path)
         height, width = picture.shape[:2]
-        corners = boxes.xyxy * [width, height, width, height]
+        scale = np.array([width, height, width, height])
+        corners = boxes.xyxy * scale
         kinds = [_ON if kind == CLASS_ID[part.on] else _OFF for kind in boxes.classes.tolist()]
         places = [(frame, kind) for box, kind in zip(corners, kinds, strict=True) for frame in part.framings(box, kind)]
-        whole = {part.on, part.off} <= photo.complete and not len(photo.ignore.of(part.on, part.off))
-        if random is not None and whole:
+        if whole and part.off is None:
+            others = [photo.boxes.of(*THINGS).xyxy]
+            if detector is not None and not len(boxes):  # beside labelled people there are some that were forgotten
+                others.append(detector(picture, MISTAKE))
+            places += [(place, _OFF) for place in np.concatenate(others) * scale if not _touches(corners, place)]
+            if random is not None:
+                places += [(place, _OFF) for place in _anywhere(corners, width, height, random)]
+        elif whole and random is not None:
             places += [(place, _NEITHER) for place in _elsewhere(corners, width, height, random)]
         for place, kind in places:
             longer = float(max(place[2] - place[0], place[3] - place[1]))
@@ -152,7 +189,7 @@ def cut_outs(photos: Sequence[Photo], part: Part, random: np.random.Generator | 
                 squares.append(cut(picture, place, round(SIDE * SPARE), part.reach * SPARE))
                 answers.append(kind)
     if not squares:
-        raise DataError(f"no photo has a {part.on} or a {part.off}")
+        raise DataError(f"no photo has a {' or a '.join(part.classes)}")
     return CutOuts(np.stack(squares), np.asarray(answers))
 
 
@@ -164,9 +201,25 @@ def _elsewhere(corners: Floats, width: int, height: int, random: np.random.Gener
             continue
         left, top = random.uniform(0, width - side), random.uniform(0, height - side)
         place = np.array([left, top, left + side, top + side])
-        shared = np.minimum(corners[:, 2:], place[2:]) - np.maximum(corners[:, :2], place[:2])
-        if not (shared.clip(0).prod(axis=1) > 0.1 * side * side).any():
+        if not _touches(corners, place):
             yield place
+
+
+def _anywhere(corners: Floats, width: int, height: int, random: np.random.Generator) -> Iterator[Floats]:
+    """Boxes shaped like people, of any size, that lie on none of the boxes."""
+    for _ in range(NEITHER):
+        tall = height * random.uniform(0.08, 0.7)
+        wide = min(tall * random.uniform(0.25, 0.7), width - 1.0)
+        left, top = random.uniform(0, width - wide), random.uniform(0, height - tall)
+        place = np.array([left, top, left + wide, top + tall])
+        if not _touches(corners, place):
+            yield place
+
+
+def _touches(corners: Floats, place: Floats) -> bool:
+    """Whether one of the boxes (n, 4) covers more of a place (4,) than `_APART`."""
+    shared = np.minimum(corners[:, 2:], place[2:]) - np.maximum(corners[:, :2], place[:2])
+    return bool((shared.clip(0).prod(axis=1) > _APART * (place[2:] - place[:2]).prod()).any())
 
 
 def seen(square: Pixels) -> Pixels:
@@ -181,11 +234,10 @@ def varied(square: Pixels, answer: int, part: Part, random: np.random.Generator,
     """Shifted, scaled, coarse, mirrored, in other light, hidden in part, or one of the hard cases of `models.data`."""
     kept = square.shape[0]
     share = 1 / (part.reach * SPARE)
-    if answer != _NEITHER:
-        kind = CLASS_ID[part.on if answer == _ON else part.off]
-        label = Boxes(np.array([kind]), np.array([[0.5, 0.5, share, share]]))
-    else:
-        label = Boxes()
+    shows = (part.off, part.on, None)[answer]
+    label = Boxes()
+    if shows is not None:
+        label = Boxes(np.array([CLASS_ID[shows]]), np.array([[0.5, 0.5, share, share]]))
     square, _ = harden(square, label, random, hard)
     side = int(min(kept / SPARE * random.uniform(0.82, 1.22), kept))
     middle = (kept - side) / 2
@@ -283,7 +335,7 @@ def _average(averaged: nn.Module, network: nn.Module, weight: float) -> None:
 
 
 def chances(network: Network, cuts: CutOuts) -> Floats:
-    """(n, 3) probabilities of `ANSWERS`."""
+    """(n, answers) probabilities."""
     with torch.inference_mode():
         parts = [
             network(_tensor([seen(square) for square in cuts.pixels[start : start + 256]])).softmax(1).numpy()
@@ -335,14 +387,15 @@ def train(
     part = known(name)
     _check(folder, part)
     photos = read_set(labelled)
-    network = Network(_layers(detector))
-    cuts = cut_outs(in_split(photos, "train"), part, np.random.default_rng(seed))
-    counts = dict(zip(ANSWERS, np.bincount(cuts.answers, minlength=len(ANSWERS)).tolist(), strict=True))
+    network = Network(_layers(detector), len(part.answers))
+    mistaken = _detector(folder, part) if part.off is None else None
+    cuts = cut_outs(in_split(photos, "train"), part, np.random.default_rng(seed), mistaken)
+    counts = dict(zip(part.answers, np.bincount(cuts.answers, minlength=len(part.answers)).tolist(), strict=True))
     progress(f"{name}: cut-outs {counts}")
     network = learn(network, cuts, part, epochs=epochs, seed=seed, hard=hard, progress=progress)
     told: dict[str, Any] = {"epochs": epochs, "hard": hard, "seed": seed, "least": least, "trained_on": counts}
     for split in ("val", "test"):
-        held = cut_outs(in_split(photos, split), part, None)
+        held = cut_outs(in_split(photos, split), part, None, mistaken)
         told[split] = measured(chances(network, held), held.answers, least)
         progress(f"{split}: {json.dumps(told[split])}")
     return told | {"network": enter(network, part, folder, least=least)}
@@ -351,8 +404,17 @@ def train(
 def _check(folder: Path, part: Part) -> None:
     """Before anything takes long: is the folder a model's that knows the part? Raises `DataError`, `CloserError`."""
     classes = read_manifest(folder)["classes"]
-    if missing := sorted({part.on, part.off} - set(classes)):
+    if missing := sorted(set(part.classes) - set(classes)):
         raise CloserError(f"{folder}: its detector does not know {', '.join(missing)}, only {', '.join(classes)}")
+
+
+def _detector(folder: Path, part: Part) -> Detector:
+    network = open_network(folder)
+
+    def places(picture: Pixels, floor: float) -> Floats:
+        return network.look(picture, floor).boxes.of(part.on).xyxy
+
+    return places
 
 
 def _layers(weights: Path) -> nn.Module:

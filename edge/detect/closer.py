@@ -1,4 +1,5 @@
-"""A closer look: a small network that sees one cut-out of a frame and says whether something is worn there.
+"""A closer look: a small network that sees one cut-out of a frame and says whether something is worn there, or whether
+anybody is there at all.
 
 The detector sees the whole frame at once, a helmet of a distant worker as a few pixels. Before anybody is blamed, the
 place that the detector means is cut out of the frame as the camera gave it, and judged by itself.
@@ -18,7 +19,8 @@ from edge.detect.runtimes import Session, import_runtime
 from edge.values import Box, Floats, Image, WearState
 
 ANSWERS = (WearState.OFF, WearState.ON, WearState.UNSEEN)
-"""What the network's logits stand for, in this order; the last: neither is to be seen here."""
+"""What the network's logits stand for, in this order; the last: neither is to be seen here. A network that only tells
+whether something is there has the first two."""
 
 GREY = 114
 """Around the frame, as the detector has it."""
@@ -57,23 +59,26 @@ class CloserLook:
     def __init__(self, closer: Closer, session: Session) -> None:
         self._closer = closer
         self._session = session
+        self._answers = ANSWERS if closer.off is not None else ANSWERS[:2]
 
     def __call__(self, image: Image, box: Box) -> WearState:
-        """Whether it is worn where the box is; UNSEEN below the manifest's `least`. Raises `LookError`."""
+        """Whether it is worn, or there, where the box is; UNSEEN below the manifest's `least`. Raises `LookError`."""
         chance = self.chances(image, box)
         answer = int(np.argmax(chance))
-        return ANSWERS[answer] if chance[answer] >= self._closer.least else WearState.UNSEEN
+        return self._answers[answer] if chance[answer] >= self._closer.least else WearState.UNSEEN
 
     def chances(self, image: Image, box: Box) -> Floats:
-        """Probabilities of `ANSWERS`. Raises `LookError`: the runtime fails, or gives something else."""
+        """Probabilities of `ANSWERS`, or of two of them. Raises `LookError`: the runtime fails, or gives something
+        else."""
         try:
             raw = self._session.run(blob_of(cut(image, box, self._closer.side, self._closer.reach)))
         except RuntimeError as error:
             raise LookError(f"the closer look at {self._closer.on!r} fails: {error}") from error
         logits = raw.reshape(-1)
-        if len(logits) != len(ANSWERS) or not np.isfinite(logits).all():
-            gives = logits.tolist() if len(logits) == len(ANSWERS) else f"{len(logits)} numbers"
-            raise LookError(f"the closer look at {self._closer.on!r} gives {gives}, not {len(ANSWERS)} finite numbers")
+        wanted = len(self._answers)
+        if len(logits) != wanted or not np.isfinite(logits).all():
+            gives = logits.tolist() if len(logits) == wanted else f"{len(logits)} numbers"
+            raise LookError(f"the closer look at {self._closer.on!r} gives {gives}, not {wanted} finite numbers")
         power = np.exp(logits - logits.max())
         return np.asarray(power / power.sum(), np.float32)
 

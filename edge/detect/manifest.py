@@ -68,16 +68,16 @@ class Output(_Part):
 
 
 class Closer(_Part):
-    """A small network that looks at one cut-out: is something worn there? (`edge.detect.closer`)
+    """A small network that looks at one cut-out: is it what the detector says? (`edge.detect.closer`)
 
-    on, off: the detector's classes that it decides between.
+    on, off: the detector's classes that it decides between. Without `off`: whether there is what `on` says, or not.
     side: of its square input, pixels, RGB, 0..1. reach: side of the square that is cut out of a frame around a box, in
     the box's longer side. least: probability below which it decides nothing; chosen on validation photos, by alarms.
-    It gives three logits: off, on, neither of them.
+    It gives three logits: off, on, neither of them; without `off` two: not there, there.
     """
 
     on: str
-    off: str
+    off: str | None
     side: Side
     reach: Annotated[float, Field(ge=1, le=2.5)]
     least: Annotated[float, Field(ge=0.5, lt=1)]
@@ -145,7 +145,7 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _closer_looks_fit(self) -> Self:
-        named = [name for one in self.closer for name in (one.on, one.off)]
+        named = [name for one in self.closer for name in (one.on, one.off) if name is not None]
         if unknown := sorted(set(named) - set(self.classes)):
             raise ValueError(f"closer: no class of this model: {', '.join(unknown)}")
         if len(set(named)) < len(named):

@@ -4,6 +4,7 @@
     sources      what each source calls its classes, and for which it is complete
     heads        one meaning of helmet and bare head
     street       own labels of what stands on the street
+    nobody       photos in which the eye sees nobody
     frames       of the drives, as photos
     merge        all sources as one set; the `val` split
     labelset     the set on disk

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.data import frames, street
+from models.data import frames, nobody, street
 from models.data.labels import CLASS_ID, Boxes, DataError, Photo
 from models.data.labelset import sources_of
 from models.data.sources import SOURCES, read_index, read_photos
@@ -19,7 +19,8 @@ SEED = 20
 
 
 def merge(folder: Path, pictures: Path | None = None, *, val_share: float = VAL_SHARE, seed: int = SEED) -> list[Photo]:
-    """Read the data folder (`images.tsv`, a folder a source), join twins, split, and add the labels of `street.tsv`.
+    """Read the data folder (`images.tsv`, a folder a source), join twins, split, and add what the eye saw: what stands
+    on the street (`street.tsv`), and that nobody is there (`nobody.tsv`).
 
     These come last, so that `val` stays as it is when more is labelled. Frames of the drives that are labelled there
     are written to `pictures`; without it they are left out. Raises `DataError`.
@@ -29,12 +30,12 @@ def merge(folder: Path, pictures: Path | None = None, *, val_share: float = VAL_
     for entry in entries:
         if entry.twin:
             photos[entry.twin] = join(photos[entry.twin], photos.pop(entry.name))
-    labels = street.read()
-    merged = split(list(photos.values()), val_share=val_share, seed=seed, kept=frozenset(labels))
+    labels, empty = street.read(), nobody.read()
+    merged = split(list(photos.values()), val_share=val_share, seed=seed, kept=frozenset(labels) | empty)
     if pictures is not None:
         splits = {photo.group: photo.split for photo in merged}
         merged += frames.extract(folder, filter(frames.is_frame, labels), pictures, splits)
-    return sorted(street.add(merged, labels), key=lambda photo: photo.name)
+    return sorted(nobody.add(street.add(merged, labels), empty), key=lambda photo: photo.name)
 
 
 def join(photo: Photo, twin: Photo) -> Photo:

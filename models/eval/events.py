@@ -31,7 +31,10 @@ _PATIENCE_S = 900  # for one node with all its cameras
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One rule in one scene. who: breaks it; None for nobody. raised: whether the node said so. seconds: played."""
+    """One rule in one scene. who: breaks it; None for nobody. raised: whether the node said so. seconds: played.
+
+    zone: the only one that was asked about; None for all of the scene's.
+    """
 
     scene: str
     kind: str
@@ -39,6 +42,7 @@ class Outcome:
     who: str | None
     raised: bool
     seconds: float
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,11 @@ def play(
             run_node(site)
             raised, tallies = read_journal(home / "data" / "journal.db")
         for n, scene in enumerate(some):
-            for rule, who in scene.breaches.items():
-                told = (f"scene-{n}", rule) in raised
-                outcomes.append(Outcome(scene.name, scene.kind, rule, who, told, seconds[n]))
+            for asked, who in scene.breaches.items():
+                rule, _, zone = asked.partition("@")
+                told = any(one[0] == f"scene-{n}" and one[2] == rule and zone in ("", one[1]) for one in raised)
+                outcomes.append(Outcome(scene.name, scene.kind, rule, who, told, seconds[n], zone or None))
+            for rule in {asked.partition("@")[0] for asked in scene.breaches}:
                 ok_s, violation_s, unknown_s = tallies.get((f"scene-{n}", rule), (0, 0, 0))
                 unknown[rule] += unknown_s
                 judged[rule] += ok_s + violation_s + unknown_s
@@ -84,7 +90,7 @@ def play(
 
 def site_file(scenes: Sequence[Scene], model: Path, runtime: str, threads: int) -> dict[str, Any]:
     """A camera a scene; only the rules that truth is known of."""
-    wanted = {rule for scene in scenes for rule in scene.breaches}
+    wanted = {asked.partition("@")[0] for scene in scenes for asked in scene.breaches}
     return {
         "site": {"id": "eval", "latitude": 0.0, "longitude": 0.0},
         "node": {"id": "eval", "data_dir": "data", "clock_trusted": True},
@@ -125,14 +131,15 @@ def run_node(site: Path) -> None:
 
 def read_journal(
     path: Path,
-) -> tuple[set[tuple[str, str]], dict[tuple[str, str], tuple[int, int, int]]]:
-    """(camera, rule) of each alarm that was raised; by them the seconds in order, in breach and unknown."""
+) -> tuple[set[tuple[str, str, str]], dict[tuple[str, str], tuple[int, int, int]]]:
+    """(camera, zone, rule) of each alarm that was raised; by camera and rule the seconds in order, in breach and
+    unknown."""
     raised = set()
     with closing(sqlite3.connect(path)) as journal:
         for (text,) in journal.execute("SELECT event FROM alarm_event ORDER BY seq"):
             event = json.loads(text)
             if event["change"] == "raised":
-                raised.add((event["instance"]["source"], event["instance"]["rule"]))
+                raised.add(tuple(event["instance"][key] for key in ("source", "place", "rule")))
         sums = "SELECT source, rule, SUM(ok_s), SUM(violation_s), SUM(unknown_s) FROM tally GROUP BY source, rule"
         tallies = {(camera, rule): tuple(seconds) for camera, rule, *seconds in journal.execute(sums)}
     return raised, tallies
@@ -155,6 +162,7 @@ def table(played: Played) -> dict[str, Any]:
         },
         "rows": [
             {"scene": o.scene, "rule": o.rule, "who": o.who, "raised": o.raised, "seconds": round(o.seconds, 2)}
+            | ({"zone": o.zone} if o.zone else {})
             for o in played.outcomes
         ],
     }

@@ -1,4 +1,5 @@
-"""A closer look: what it cuts out, what it says of heads that it has never seen, and what happens when it cannot."""
+"""A closer look: what it cuts out, what it says of heads and people that it has never seen, and what happens when it
+cannot."""
 
 from __future__ import annotations
 
@@ -19,9 +20,11 @@ from models.data.heads import HAT_BOTTOM, HAT_TOP
 from tests.detect.conftest import EXPORTED, Photos, Spoil
 from tests.detect.shipped import SHIPPED
 
-(CLOSER,) = read_manifest(SHIPPED).closer
+CLOSER, PERSON = read_manifest(SHIPPED).closer
 SOURCE, BARE, HELMET = "hhw", 0, 1
 """A source that labels every head, and its numbers for them."""
+PEOPLE, SOMEBODY = "rf100_cs", 2
+"""A source that labels people, and its number for them."""
 
 
 # -- cutting out -------------------------------------------------------------------------------------------------------
@@ -97,10 +100,19 @@ def heads(photos: Photos) -> Iterator[tuple[Image, Box, WearState]]:
 
 @pytest.fixture(scope="module", params=EXPORTED)
 def look(request: pytest.FixtureRequest) -> Iterator[CloserLook]:
-    runtime: RuntimeName = request.param
+    yield from opened(request.param, CLOSER.on)
+
+
+@pytest.fixture(scope="module", params=EXPORTED)
+def glance(request: pytest.FixtureRequest) -> Iterator[CloserLook]:
+    """At people."""
+    yield from opened(request.param, PERSON.on)
+
+
+def opened(runtime: RuntimeName, part: str) -> Iterator[CloserLook]:
     pytest.importorskip({"onnx": "onnxruntime"}.get(runtime, runtime))
     looks = load_closer(SHIPPED, runtime)
-    yield looks[CLOSER.on]
+    yield looks[part]
     for one in looks.values():
         one.close()
 
@@ -123,6 +135,26 @@ def test_all_runtimes_say_the_same(look: CloserLook, photos: Photos) -> None:
 
 def test_where_there_is_nobody_it_says_nothing(look: CloserLook) -> None:
     assert look(np.full((90, 90, 3), GREY, np.uint8), (20, 20, 60, 60)) is WearState.UNSEEN
+
+
+def people(photos: Photos) -> Iterator[tuple[Image, Box]]:
+    for file, image in photos.images():
+        if file.parents[1].name != PEOPLE:
+            continue
+        height, width = image.shape[:2]
+        for kind, x, y, w, h in np.loadtxt(file.parents[1] / "labels" / f"{file.stem}.txt", ndmin=2).reshape(-1, 5):
+            if kind == SOMEBODY and h * height >= 40:
+                yield image, ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
+
+
+def test_people_that_it_has_never_seen_are_not_denied(glance: CloserLook, photos: Photos) -> None:
+    said = [glance(image, box) for image, box in people(photos)]
+    assert len(said) > 100
+    assert sum(state is WearState.OFF for state in said) <= 0.01 * len(said)
+
+
+def test_an_empty_wall_is_nobody(glance: CloserLook) -> None:
+    assert glance(np.full((90, 90, 3), GREY, np.uint8), (30, 10, 60, 80)) is not WearState.ON
 
 
 # -- what may go wrong -------------------------------------------------------------------------------------------------
@@ -161,6 +193,18 @@ def test_it_says_only_what_it_is_sure_of(logits: tuple[int, int, int], state: st
     box = (1.0, 1.0, 5.0, 5.0)
     assert CloserLook(CLOSER, Broken(np.array(logits, np.float32)))(np.zeros((9, 9, 3), np.uint8), box) == state
     assert [str(answer) for answer in ANSWERS] == ["off", "on", "unseen"]
+
+
+@pytest.mark.parametrize(
+    ("logits", "state"), [((9, 0), "off"), ((0, 9), "on"), ((0, 0), "unseen"), ((9, 0, 0), None), ((9,), None)]
+)
+def test_whether_anybody_is_there_has_two_answers(logits: tuple[int, ...], state: str | None) -> None:
+    look, image = CloserLook(PERSON, Broken(np.array(logits, np.float32))), np.zeros((9, 9, 3), np.uint8)
+    if state is not None:
+        assert look(image, (1.0, 1.0, 5.0, 5.0)) == state
+        return
+    with pytest.raises(LookError, match=f"'person' gives {len(logits)} numbers, not 2 finite"):
+        look(image, (1.0, 1.0, 5.0, 5.0))
 
 
 def closer(**changes: Any) -> Any:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,12 +18,12 @@ from hypothesis import strategies as st
 from edge.detect import load_closer
 from edge.detect.closer import blob_of, cut
 from edge.values import WearState
-from models.data import DataError, Photo, write_set
+from models.data import CLASSES, DataError, Photo, write_set
 from tests.conftest import need
 from tests.detect.conftest import EXPORTED
 from tests.detect.shipped import CHECKPOINT, SHIPPED
 from tests.models.command import model
-from tests.models.photos import photo, picture
+from tests.models.photos import boxes, photo, picture
 
 COMPLETE = ("helmet", "no_helmet")
 RED, BLUE = (30, 30, 220), (220, 60, 30)
@@ -81,7 +82,8 @@ def test_it_takes_the_place_of_the_one_before_and_is_told_of(made: tuple[Path, P
     before, after = (
         json.loads((folder / "manifest.json").read_text(encoding="utf-8")) for folder in (SHIPPED, made[0])
     )
-    assert [one["on"] for one in after["closer"]] == ["helmet"]
+    assert [one["on"] for one in after["closer"]] == ["helmet", "person"]
+    assert after["closer"][1] == before["closer"][1]
     assert after["closer"][0]["files"] != before["closer"][0]["files"]
     assert {k: v for k, v in after.items() if k != "closer"} == {k: v for k, v in before.items() if k != "closer"}
     told = json.loads(made[1].read_text(encoding="utf-8"))["helmet"]
@@ -91,11 +93,45 @@ def test_it_takes_the_place_of_the_one_before_and_is_told_of(made: tuple[Path, P
         assert told[split]["on"]["called_off"] == told[split]["off"]["called_on"] == 0
 
 
+def test_who_is_somebody_is_learned_from_things_and_empty_places(tmp_path: Path) -> None:
+    """Red discs are people, blue ones cones; the network has two answers, and a node reads them."""
+    names = {"helmet": "person", "no_helmet": "cone"}
+    photos = [
+        replace(
+            one,
+            boxes=boxes(
+                *((names[CLASSES[k]], *xywh) for k, xywh in zip(one.boxes.classes, one.boxes.xywh, strict=True))
+            ),
+            complete=frozenset({"person", "cone"}),
+        )
+        for n, split in enumerate(("train", "val", "test"))
+        for one in heads(tmp_path / "from", split, 48, 100 * n)
+    ]
+    write_set(photos, tmp_path / "set")
+    folder = shutil.copytree(SHIPPED, tmp_path / "model")
+    done = model(
+        "closer", tmp_path / "set", CHECKPOINT, folder, "person", "--epochs", "12", "--hard", "0",
+        "--results", tmp_path / "closer.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "closer.json").read_text(encoding="utf-8"))["person"]
+    assert set(told["trained_on"]) == {"off", "on"}
+    assert told["trained_on"]["on"] == 24
+    assert told["trained_on"]["off"] >= 24 + 48  # the cones, and places on all photos
+    (entry,) = [one for one in json.loads((folder / "manifest.json").read_text())["closer"] if one["on"] == "person"]
+    assert entry["off"] is None
+    look = load_closer(folder, "onnx")["person"]
+    for one in heads(tmp_path, "new", 10, 900):
+        image = np.asarray(cv2.imread(str(one.path)), np.uint8)
+        off, on = look.chances(image, (66.0, 46.0, 94.0, 74.0))
+        assert (on > off) == (CLASSES[int(one.boxes.classes[0])] == "helmet")
+
+
 def test_what_cannot_be_trained_says_why(tmp_path: Path) -> None:
     from models.closer import CloserError, train  # noqa: PLC0415 - brings torch
 
     write_set(heads(tmp_path / "from", "val", 2, 0), tmp_path / "set")
-    with pytest.raises(CloserError, match="'boots': unknown; there are helmet"):
+    with pytest.raises(CloserError, match="'boots': unknown; there are helmet, person"):
         train(tmp_path / "set", CHECKPOINT, SHIPPED, "boots")
     with pytest.raises(DataError, match=r"manifest\.json: cannot be read"):
         train(tmp_path / "set", CHECKPOINT, tmp_path, "helmet")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.data import CLASSES, Boxes, DataError, Photo, merge, read_set, write_set
+from models.data import CLASSES, Boxes, DataError, Photo, merge, nobody, read_set, write_set
 from models.data.frames import extract, is_frame
 from models.data.heads import HAT_BOTTOM, HAT_TOP, HEAD_HEIGHT, hats, whole_heads
 from models.data.labels import overlap, parse, render
@@ -28,7 +28,7 @@ from models.data.review import COLOURS, drawn, review
 from models.data.sources import SOURCES, HeadBox
 from models.data.street import add, read
 from tests.models.command import model
-from tests.models.photos import boxes, data_folder, photo, picture
+from tests.models.photos import Mark, boxes, data_folder, photo, picture
 
 
 def same(one: Boxes, other: Boxes, within: float = 2e-6) -> bool:
@@ -118,6 +118,35 @@ def test_own_labels_complete_a_training_photo(tmp_path: Path) -> None:
     street = {"barrier", "cone", "warning_light", "sign"}
     assert [set(one.complete) for one in made] == [street | {"helmet"}, street, set()]
     assert [one.source for one in made] == ["here+street", "here+street", "here"]
+
+
+def test_where_the_eye_sees_nobody_people_are_complete(tmp_path: Path) -> None:
+    (tmp_path / "nobody.tsv").write_text("photo\na\nelsewhere\n", encoding="utf-8")
+    names = nobody.read(tmp_path / "nobody.tsv")
+    made = nobody.add([photo(tmp_path / "a", complete=("cone",)), photo(tmp_path / "b")], names)
+    assert [set(one.complete) for one in made] == [{"cone", "person", "helmet", "no_helmet", "vest", "no_vest"}, set()]
+
+
+@pytest.mark.parametrize(("text", "told"), [("name\na\n", "column is 'name'"), ("photo\na\na\n", "a comes twice")])
+def test_a_bad_list_of_nobody_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "nobody.tsv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=told):
+        nobody.read(tmp_path / "nobody.tsv")
+
+
+@pytest.mark.parametrize(
+    ("split", "marks", "told"),
+    [
+        ("val", [], "photo a is in the val split"),
+        ("test", [], "photo a is in the test split"),
+        ("train", [("vest", 0.5, 0.5, 0.1, 0.1)], "photo a has somebody labelled"),
+    ],
+)
+def test_nobody_is_said_of_no_photo_that_measures_or_shows_somebody(
+    tmp_path: Path, split: str, marks: list[Mark], told: str
+) -> None:
+    with pytest.raises(DataError, match=told):
+        nobody.add([photo(tmp_path / "a", marks, split=split)], {"a"})
 
 
 @pytest.mark.parametrize("measures", ["val", "test"])

@@ -18,7 +18,22 @@ from edge.site.load import check
 from models.data import DataError
 from models.data.merge import merge
 from models.eval.events import RULES, Outcome, Played, play, poisson_upper, site_file, summed, table, wilson
-from models.eval.scenes import FPS, LOOKS, TRUTH, Scene, corrected, of_clips, of_photos, pan, told, write_pictures
+from models.eval.scenes import (
+    FPS,
+    LOOKS,
+    ROOM,
+    TRUTH,
+    VIEW,
+    Scene,
+    closed,
+    corrected,
+    free_part,
+    of_clips,
+    of_photos,
+    pan,
+    told,
+    write_pictures,
+)
 from tests.conftest import need
 from tests.detect.shipped import SHIPPED
 from tests.models.photos import Mark, photo, picture
@@ -80,17 +95,75 @@ def test_the_eye_corrects_labels(
 def test_pans_know_what_the_eye_corrected(tmp_path: Path) -> None:
     truth = tmp_path / "truth.json"
     seen = {"p0": {"helmet": "the man in front"}, "p1": {"helmet": "unclear: too dark"}}
-    truth.write_text(json.dumps({"photos": seen}), encoding="utf-8")
+    truth.write_text(json.dumps({"photos": seen, "nobody": ["p3"]}), encoding="utf-8")
     photos = [photo(picture(tmp_path / f"p{n}.png", seed=n), [HAT], complete=HEADS) for n in range(3)]
+    photos += [photo(picture(tmp_path / f"p{n}.png", seed=n)) for n in (3, 4)]
     scenes = {scene.name: scene.breaches for scene in of_photos(photos, 9, truth=truth)}
-    assert scenes == {"p0": {"helmet": "the man in front"}, "p2": {"helmet": None}}
+    assert scenes == {
+        "p0": {"helmet": "the man in front"},
+        "p2": {"helmet": None},
+        "p3": {"helmet": None, "hi_vis": None, "intrusion@closed": None},
+    }
+
+
+SOMEBODY: Mark = ("person", 0.25, 0.5, 0.2, 0.4)
+CLOSED = {"intrusion@closed": "person as labelled"}
+FREE = {"intrusion@free": None}
+
+
+@pytest.mark.parametrize(
+    ("marks", "ignore", "wanted"),
+    [
+        pytest.param([SOMEBODY], [], CLOSED | FREE, id="somebody, and a part without"),
+        pytest.param([("person", 0.25, 0.5, 0.01, 0.02)], [], FREE, id="too small to ask for"),
+        pytest.param([], [("person", 0.25, 0.5, 0.2, 0.4)], FREE, id="perhaps somebody: not there is free"),
+        pytest.param([("person", 0.5, 0.5, 0.86, 0.86)], [], CLOSED, id="no part without"),
+    ],
+)
+def test_where_nobody_may_enter(marks: list[Mark], ignore: list[Mark], wanted: dict[str, str | None]) -> None:
+    zones, found = closed(photo(Path("a.png"), marks, complete=["person"], ignore=ignore), 400, 300)
+    assert found == wanted
+    assert [f"intrusion@{zone['id']}" for zone in zones] == list(wanted)
+    assert closed(photo(Path("a.png"), marks), 400, 300) == ((), {})  # where people are not labelled
+
+
+def test_a_part_without_anybody_stays_so_while_the_pan_slides() -> None:
+    (_, zone), _ = closed(photo(Path("a.png"), [SOMEBODY], complete=["person"]), 400, 300)
+    left, right = (f(x for x, _ in zone["polygon"]) for f in (min, max))
+    top, bottom = (f(y for _, y in zone["polygon"]) for f in (min, max))
+    assert 0 <= left < right <= 1
+    assert 0 <= top < bottom <= 1
+    edge = 0.35  # of the labelled person
+    for slid in (0.0, 1 - VIEW):
+        assert left * VIEW + slid >= edge
+        assert right * VIEW + slid <= 1 + 1e-3
+
+
+spans = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
+
+
+@given(st.lists(st.tuples(spans, spans), max_size=6))
+def test_the_part_without_anybody_touches_nobody_and_none_is_larger(
+    people: list[tuple[list[float], list[float]]],
+) -> None:
+    taken = np.array([(x[0], y[0], x[1], y[1]) for x, y in people]).reshape(-1, 4)
+    left, top, right, bottom = free_part(taken)
+    assert 0 <= left <= right <= 1
+    assert 0 <= top <= bottom <= 1
+    for x1, y1, x2, y2 in taken:
+        assert right <= x1 or left >= x2 or bottom <= y1 or top >= y2 or right == left
+    low, high = taken[:, :2].min(axis=0, initial=1), taken[:, 2:].max(axis=0, initial=0)
+    strips = (*(low - ROOM), *(1 - high - ROOM))  # along the edges of the photo, whose other side is 1
+    assert (right - left) * (bottom - top) >= max(0, *strips) - 1e-9
 
 
 def test_corrections_are_of_held_out_photos_and_judged_rules(shared: Path) -> None:
     seen = json.loads(TRUTH.read_text(encoding="utf-8"))["photos"]
     photos = merge(shared / "data")  # also validation photos are held out: of training
     assert seen.keys() <= {photo.name for photo in photos if photo.split in {"val", "test"}}
-    assert {rule for one in seen.values() for rule in one} <= {"helmet", "hi_vis"}
+    assert {rule for one in seen.values() for rule in one} <= {"helmet", "hi_vis", "intrusion@closed", "intrusion@free"}
+    unlabelled = {photo.name for photo in photos if photo.split in {"val", "test"} and "person" not in photo.complete}
+    assert set(json.loads(TRUTH.read_text(encoding="utf-8"))["nobody"]) <= unlabelled
 
 
 def test_a_pan_slides_over_the_photo(tmp_path: Path) -> None:
