@@ -50,20 +50,21 @@ ANSWERS = ("off", "on", "neither")
 """What the logits stand for, in this order; of a part that nothing speaks against, the first two."""
 _OFF, _ON, _NEITHER = range(len(ANSWERS))
 _GREY = 114
-EPOCHS, HARD, LEAST = 8, 0.3, 0.9
-"""See `train`. `LEAST` by alarms on validation pans (docs/decisions.md, *A closer look*)."""
+EPOCHS, HARD = 8, 0.3
+"""See `train`."""
 _BATCH = 64
 _RATE, _HEAD_RATE = 6e-4, 2e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """on, off, reach: see `edge.detect.manifest.Closer`; a helmet is told by the head below it, so more than its box is
-    seen. framings: of a labelled box and its answer, all the boxes that the detector may draw there."""
+    """on, off, reach, least: see `edge.detect.manifest.Closer`; a helmet is told by the head below it, so more than its
+    box is seen. framings: of a labelled box and its answer, all the boxes that the detector may draw there."""
 
     on: str
     off: str | None
     reach: float
+    least: float
     framings: Callable[[Floats, int], tuple[Floats, ...]]
 
     @property
@@ -92,9 +93,10 @@ def as_labelled(box: Floats, answer: int) -> tuple[Floats, ...]:
 
 
 PARTS = {
-    "helmet": Part("helmet", "no_helmet", 1.7, hat_and_head),
-    "person": Part("person", None, 1.2, as_labelled),
+    "helmet": Part("helmet", "no_helmet", 1.7, 0.9, hat_and_head),
+    "person": Part("person", None, 1.2, 0.7, as_labelled),
 }
+"""`least` by alarms on validation pans (docs/decisions.md, *A closer look*, *Is anybody there?*)."""
 THINGS = ("cone", "barrier", "sign", "warning_light", "machinery", "vehicle")
 """Where these are labelled, and nobody with them, there is nobody."""
 MISTAKE = 0.02
@@ -125,7 +127,7 @@ class CutOuts:
 class Network(nn.Module):  # type: ignore[misc]  # nor is torch followed by mypy
     """(n, 3, side, side) to (n, answers) logits."""
 
-    def __init__(self, detector: nn.Module, answers: int = len(ANSWERS)) -> None:
+    def __init__(self, detector: nn.Module, answers: int) -> None:
         super().__init__()
         self.body = nn.Sequential(*[copy.deepcopy(layer) for layer in list(detector.model)[:LAYERS]]).float()
         with torch.inference_mode():
@@ -374,17 +376,19 @@ def train(
     name: str,
     *,
     epochs: int = EPOCHS,
-    least: float = LEAST,
+    least: float | None = None,
     hard: float = HARD,
     seed: int = 20,
     progress: Callable[[str], object] = print,
 ) -> dict[str, Any]:
     """Train, export, and enter into the manifest of `folder`; returns the recipe and what was measured.
 
-    name: of `PARTS`. detector: the `.pt` whose first layers are taken. hard: share of cut-outs made hard.
+    name: of `PARTS`. detector: the `.pt` whose first layers are taken. least: another than the part's. hard: share of
+    cut-outs made hard.
     Raises `CloserError` and `DataError`.
     """
     part = known(name)
+    least = part.least if least is None else least
     _check(folder, part)
     photos = read_set(labelled)
     network = Network(_layers(detector), len(part.answers))
@@ -440,8 +444,8 @@ def enter(network: nn.Module, part: Part, folder: Path, *, least: float) -> str:
     with tempfile.TemporaryDirectory(prefix="banksman-closer-") as scratch:
         made = Path(scratch)
         example = torch.zeros(1, 3, SIDE, SIDE)
-        to_onnx(network, example, made / names["onnx"][0])
-        to_ncnn(network, example, made, ncnn)
+        to_onnx(network, example, made / names["onnx"][0], half=True)
+        to_ncnn(network, example, made, ncnn, half=True)
         for file in {file for files in names.values() for file in files}:
             shutil.copyfile(made / file, folder / file)
     entry = {
@@ -466,7 +470,9 @@ def main(
     *,
     results: Annotated[Path | None, typer.Option(help="JSON that recipe and numbers are added to.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Over all cut-outs.")] = EPOCHS,
-    least: Annotated[float, typer.Option(min=0.5, max=0.99, help="Probability below which it says nothing.")] = LEAST,
+    least: Annotated[
+        float | None, typer.Option(min=0.5, max=0.99, help="Probability below which it says nothing; the part's own.")
+    ] = None,
     hard: Annotated[float, typer.Option(min=0, max=1, help="Share made hard (night, rain, caps, ...).")] = HARD,
     seed: Annotated[int, typer.Option(help="Of every draw.")] = 20,
 ) -> None:

@@ -22,11 +22,13 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from models.errors import CommandError
 
 if TYPE_CHECKING:
+    import onnx
     from torch import Tensor, nn
 
 ABOUT = ("version", "source", "licence", "data", "metrics", "least_confidence")
@@ -36,6 +38,7 @@ _OPSET = 17
 _ONNX = "model.onnx"
 _NCNN = ("model.ncnn.param", "model.ncnn.bin")
 _WEIGHTS = "model.pt"
+_LARGE = 256  # numbers of a weight, from which half of them is worth a node of the graph
 _NMS_IOU = 0.7  # what ultralytics' predict uses unless told otherwise
 
 
@@ -165,8 +168,10 @@ def to_onnx(
     *,
     output: str = "answer",
     free: Mapping[str, Mapping[int, str]] | None = None,
+    half: bool = False,
 ) -> None:
-    """An ONNX file with one input, `images`, and one output. pictures: an example. free: axes whose size is not."""
+    """An ONNX file with one input, `images`, and one output. pictures: an example. free: axes whose size is not. half:
+    weights rounded to fp16, which halves the file; a runtime computes in fp32 all the same."""
     import onnx  # noqa: PLC0415
     import onnxslim  # noqa: PLC0415
 
@@ -182,17 +187,44 @@ def to_onnx(
     )
     slim = onnxslim.slim(onnx.load(path))
     del slim.graph.value_info[:]  # shapes of every tensor in between: half a megabyte that nobody reads
+    if half:
+        _halve(slim)
     onnx.checker.check_model(slim)
     onnx.save(slim, path)
 
 
-def to_ncnn(
-    model: nn.Module, pictures: Tensor, folder: Path, names: tuple[str, str], *, other: Tensor | None = None
-) -> None:
-    """NCNN by pnnx: two files of these names. other: a second example, which leaves free what differs in the two.
+def _halve(model: onnx.ModelProto) -> None:
+    """Keep large weights in fp16, each with a Cast to fp32 before it is used; runtimes do that once, at load."""
+    import onnx  # noqa: PLC0415
 
-    Weights stay fp32: rounded to fp16 they move a confidence by 0.005 at most, but that is enough to let NMS choose the
-    other of two boxes that are equally good (measured: one photo in 120, overlap 0.89 with what ultralytics chose).
+    casts = []
+    for weight in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < _LARGE:
+            continue
+        name = weight.name
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def to_ncnn(
+    model: nn.Module,
+    pictures: Tensor,
+    folder: Path,
+    names: tuple[str, str],
+    *,
+    other: Tensor | None = None,
+    half: bool = False,
+) -> None:
+    """NCNN by pnnx: two files of these names. other: a second example, which leaves free what differs in the two. half:
+    see `to_onnx`.
+
+    Weights of a detector stay fp32: rounded to fp16 they move a confidence by 0.005 at most, but that is enough to let
+    NMS choose the other of two boxes that are equally good (measured: one photo in 120, overlap 0.89 with what
+    ultralytics chose).
     """
     import pnnx  # noqa: PLC0415
 
@@ -209,7 +241,7 @@ def to_ncnn(
         model,
         inputs=pictures,
         inputs2=other,
-        fp16=False,
+        fp16=half,
         ncnnparam=str(folder / param),
         ncnnbin=str(folder / weights),
         **{key: str(folder / file) for key, file in by_products.items()},
