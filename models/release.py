@@ -1,7 +1,7 @@
 """From a training run to the shipped weights, with all that is said of them measured anew.
 
     banksman model release var/runs/a/weights/best.pt var/labelled site-v1 --version 2 --source "YOLO26n, …" \\
-        --about models/weights/site-v1 --run var/runs/a --clips ../shared/data/clips --closer helmet
+        --about models/weights/site-v1 --run var/runs/a --clips ../shared/data/clips --closer helmet --closer person
 
 In `models/`: `checkpoints/NAME.pt`, `weights/NAME`, `weights/NAME-int8`, `results/NAME`, `CARD.md`. In half an hour.
 """
@@ -155,7 +155,7 @@ def main(
     clips: Annotated[Path | None, typer.Option(help="Folder of the clips with known truth.")] = None,
     before: Annotated[list[Path] | None, typer.Option(help="Another model whose alarms stand beside.")] = None,
     run: Annotated[list[Path] | None, typer.Option(help="Folder of a training run, the first one first.")] = None,
-    closer: Annotated[list[str] | None, typer.Option(help="What is looked at once more: helmet.")] = None,
+    closer: Annotated[list[str] | None, typer.Option(help="What is looked at once more: helmet, person.")] = None,
     least: Annotated[list[str] | None, typer.Option(help="class=confidence below which it decides nothing.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of the network.")] = 2,
 ) -> None:

@@ -23,7 +23,7 @@ from models.data.labels import DataError, Photo
 from models.eval.scenes import FPS, Scene, of_clips, of_photos, write_pictures
 
 RULES = ("helmet", "hi_vis", "intrusion")
-PANS = 400
+PANS = 500
 """At most: more than can be made of the held-out photos, because fewer do not tell models apart."""
 _CAMERAS = 16  # of a site file, at most
 _PATIENCE_S = 900  # for one node with all its cameras

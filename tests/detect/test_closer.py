@@ -153,6 +153,13 @@ def test_people_that_it_has_never_seen_are_not_denied(glance: CloserLook, photos
     assert sum(state is WearState.OFF for state in said) <= 0.01 * len(said)
 
 
+def test_all_runtimes_say_the_same_of_people(glance: CloserLook, photos: Photos) -> None:
+    """Its weights are kept in fp16, which each runtime reads in its own way."""
+    reference = load_closer(SHIPPED, "onnx")[PERSON.on]
+    for image, box in list(people(photos.every(20))):
+        assert glance.chances(image, box) == pytest.approx(reference.chances(image, box), abs=5e-3)
+
+
 def test_an_empty_wall_is_nobody(glance: CloserLook) -> None:
     assert glance(np.full((90, 90, 3), GREY, np.uint8), (30, 10, 60, 80)) is not WearState.ON
 

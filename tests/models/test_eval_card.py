@@ -91,6 +91,14 @@ def test_the_shipped_weights_hold_what_was_asked_of_them() -> None:
     for kind in ("pan", "clip"):
         assert after[kind]["all"]["false"] <= before[kind]["all"]["false"]
         assert after[kind]["all"]["found"] >= before[kind]["all"]["found"]
+    assert sum(one["all"]["false"] for one in after.values()) < sum(one["all"]["false"] for one in before.values())
+
+
+def test_what_is_not_measured_is_not_called_none() -> None:
+    told, runtimes, looks = results(NAME)
+    manifest = {key: value for key, value in read_manifest(SHIPPED).items() if key != "overlooked"}
+    assert "misses more than half: not measured." in card(manifest, told, runtimes, looks, None)
+    assert "misses more than half: none." in card(manifest | {"overlooked": []}, told, runtimes, looks, None)
 
 
 def test_the_template_has_no_numbers_of_its_own() -> None:

@@ -52,20 +52,22 @@ def test_what_was_trained_is_shipped_with_numbers_of_its_own(tmp_path: Path) -> 
     about = read_manifest(SHIPPED) | {"source": "a trial", "version": "7"}
     home = tmp_path / "models"
     photos = labelled(tmp_path, "train", "val", "test")
-    with pytest.raises(DataError, match="the model before looks closer at helmet; train that too"):
+    with pytest.raises(DataError, match="the model before looks closer at helmet, person; train that too"):
         release(CHECKPOINT, photos, "trial", about=about, home=home)
-    with pytest.raises(CloserError, match="'boots': unknown; there are helmet"):
+    with pytest.raises(CloserError, match="'boots': unknown; there are helmet, person"):
         release(CHECKPOINT, photos, "trial", about=about, home=home, closer=["helmet", "boots"])
     assert not home.exists()
-    out = release(CHECKPOINT, photos, "trial", about=about, home=home, threads=1, closer=["helmet"])
+    out = release(CHECKPOINT, photos, "trial", about=about, home=home, threads=1, closer=["helmet", "person"])
     card = out.read_text(encoding="utf-8")
     assert "# Model card: trial" in card
     assert "a trial. Version 7" in card
     assert "onnx int8" in card
     manifest = read_manifest(home / "weights" / "trial")
     assert "Trained for helmet: 8 epochs" in card
+    assert "Trained for person: 8 epochs" in card
+    assert "| no person | val |" in card
     for weights in ("trial", "trial-int8"):
-        assert load_closer(home / "weights" / weights, "onnx").keys() == {"helmet"}
+        assert load_closer(home / "weights" / weights, "onnx").keys() == {"helmet", "person"}
     assert {key: manifest[key] for key in ABOUT if key != "metrics"} == {k: about[k] for k in ABOUT if k != "metrics"}
     told = json.loads((home / "results" / "trial" / "eval.json").read_text(encoding="utf-8"))
     assert set(manifest["metrics"]["map50"]) == {"person", "helmet"}  # what the test photos show
