@@ -23,7 +23,7 @@ from tests.detect.shipped import SHIPPED
 CLOSER, PERSON = read_manifest(SHIPPED).closer
 SOURCE, BARE, HELMET = "hhw", 0, 1
 """A source that labels every head, and its numbers for them."""
-PEOPLE, SOMEBODY = "rf100_cs", 2
+PEOPLE, SOMEBODY = "rf100_cs", 3
 """A source that labels people, and its number for them."""
 
 
@@ -156,7 +156,9 @@ def test_people_that_it_has_never_seen_are_not_denied(glance: CloserLook, photos
 def test_all_runtimes_say_the_same_of_people(glance: CloserLook, photos: Photos) -> None:
     """Its weights are kept in fp16, which each runtime reads in its own way."""
     reference = load_closer(SHIPPED, "onnx")[PERSON.on]
-    for image, box in list(people(photos.every(20))):
+    seen = list(people(photos))[::5]
+    assert len(seen) > 20
+    for image, box in seen:
         assert glance.chances(image, box) == pytest.approx(reference.chances(image, box), abs=5e-3)
 
 
