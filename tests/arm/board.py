@@ -56,10 +56,11 @@ def board(wheels: Path, packages: Path) -> Board:
 
 
 def install(wheels: Path, packages: Path) -> None:
-    """By uv, which follows the board's markers. Offline: a package that is missing in `wheels` fails here."""
+    """By uv, which follows the board's markers. Offline: a package that is missing in `wheels` fails here; without a
+    cache, which would give the node of an earlier run, since its version is the same."""
     command = [
-        uv.find_uv_bin(), "pip", "install", "--quiet", "--offline", "--no-index", f"--find-links={wheels}",
-        f"--python={sys.executable}",
+        uv.find_uv_bin(), "pip", "install", "--quiet", "--offline", "--no-cache", "--no-index",
+        f"--find-links={wheels}", f"--python={sys.executable}",
         f"--python-version={PYTHON}", f"--python-platform={PLATFORM}", f"--target={packages}", "banksman[node]",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
