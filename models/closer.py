@@ -4,7 +4,7 @@
 
 It is the first layers of a trained detector, the mean of what they see, and three numbers: what is labelled as off, as
 on, and what is neither. For `person` two: nobody, somebody; nobody is learned from the detector's own mistakes, from
-things that are labelled, and from places where nothing is. In the model folder: `closer-helmet.*` and an entry of the
+things that are labelled, and from places where nothing is. In the model folder: `closer-PART.*` and an entry of the
 manifest. Some ten minutes on two cores.
 """
 

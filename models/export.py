@@ -38,7 +38,7 @@ _OPSET = 17
 _ONNX = "model.onnx"
 _NCNN = ("model.ncnn.param", "model.ncnn.bin")
 _WEIGHTS = "model.pt"
-_LARGE = 256  # numbers of a weight, from which half of them is worth a node of the graph
+_LARGE = 256  # numbers in a weight; of fewer, halving saves less than the node that undoes it takes
 _NMS_IOU = 0.7  # what ultralytics' predict uses unless told otherwise
 
 

@@ -107,6 +107,12 @@ class Photo:
     ignore: Boxes = field(default_factory=Boxes)
 
 
+def check_trained_on(photo: Photo, table: Path) -> None:
+    """Raises `DataError` where a photo measures (`val`, `test`) that a table of the project labels for training."""
+    if photo.split != "train":
+        raise DataError(f"{table.name}: photo {photo.name} is in the {photo.split} split; only training photos are")
+
+
 def parse(text: str, where: str, class_count: int) -> Boxes:
     """Boxes from YOLO text: a line a box, `class x y w h`; blank ones are skipped. Raises `DataError` with the line."""
     classes: list[int] = []

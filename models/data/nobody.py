@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from models.data.labels import DataError, Photo
+from models.data.labels import DataError, Photo, check_trained_on
 
 LIST = Path(__file__).with_name("nobody.tsv")
 
@@ -37,8 +37,7 @@ def add(photos: Sequence[Photo], names: Collection[str]) -> list[Photo]:
         if photo.name not in names:
             made.append(photo)
             continue
-        if photo.split != "train":
-            raise DataError(f"{LIST.name}: photo {photo.name} is in the {photo.split} split; only training photos are")
+        check_trained_on(photo, LIST)
         if len(photo.boxes.of(*_COMPLETE)):
             raise DataError(f"{LIST.name}: photo {photo.name} has somebody labelled")
         made.append(replace(photo, complete=photo.complete | _COMPLETE))

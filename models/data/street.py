@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.data.labels import CLASS_ID, Boxes, DataError, Photo
+from models.data.labels import CLASS_ID, Boxes, DataError, Photo, check_trained_on
 from models.data.sources import SOURCES
 
 TABLE = Path(__file__).with_name("street.tsv")
@@ -73,8 +73,7 @@ def add(photos: Sequence[Photo], labels: dict[str, Boxes]) -> list[Photo]:
         if photo.name not in labels:
             made.append(photo)
             continue
-        if photo.split != "train":
-            raise DataError(f"{TABLE.name}: photo {photo.name} is in the {photo.split} split; only training photos are")
+        check_trained_on(photo, TABLE)
         own = photo.boxes.take(~np.isin(photo.boxes.classes, [CLASS_ID[name] for name in _COMPLETE]))
         made.append(
             replace(

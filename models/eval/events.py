@@ -80,7 +80,7 @@ def play(
                 rule, _, zone = asked.partition("@")
                 told = any(one[0] == f"scene-{n}" and one[2] == rule and zone in ("", one[1]) for one in raised)
                 outcomes.append(Outcome(scene.name, scene.kind, rule, who, told, seconds[n], zone or None))
-            for rule in {asked.partition("@")[0] for asked in scene.breaches}:
+            for rule in scene.rules:
                 ok_s, violation_s, unknown_s = tallies.get((f"scene-{n}", rule), (0, 0, 0))
                 unknown[rule] += unknown_s
                 judged[rule] += ok_s + violation_s + unknown_s
@@ -90,7 +90,7 @@ def play(
 
 def site_file(scenes: Sequence[Scene], model: Path, runtime: str, threads: int) -> dict[str, Any]:
     """A camera a scene; only the rules that truth is known of."""
-    wanted = {asked.partition("@")[0] for scene in scenes for asked in scene.breaches}
+    wanted = {rule for scene in scenes for rule in scene.rules}
     return {
         "site": {"id": "eval", "latitude": 0.0, "longitude": 0.0},
         "node": {"id": "eval", "data_dir": "data", "clock_trusted": True},

@@ -54,6 +54,11 @@ class Scene:
     end: float | None = None
     zones: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def rules(self) -> frozenset[str]:
+        """Those that are judged, in whatever zone."""
+        return frozenset(asked.partition("@")[0] for asked in self.breaches)
+
     def pictures(self) -> Iterator[Pixels]:
         """`FPS` a second. Raises `DataError` for a file that cannot be read."""
         return pan(pixels_of(self.path)) if self.kind == "pan" else _cut(self.path, self.start, self.end)
