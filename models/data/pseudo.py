@@ -27,14 +27,17 @@ Teacher: TypeAlias = Callable[[Pixels], tuple[Boxes, Floats]]
 """Detections, in our classes, and their confidences (n,)."""
 
 
-def load_teacher(weights: Path, image_size: int = 416) -> tuple[Teacher, frozenset[str]]:
-    """From ultralytics weights; also the classes that it knows. Classes that are not ours are left out."""
+def load_teacher(weights: Path) -> tuple[Teacher, frozenset[str]]:
+    """From ultralytics weights; also the classes that it knows. Classes that are not ours are left out.
+
+    It looks at the size that it was trained at last, which the weights tell."""
     from ultralytics import YOLO  # noqa: PLC0415  # heavy, and needed by nothing else here
 
     if not weights.is_file():
         raise DataError(f"{weights}: no such file; give the teacher's weights, a .pt")
     network: Any = YOLO(str(weights))
     names: Mapping[int, str] = network.names
+    image_size = network.overrides["imgsz"]
     ours = np.array([CLASS_ID.get(names[number], -1) for number in sorted(names)], np.int64)
 
     def look(picture: Pixels) -> tuple[Boxes, Floats]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from sqlalchemy import select, update
 
 from broker.dispatch.database import reading, transaction
@@ -35,6 +35,12 @@ SMALL_TARGETS = """(least) =>
   .filter(([, r]) => r.width < least - 0.5 || r.height < least - 0.5)
   .map(([e, r]) => `${e.outerHTML.slice(0, 90)} ${r.width.toFixed(0)}x${r.height.toFixed(0)}`)"""
 
+PLACES = """[...document.querySelectorAll(".more a, .more figure")].map((e) => {
+  const r = e.getBoundingClientRect(), top = document.querySelector(".more").getBoundingClientRect().top;
+  return [r.left, r.top - top, r.width, r.height].map(Math.round);
+})"""
+"""Of what leads to the smaller pictures, within their part of the page."""
+
 UNREAD = "script, svg, :disabled, .skip"
 
 
@@ -53,8 +59,8 @@ class Visit:
             cookie = Sessions().open(db, person, self.bench.clock.now())
         self.context.add_cookies([{"name": "banksman", "value": cookie, "url": self.bench.url}])
 
-    def go(self, path: str, language: str = "en") -> Page:
-        self.page.goto(f"{self.bench.url}{path}{'&' if '?' in path else '?'}lang={language}")
+    def go(self, path: str, language: str = "en", *, wait: Literal["load", "domcontentloaded"] = "load") -> Page:
+        self.page.goto(f"{self.bench.url}{path}{'&' if '?' in path else '?'}lang={language}", wait_until=wait)
         return self.page
 
 
@@ -150,6 +156,26 @@ def test_every_page_fits_can_be_read_and_be_tapped(visit: Visit, bench: Bench, l
             assert page.evaluate(FAINT_TEXTS, UNREAD) == [], f"{path} {scheme}"
         if size == "phone":
             assert page.evaluate(SMALL_TARGETS, TAP_PX) == [], path
+
+
+@on_phone
+def test_pictures_have_their_place_before_they_have_come(visit: Visit, bench: Bench, size: str) -> None:
+    """On a bad network they come late: what leads to them can be tapped, and nothing moves from under a thumb."""
+    ids = fill(bench)
+    visit.come_in(bench.foreman)
+    held: list[Route] = []
+    visit.page.route("**/evidence/**", lambda route: held.append(route))  # playwright cannot take a built-in method
+    page = visit.go(f"/cases/{ids['again']}", wait="domcontentloaded")
+    page.wait_for_function("document.styleSheets.length > 0")
+    assert page.evaluate(SMALL_TARGETS, TAP_PX) == []
+    assert page.locator(".more img").count() > 0
+    before = page.evaluate(PLACES)
+    for route in held:
+        route.continue_()
+    page.unroute("**/evidence/**")
+    page.locator(".more").scroll_into_view_if_needed()
+    page.wait_for_function("[...document.querySelectorAll('.more img')].every((i) => i.naturalWidth > 0)")
+    assert page.evaluate(PLACES) == before
 
 
 @on_phone
