@@ -30,14 +30,17 @@ Teacher: TypeAlias = Callable[[Pixels], tuple[Boxes, Floats]]
 def load_teacher(weights: Path) -> tuple[Teacher, frozenset[str]]:
     """From ultralytics weights; also the classes that it knows. Classes that are not ours are left out.
 
-    It looks at the size that it was trained at last, which the weights tell."""
+    It looks at the size that it was trained at last, which the weights tell. Raises `DataError`.
+    """
     from ultralytics import YOLO  # noqa: PLC0415  # heavy, and needed by nothing else here
 
     if not weights.is_file():
         raise DataError(f"{weights}: no such file; give the teacher's weights, a .pt")
     network: Any = YOLO(str(weights))
     names: Mapping[int, str] = network.names
-    image_size = network.overrides["imgsz"]
+    image_size = network.overrides.get("imgsz")
+    if image_size is None:
+        raise DataError(f"{weights}: does not tell the size it was trained at; give a .pt that ultralytics saved")
     ours = np.array([CLASS_ID.get(names[number], -1) for number in sorted(names)], np.int64)
 
     def look(picture: Pixels) -> tuple[Boxes, Floats]:

@@ -164,7 +164,7 @@ def test_pictures_have_their_place_before_they_have_come(visit: Visit, bench: Be
     ids = fill(bench)
     visit.come_in(bench.foreman)
     held: list[Route] = []
-    visit.page.route("**/evidence/**", lambda route: held.append(route))  # playwright cannot take a built-in method
+    visit.page.route("**/evidence/**", lambda route: held.append(route))  # noqa: PLW0108 - it takes no built-in method
     page = visit.go(f"/cases/{ids['again']}", wait="domcontentloaded")
     page.wait_for_function("document.styleSheets.length > 0")
     assert page.evaluate(SMALL_TARGETS, TAP_PX) == []
